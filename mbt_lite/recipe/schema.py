@@ -1,0 +1,274 @@
+"""What a recipe may say: every key, its type, its unit, its default and why it exists.
+
+One recipe is one method: the shared sections `model data teacher lora` and one section per stage. The docstring under an
+attribute is its help text, in `mbt-lite schema` too. Units stand in the names. Keys marked `Free` change how fast or how
+safely a stage runs but not what it makes, so a run may be resumed with another value.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Free = Field(json_schema_extra={"resumable": True})
+
+PositiveInt = Annotated[int, Field(gt=0)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+NonNegativeFloat = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A part of a recipe: unknown keys and loose types are errors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+
+class Model(Section):
+    """The student."""
+
+    name: str
+    """Hub id, local folder, or `embedded:smollm2-135m` (needs neither hub nor GPU)."""
+    backend: Annotated[Literal["auto", "unsloth", "transformers"], Free] = "auto"
+    """`auto`: unsloth where CUDA and unsloth are there, transformers + peft + bitsandbytes elsewhere."""
+    quantization: Literal["nf4", "none"] = "nf4"
+    """`nf4`: 4-bit with double quantization (QLoRA). `none`: 16-bit, faster where it fits."""
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    """Compute precision; `auto`: bfloat16 where the device multiplies it natively, float32 elsewhere."""
+
+
+class Questions(Section):
+    """Where questions come from."""
+
+    path: str
+    """A file, relative to the working directory, or `hub:owner/dataset[:config]`."""
+    layout: Literal["auto", "mbt", "musique", "hotpot", "2wiki"] = "auto"
+    """The reader; `auto` recognises it by the fields of the first record."""
+    split: str | None = None
+    """The split of a hub dataset; files have none."""
+    limit: PositiveInt | None = None
+    """Keep this many questions, chosen by `data.seed`; none keeps all, in file order."""
+
+
+class Data(Section):
+    """The questions, and how long a prompt may be."""
+
+    train: Questions
+    """Questions that `gen`, `sft` and `grpo` learn from."""
+    dev: Questions
+    """Held-out questions that `eval` scores."""
+    max_prompt_tokens: PositiveInt = 4096
+    """Distractor documents are dropped until the prompt fits; a question that cannot fit is left out and counted."""
+    seed: int = 0
+    """Chooses which questions `limit` keeps."""
+
+
+class Teacher(Section):
+    """Who writes the traces: any endpoint with the OpenAI chat schema."""
+
+    base_url: str = "embedded"
+    """`embedded`: the scripted teacher on a loopback server; else a URL such as `http://localhost:8000/v1`."""
+    model: str = "scripted"
+    """The model's name at that endpoint."""
+    api_key_env: str | None = None
+    """Name of the environment variable that holds the key; none for servers without keys."""
+    temperature: NonNegativeFloat = 0.6
+    """Sampling temperature of the teacher."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """Nucleus of the teacher."""
+    max_completion_tokens: PositiveInt = 8192
+    """Longest reply of the teacher."""
+    concurrency: Annotated[PositiveInt, Free] = 16
+    """Requests under way at once."""
+    timeout_seconds: Annotated[PositiveFloat, Free] = 600.0
+    """Longest wait for one reply."""
+    attempts: Annotated[PositiveInt, Free] = 5
+    """Tries of one request before it is given up."""
+
+
+class Lora(Section):
+    """The adapter, on all linear layers (LoRA Without Regret: attention alone is not enough)."""
+
+    rank: PositiveInt = 32
+    """Rank of the update."""
+    alpha: PositiveInt = 32
+    """The update is scaled by alpha / rank."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout on the adapter's input."""
+
+
+class Sampling(Section):
+    """How the student samples its drafts; the defaults are the paper's."""
+
+    temperature: NonNegativeFloat = 0.6
+    """0 is greedy."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """Nucleus."""
+    top_k: NonNegativeInt = 20
+    """0 switches it off."""
+
+
+class Gen(Section):
+    """Stage `gen`: questions to traces."""
+
+    kind: Literal["mbt_r", "mbt_s"] = "mbt_r"
+    """`mbt_r` rewrites the student's own drafts, `mbt_s` writes from scratch."""
+    rollouts_per_question: PositiveInt = 1
+    """Drafts of the student per question (mbt_r)."""
+    traces_per_draft: PositiveInt = 1
+    """Traces per draft (mbt_r) or per question (mbt_s)."""
+    sampling: Sampling = Sampling()
+    """How drafts are sampled."""
+    max_completion_tokens: PositiveInt = 2048
+    """Longest draft; one that is cut off is not rewritten."""
+    batch_size: Annotated[PositiveInt, Free] = 16
+    """Drafts generated at once."""
+    seed: int = 0
+    """Seeds drafts and teacher requests."""
+
+
+class Sft(Section):
+    """Stage `sft`: traces to an adapter, loss on the completion only."""
+
+    learning_rate: PositiveFloat = 2e-4
+    """About ten times the full fine-tuning rate."""
+    epochs: PositiveFloat = 1.0
+    """Passes over the traces."""
+    micro_batch_size: Annotated[PositiveInt, Free] = 2
+    """Rows on the device at once."""
+    gradient_accumulation_steps: PositiveInt = 8
+    """Micro-batches per optimizer step."""
+    max_sequence_tokens: PositiveInt = 8192
+    """Longer rows are dropped and counted, never cut."""
+    warmup_fraction: Fraction = 0.1
+    """Share of the steps with a rising learning rate."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """Learning rate after the warm-up."""
+    weight_decay: NonNegativeFloat = 0.0
+    """Weight decay of the adapter."""
+    max_gradient_norm: PositiveFloat = 0.3
+    """Gradients are clipped to this norm."""
+    gradient_checkpointing: Annotated[bool, Free] = True
+    """Trade a third more compute for much less memory."""
+    save_every_steps: Annotated[PositiveInt, Free] = 25
+    """Optimizer steps between checkpoints."""
+    seed: int = 0
+    """Seeds row order and adapter."""
+
+
+class RewardWeights(Section):
+    """Weight of each reward term; the paper's reward is `answer: 1` alone."""
+
+    answer: float = 1.0
+    """Token F1 of the answer, 0..1."""
+    exact: float = 0.0
+    """Exact match, 0 or 1."""
+    format: float = 0.0
+    """One think pair, one answer pair, stopped by itself, 0 or 1."""
+    keep: float = 0.0
+    """-1 where the right answer was derived and lost."""
+    dwell: float = 0.0
+    """-1..0: words spent after the answer was found."""
+    redundancy: float = 0.0
+    """-1..0: share of repeated 4-grams."""
+    phases: float = 0.0
+    """0..1: phases present, on right answers only."""
+    length: float = 0.0
+    """-1..0: overlong completions."""
+
+
+class Reward(Section):
+    """The reward law's settings."""
+
+    weights: RewardWeights = RewardWeights()
+    """One weight per term."""
+    verification_words: NonNegativeInt = 40
+    """Words after the first mention of the gold that count as verification, not as dwelling."""
+    overlong_buffer_tokens: NonNegativeInt = 256
+    """The length term falls over this many tokens before the limit."""
+
+
+class Grpo(Section):
+    """Stage `grpo`: continue the SFT adapter with group-relative policy optimization."""
+
+    steps: PositiveInt = 100
+    """Optimizer steps."""
+    prompts_per_step: PositiveInt = 8
+    """Groups per optimizer step."""
+    group_size: Annotated[int, Field(ge=2)] = 8
+    """Completions per prompt."""
+    micro_batch_size: Annotated[PositiveInt, Free] = 2
+    """Completions on the device at once in the backward pass."""
+    rollout_batch_size: Annotated[PositiveInt, Free] = 32
+    """Completions generated at once: this bounds the KV cache."""
+    learning_rate: PositiveFloat = 1e-5
+    """Constant after the warm-up."""
+    warmup_fraction: Fraction = 0.0
+    """Share of the steps with a rising learning rate."""
+    temperature: PositiveFloat = 1.0
+    """Sampling temperature of the rollouts."""
+    max_completion_tokens: PositiveInt = 2048
+    """Longest completion."""
+    loss_type: Literal["dapo", "dr_grpo", "grpo"] = "dapo"
+    """How token losses are averaged."""
+    scale_rewards: Literal["group", "none"] = "group"
+    """Divide advantages by the group's spread, or not (Dr. GRPO)."""
+    clip_low: PositiveFloat = 0.2
+    """Lower clip of the probability ratio."""
+    clip_high: PositiveFloat = 0.28
+    """Upper clip (clip-higher keeps entropy)."""
+    kl_coefficient: NonNegativeFloat = 0.0
+    """Pull towards the SFT adapter; 0 needs no reference model."""
+    max_gradient_norm: PositiveFloat = 1.0
+    """Gradients are clipped to this norm."""
+    gradient_checkpointing: Annotated[bool, Free] = True
+    """Trade a third more compute for much less memory."""
+    reward: Reward = Reward()
+    """The reward law's settings."""
+    save_every_steps: Annotated[PositiveInt, Free] = 10
+    """Optimizer steps between checkpoints."""
+    seed: int = 0
+    """Seeds prompt order and rollouts."""
+
+
+Variant = Literal["base", "metacognitive", "sft", "grpo"]
+
+
+class Eval(Section):
+    """Stage `eval`: score variants of the student on held-out questions."""
+
+    variants: tuple[Variant, ...] = ("base", "metacognitive", "sft", "grpo")
+    """base and metacognitive (a five-phase system prompt) are untrained; sft and grpo use the adapters."""
+    temperature: NonNegativeFloat = 0.0
+    """0 is greedy."""
+    max_completion_tokens: PositiveInt = 2048
+    """Longest completion; a longer one counts as degenerate."""
+    batch_size: Annotated[PositiveInt, Free] = 16
+    """Completions generated at once."""
+    bootstrap_samples: PositiveInt = 2000
+    """Resamples for the 95 % intervals."""
+    seed: int = 0
+    """Seeds sampling and bootstrap."""
+
+
+class Recipe(Section):
+    """One method, whole."""
+
+    model: Model
+    """The student."""
+    data: Data
+    """The questions."""
+    teacher: Teacher = Teacher()
+    """Who writes the traces."""
+    lora: Lora = Lora()
+    """The adapter."""
+    gen: Gen = Gen()
+    """Stage gen."""
+    sft: Sft = Sft()
+    """Stage sft."""
+    grpo: Grpo = Grpo()
+    """Stage grpo."""
+    eval: Eval = Eval()
+    """Stage eval."""

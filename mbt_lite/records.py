@@ -1,0 +1,157 @@
+"""The nouns of the kit, frozen: what passes between the readers, the stages and the files of a run folder.
+
+Every record is one JSON object on one line of a `.jsonl` file; `to_row` and `from_row` are the only road between them.
+Records are joined by id, never by position.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal, TypedDict, TypeVar
+
+from mbt_lite.errors import DataError
+
+FinishReason = Literal["stop", "length"]
+
+
+class Message(TypedDict):
+    """One chat message in the OpenAI schema."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Document:
+    """One retrieved paragraph; `is_supporting` is True iff the gold reasoning needs it."""
+
+    title: str
+    text: str
+    is_supporting: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Question:
+    """One multi-hop question with its documents and golds.
+
+    `hops` is the number of reasoning steps, `question_type` the dataset's own word (bridge, comparison, ...), `level` its own
+    difficulty word; each is None where the dataset does not say. `source` names the layout it was read from.
+    """
+
+    question_id: str
+    question: str
+    answer: str
+    aliases: tuple[str, ...]
+    documents: tuple[Document, ...]
+    source: str
+    hops: int | None = None
+    question_type: str | None = None
+    level: str | None = None
+
+    @property
+    def golds(self) -> tuple[str, ...]:
+        """The answer and its aliases: whatever counts as right."""
+        return (self.answer, *self.aliases)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Completion:
+    """One completion of a question by a model: what it wrote and how it ended.
+
+    `text` is the generated text without special tokens; `finish_reason` is "stop" iff the model ended its turn by itself.
+    """
+
+    question_id: str
+    rollout_index: int
+    text: str
+    finish_reason: FinishReason
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Solution:
+    """The teacher's plain-text guide to one question (facts, steps, pitfalls)."""
+
+    question_id: str
+    text: str
+    teacher: str
+    scripted: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Trace:
+    """One training row: a trace of the teacher as prompt and completion messages, with where it came from.
+
+    `kind` is the builder (mbt_r, mbt_s, ...), `rollout_index` the student draft it rewrites (None without a draft),
+    `trace_index` counts traces of one draft. `scripted` is True iff the rule-based teacher wrote it. `prompt_version` is
+    the hash of the prompt texts used. `prompt` and `completion` train in plain TRL as they are.
+    """
+
+    trace_id: str
+    question_id: str
+    kind: str
+    rollout_index: int | None
+    trace_index: int
+    teacher: str
+    scripted: bool
+    prompt_version: str
+    text: str
+    answer: str
+    prompt: tuple[Message, ...]
+    completion: tuple[Message, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Prediction:
+    """One scored completion of one variant: the numbers behind every figure of the report.
+
+    Scores are per completion: `exact_match`, `substring_match`, `answered`, `stopped`, `degenerate`, `answer_hit` are 0 or 1,
+    `f1` is 0..1, `completion_tokens` counts by the student's tokenizer.
+    """
+
+    question_id: str
+    variant: str
+    rollout_index: int
+    text: str
+    finish_reason: FinishReason
+    completion_tokens: int
+    answer: str | None
+    golds: tuple[str, ...]
+    exact_match: int
+    f1: float
+    substring_match: int
+    answered: int
+    stopped: int
+    degenerate: int
+    answer_hit: int
+
+
+R = TypeVar("R")
+
+
+def to_row(record: Any) -> dict[str, Any]:
+    """Turn a record into the JSON object that stands on its line."""
+    return dataclasses.asdict(record)
+
+
+def from_row(record_type: type[R], row: Mapping[str, Any], where: str) -> R:
+    """Rebuild a record from its line; `where` (file:line) names it in the error.
+
+    Raises DataError for a missing or an unknown field. Nested documents are rebuilt, lists become tuples.
+    """
+    fields = {field.name: field for field in dataclasses.fields(record_type)}  # type: ignore[arg-type]
+    unknown = sorted(set(row) - set(fields))
+    missing = sorted(
+        name for name, field in fields.items() if name not in row and field.default is dataclasses.MISSING
+    )
+    if unknown or missing:
+        raise DataError(
+            f"{where}: not a {record_type.__name__} (missing {missing}, unknown {unknown}); "
+            "the file was written by another version or edited: make it anew with the stage that writes it"
+        )
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+    if record_type is Question:
+        values["documents"] = tuple(from_row(Document, document, where) for document in row["documents"])
+    return record_type(**values)

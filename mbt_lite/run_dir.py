@@ -1,0 +1,269 @@
+"""The run folder: where stages meet, what survives `kill -9`, and when a stage may be resumed.
+
+::
+
+    runs/<name>/ recipe.resolved.json  environment.json
+      gen/ sft/ grpo/ eval/   one folder a stage; done.json in it is written last
+
+Rules. A journal line is on disk before the work it stands for counts as done; a line that a kill tore is cut off when the
+journal is next opened. Whole files are written beside and renamed. One process at a time writes a stage. A stage that has
+begun goes on only with the recipe it began with (keys marked resumable may change) and counts as done only while the files
+it read are the ones it read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mbt_lite.errors import DataError, RunError
+
+STAGES = ("gen", "sft", "grpo", "eval")
+
+# Which recipe sections each stage's result depends on: its own, and what it reads.
+SECTIONS = {
+    "gen": ("model", "data", "teacher", "gen"),
+    "sft": ("model", "data", "teacher", "gen", "lora", "sft"),
+    "grpo": ("model", "data", "teacher", "gen", "lora", "sft", "grpo"),
+    "eval": ("model", "data", "teacher", "gen", "lora", "sft", "grpo", "eval"),
+}
+
+ENVIRONMENT_PACKAGES = (
+    "mbt-lite", "torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "unsloth", "openai",
+)  # fmt: skip
+
+
+class Journal:
+    """An append-only JSONL file whose lines are on disk before `append` returns.
+
+    Opening it cuts off a torn last line (a kill in the middle of a write); a broken line elsewhere is a DataError.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _heal(path)
+        self._file = path.open("a", encoding="utf-8")
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Write one row and wait until it is on disk."""
+        self.extend([row])
+
+    def extend(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write rows with one flush; a kill keeps a prefix of them."""
+        self._file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file; every row is already on disk."""
+        self._file.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def _heal(path: Path) -> None:
+    """Cut off what follows the last newline: the half line of a killed write."""
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    if content and not content.endswith(b"\n"):
+        with path.open("r+b") as file:
+            file.truncate(content.rfind(b"\n") + 1)
+            os.fsync(file.fileno())
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Read the complete lines of a JSONL file; a missing file has none.
+
+    Raises DataError (file:line) for a line that is not a JSON object. A torn last line is not a line yet.
+    """
+    if not path.exists():
+        return []
+    rows = []
+    content = path.read_text(encoding="utf-8", errors="strict")
+    complete, _, _ = content.rpartition("\n")
+    for number, line in enumerate(complete.split("\n") if complete else [], 1):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path}:{number}: not JSON ({error.msg}); delete the line to redo its work") from error
+        if not isinstance(row, dict):
+            raise DataError(f"{path}:{number}: not a JSON object (got {type(row).__name__}); delete the line")
+        rows.append(row)
+    return rows
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file beside its place, then rename it there: readers see the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.partial")
+    with beside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write one JSON value as a whole file."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write all rows as a whole file, one a line."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def read_json(path: Path) -> Any:
+    """Read one JSON file; DataError names the file when it is broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{error.lineno}: not JSON ({error.msg}); delete the file to make it anew") from error
+
+
+def fingerprint(paths: Iterable[Path]) -> dict[str, str]:
+    """Give file name -> SHA-256 of each file: what a stage read."""
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+class RunDir:
+    """One run folder.
+
+    `open` checks the recipe against what has begun; `stage` locks one stage for this process.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def open(cls, path: Path, resolved: Mapping[str, Any], resumable: frozenset[str]) -> RunDir:
+        """Open or create the folder for a resolved recipe.
+
+        `resumable` holds the dotted keys that may differ from the run's first recipe. Raises RunError naming each other
+        key that differs and the begun stage that depends on it.
+        """
+        run = cls(path)
+        recipe_file = path / "recipe.resolved.json"
+        if recipe_file.exists():
+            run._refuse_changes(flatten(read_json(recipe_file)), flatten(resolved), resumable)
+        write_json(recipe_file, resolved)
+        write_json(path / "environment.json", _environment())
+        return run
+
+    def _refuse_changes(self, old: dict[str, Any], new: dict[str, Any], resumable: frozenset[str]) -> None:
+        problems = []
+        for key in sorted(old.keys() | new.keys()):
+            if old.get(key) == new.get(key) or key in resumable:
+                continue
+            stage = next((s for s in STAGES if key.split(".")[0] in SECTIONS[s] and self.has_begun(s)), None)
+            if stage is not None:
+                problems.append(
+                    f"{self.path}: `{key}` changed since {stage} began ({old.get(key)!r} -> {new.get(key)!r}); "
+                    f"use --out for a new run, or `mbt-lite {stage} --overwrite` to redo it"
+                )
+        if problems:
+            raise RunError("\n".join(problems))
+
+    def stage_dir(self, stage: str) -> Path:
+        """Give the folder of a stage."""
+        assert stage in STAGES, stage
+        return self.path / stage
+
+    def has_begun(self, stage: str) -> bool:
+        """Tell whether a stage has written anything."""
+        folder = self.stage_dir(stage)
+        return folder.is_dir() and any(entry.name != ".lock" for entry in folder.iterdir())
+
+    def is_done(self, stage: str, inputs: Mapping[str, str]) -> bool:
+        """Tell whether a stage has finished with these inputs (see `fingerprint`).
+
+        Raises RunError if it finished with others: its result is stale.
+        """
+        mark = self.stage_dir(stage) / "done.json"
+        if not mark.exists():
+            return False
+        changed = sorted(name for name, digest in inputs.items() if read_json(mark)["inputs"].get(name) != digest)
+        if changed:
+            raise RunError(
+                f"{self.stage_dir(stage)}: {', '.join(changed)} changed since {stage} finished; "
+                f"run `mbt-lite {stage}` with --overwrite to redo it"
+            )
+        return True
+
+    def mark_done(self, stage: str, inputs: Mapping[str, str], summary: Mapping[str, Any]) -> None:
+        """Write `done.json`, the last file of a stage."""
+        finished_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        mark = {"stage": stage, "finished_at": finished_at, "inputs": dict(inputs), "summary": dict(summary)}
+        write_json(self.stage_dir(stage) / "done.json", mark)
+
+    def set_aside(self, stage: str) -> list[Path]:
+        """Move a stage's folder and those of the stages after it under `replaced/`; give the new places."""
+        moved = []
+        stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S-%f")
+        for later in STAGES[STAGES.index(stage) :]:
+            if self.has_begun(later):
+                target = self.path / "replaced" / f"{later}-{stamp}"
+                target.parent.mkdir(exist_ok=True)
+                shutil.move(self.stage_dir(later), target)
+                moved.append(target)
+        return moved
+
+    @contextlib.contextmanager
+    def locked(self, stage: str) -> Iterator[Path]:
+        """Hold a stage's lock while the block runs; the kernel frees it when the process dies.
+
+        Raises RunError if another process holds it.
+        """
+        folder = self.stage_dir(stage)
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise RunError(f"{folder}: another process is running this stage; wait for it or use --out") from error
+            yield folder
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Turn nested mappings into dotted keys.
+
+    >>> flatten({"sft": {"epochs": 1}})
+    {'sft.epochs': 1}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _environment() -> dict[str, Any]:
+    """Say what ran: Python, platform, versions of the packages that matter."""
+    versions = {}
+    for name in ENVIRONMENT_PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "packages": versions,
+    }
