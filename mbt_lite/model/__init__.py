@@ -1,0 +1,1 @@
+"""The student: loading, chat template, adapters, rollouts, checkpoints. Everything here may import torch."""

@@ -1,0 +1,237 @@
+"""Load the student: tokenizer, 4-bit model, adapter; by transformers + peft + bitsandbytes, or by unsloth.
+
+Traps closed here (each has a test):
+1. On CPUs with AVX512-BF16 bitsandbytes repacks 4-bit weights in place at the first forward pass without gradients, and
+   later gradients are wrong. The switch is turned off on every layer right after loading.
+2. A tokenizer without padding, or with padding equal to the end of the turn, teaches a model never to stop. Refused.
+3. Adapters in bfloat16 hardly move at small learning rates. Trainable weights are float32.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from mbt_lite.errors import ModelError
+from mbt_lite.model import chat, rollout_weights
+from mbt_lite.model.embedded import PREFIX, embedded_folder
+from mbt_lite.recipe import schema
+from mbt_lite.records import Message
+
+Backend = Literal["transformers", "unsloth"]
+
+
+@dataclasses.dataclass(slots=True)
+class Student:
+    """A loaded model with its tokenizer; `model` is peft-wrapped iff it has an adapter."""
+
+    model: Any
+    tokenizer: Any
+    backend: Backend
+    compute_dtype: torch.dtype
+    _unpacked: Any = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device  # type: ignore[no-any-return]
+
+    @property
+    def pad_id(self) -> int:
+        """The padding token."""
+        return int(self.tokenizer.pad_token_id)
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Every token that ends a completion: the tokenizer's end of turn and the model's own list."""
+        listed = self.model.generation_config.eos_token_id
+        listed = [] if listed is None else [listed] if isinstance(listed, int) else list(listed)
+        return frozenset({int(self.tokenizer.eos_token_id), *listed})
+
+    @property
+    def prefills_think(self) -> bool:
+        """Whether the chat template opens `<think>` itself."""
+        return chat.prefills_think(self.tokenizer)
+
+    def count_prompt_tokens(self, messages: Sequence[Message]) -> int:
+        """Count the tokens of a prompt as the student reads it."""
+        return chat.count_prompt_tokens(self.tokenizer, messages)
+
+    @contextlib.contextmanager
+    def rollout_model(self) -> Iterator[Any]:
+        """Lend the model for generation, in eval mode; on a CPU its unpacked view (see `rollout_weights`)."""
+        if self.device.type == "cpu" and self.backend == "transformers":
+            if self._unpacked is None:
+                self._unpacked = rollout_weights.unpack(self.model, self.compute_dtype)
+            rollout_weights.refresh(self._unpacked)
+            yield self._unpacked
+            return
+        was_training = self.model.training
+        if self.backend == "unsloth":
+            from unsloth import FastLanguageModel
+
+            FastLanguageModel.for_inference(self.model)
+        self.model.eval()
+        try:
+            yield self.model
+        finally:
+            if self.backend == "unsloth":
+                FastLanguageModel.for_training(self.model)
+            self.model.train(was_training)
+
+
+def choose_backend(wanted: str) -> Backend:
+    """Resolve `model.backend`: unsloth under `auto` needs CUDA and the package.
+
+    Raises ModelError when unsloth is asked for by name and not installed.
+    """
+    import importlib.util
+
+    there = importlib.util.find_spec("unsloth") is not None
+    if wanted == "unsloth" and not there:
+        raise ModelError("model.backend: unsloth is not installed; pip install 'mbt-lite[unsloth]' or use `transformers`")
+    if wanted == "unsloth" or (wanted == "auto" and there and torch.cuda.is_available()):
+        return "unsloth"
+    return "transformers"
+
+
+def choose_dtype(wanted: str) -> torch.dtype:
+    """Resolve `model.dtype`: bfloat16 where the device multiplies it natively, else float32."""
+    if wanted == "bfloat16":
+        return torch.bfloat16
+    if wanted == "float32":
+        return torch.float32
+    if torch.cuda.is_available():
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if native else torch.float32
+
+
+def folder_or_id(name: str) -> str:
+    """Turn `model.name` into what transformers loads: the cache folder of an embedded model, else the name itself."""
+    return str(embedded_folder(name)) if name.startswith(PREFIX) else name
+
+
+def load_tokenizer(model: schema.Model) -> Any:
+    """Load the student's tokenizer alone.
+
+    Raises ModelError when it cannot be found or its special tokens would teach the model never to stop.
+    """
+    from transformers import AutoTokenizer
+
+    with _named(model.name):
+        tokenizer = AutoTokenizer.from_pretrained(folder_or_id(model.name))
+    check_tokenizer(tokenizer, model.name)
+    return tokenizer
+
+
+def check_tokenizer(tokenizer: Any, name: str) -> None:
+    """Refuse a tokenizer without template, end of turn or padding, or whose padding is the end of the turn."""
+    if tokenizer.chat_template is None:
+        raise ModelError(f"{name}: the tokenizer has no chat template; use an instruct model")
+    if tokenizer.eos_token_id is None or tokenizer.pad_token_id is None:
+        raise ModelError(
+            f"{name}: the tokenizer lacks a special token (eos {tokenizer.eos_token}, pad {tokenizer.pad_token}); "
+            "set it in the model folder's tokenizer_config.json"
+        )
+    if tokenizer.eos_token_id == tokenizer.pad_token_id:
+        raise ModelError(
+            f"{name}: padding equals the end of the turn (got {tokenizer.pad_token}), so stopping would not be learned; "
+            "set another pad_token in the model folder's tokenizer_config.json"
+        )
+
+
+def load_student(model: schema.Model, adapter: Path | None = None, *, trainable: bool = False) -> Student:
+    """Load the student, with an adapter from a folder if one is given.
+
+    `trainable` loads the adapter to be continued; it does nothing without one. Raises ModelError naming the model.
+    """
+    from mbt_lite.model.libraries import prepare
+
+    prepare()
+    backend = choose_backend(model.backend)
+    if backend == "unsloth":
+        student = _load_with_unsloth(model, adapter)
+    else:
+        student = _load_with_transformers(model, adapter, trainable)
+    close_cpu_repacking(student.model)
+    train_in_float32(student.model)
+    return student
+
+
+def _load_with_transformers(model: schema.Model, adapter: Path | None, trainable: bool) -> Student:
+    from transformers import AutoModelForCausalLM
+
+    dtype = choose_dtype(model.dtype)
+    tokenizer = load_tokenizer(model)
+    with _named(model.name):
+        loaded = AutoModelForCausalLM.from_pretrained(
+            folder_or_id(model.name),
+            dtype=dtype,
+            quantization_config=_quantization(model, dtype),
+            device_map={"": 0} if torch.cuda.is_available() else None,
+        )
+    loaded.requires_grad_(False)
+    if adapter is not None:
+        from peft import PeftModel
+
+        loaded = PeftModel.from_pretrained(loaded, str(adapter), is_trainable=trainable, autocast_adapter_dtype=True)
+    return Student(loaded, tokenizer, "transformers", dtype)
+
+
+def _load_with_unsloth(model: schema.Model, adapter: Path | None) -> Student:
+    # unsloth patches the libraries it finds, so it comes first
+    from unsloth import FastLanguageModel
+
+    dtype = choose_dtype(model.dtype)
+    with _named(model.name):
+        loaded, tokenizer = FastLanguageModel.from_pretrained(
+            str(adapter) if adapter is not None else folder_or_id(model.name),
+            dtype=dtype,
+            load_in_4bit=model.quantization == "nf4",
+        )
+    check_tokenizer(tokenizer, model.name)
+    return Student(loaded, tokenizer, "unsloth", dtype)
+
+
+def _quantization(model: schema.Model, dtype: torch.dtype) -> Any:
+    if model.quantization == "none":
+        return None
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+@contextlib.contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Turn the many ways in which a model cannot be found into one line."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"model.name: {name} cannot be loaded ({reason}); give a hub id or a local folder") from error
+
+
+def close_cpu_repacking(model: torch.nn.Module) -> int:
+    """Switch off bitsandbytes' in-place repacking on CPUs (trap 1); give the number of layers that had it."""
+    layers = [module for module in model.modules() if hasattr(module, "support_avx512bf16_for_cpu")]
+    for layer in layers:
+        layer.support_avx512bf16_for_cpu = False
+    return len(layers)
+
+
+def train_in_float32(model: torch.nn.Module) -> None:
+    """Put every trainable weight into float32 (trap 3)."""
+    for parameter in model.parameters():
+        if parameter.requires_grad and parameter.dtype != torch.float32:
+            parameter.data = parameter.data.float()

@@ -1,0 +1,101 @@
+"""Prompt texts: one prose file each, and the only code that fills them in.
+
+| file | who reads it | slots |
+|---|---|---|
+| student.txt | the student, everywhere (gen, sft, grpo, eval) | documents, question |
+| metacognitive.txt | the student as system prompt, variant `metacognitive` | |
+| solution.txt | the teacher: a guide to one question | documents, question, answer |
+| mbt_s.txt | the teacher: a five-phase monologue from scratch | monologue, documents, question, answer |
+| mbt_r.txt | the teacher, after its own guide: rewrite a draft | monologue, question, answer, draft |
+| monologue.txt | part of the two above: the five phases and their style | |
+
+Source: the method of arXiv 2602.22508 (five phases, MBT-S, MBT-R). Where we differ:
+
+1. all wording is our own;
+2. the student prompt is one short user message that asks for the think tags too: small students have no template
+   for thinking.
+
+A slot is `{{name}}`. Values go in verbatim and are never searched for slots, so braces and dollars in a document
+survive. Data sections stand between `=== name ===` lines; documents and questions are put on one line each, so that no document
+can open or close a section.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+
+from mbt_lite.errors import DataError
+from mbt_lite.records import Document, Message, Question
+
+NAMES = ("student", "metacognitive", "solution", "mbt_s", "mbt_r", "monologue")
+
+_SLOT = re.compile(r"\{\{([^{}]*)\}\}")
+
+
+@cache
+def text(name: str) -> str:
+    """Give a prompt text with its slots open."""
+    assert name in NAMES, name
+    return files(__package__).joinpath(f"{name}.txt").read_text(encoding="utf-8").strip()
+
+
+def fill(template: str, slots: dict[str, str], where: str) -> str:
+    """Fill every slot of a template; `where` names it in the error.
+
+    Raises DataError unless the slots of the template are exactly those given.
+
+    >>> fill("Q: {{question}}", {"question": "{{why}} $5?"}, "example")
+    'Q: {{why}} $5?'
+    """
+    wanted = set(_SLOT.findall(template))
+    unknown, missing = sorted(wanted - slots.keys()), sorted(slots.keys() - wanted)
+    if unknown or missing:
+        raise DataError(
+            f"{where}: slots do not fit (unknown {unknown}, missing {missing}); "
+            f"the text must use exactly {', '.join(f'{{{{{name}}}}}' for name in sorted(slots)) or 'no slot'}"
+        )
+    return _SLOT.sub(lambda match: slots[match[1]], template)
+
+
+def render(name: str, **slots: str) -> str:
+    """Fill a prompt text; DataError names its file if slots are missing or unknown."""
+    return fill(text(name), slots, f"prompts/{name}.txt")
+
+
+def version(*names: str) -> str:
+    """Give a short hash of prompt texts (of all, if none is named): it changes iff one of them changes."""
+    digest = hashlib.sha256()
+    for name in sorted(names or NAMES):
+        digest.update(f"{name}\0{text(name)}\0".encode())
+    return digest.hexdigest()[:12]
+
+
+def one_line(value: str) -> str:
+    """Join the lines of a text with single spaces."""
+    return " ".join(value.split())
+
+
+def number_documents(documents: Sequence[Document]) -> str:
+    """Write documents as the prompts show them: `[1] Title: text`, one a line."""
+    return "\n".join(
+        f"[{number}] {one_line(document.title)}: {one_line(document.text)}"
+        for number, document in enumerate(documents, 1)
+    )
+
+
+def student_messages(question: Question, *, metacognitive: bool = False) -> list[Message]:
+    """Give the prompt that the student sees; `metacognitive` puts the five-phase system prompt first."""
+    request = render("student", documents=number_documents(question.documents), question=one_line(question.question))
+    messages: list[Message] = [{"role": "user", "content": request}]
+    if metacognitive:
+        messages.insert(0, {"role": "system", "content": render("metacognitive")})
+    return messages
+
+
+def completion_text(trace: str, answer: str) -> str:
+    """Give the completion that the student learns: the trace in think tags, then the answer in answer tags."""
+    return f"<think>\n{trace}\n</think>\n\n<answer>{answer}</answer>"

@@ -1,0 +1,151 @@
+"""What one section of a recipe cannot know about another: the relations between keys.
+
+Each check is one `if` that gives the keys it read and what to do; the loader finds their lines. A recipe that passes the
+schema and these checks is one that every stage can start.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple, get_args
+
+from mbt_lite.recipe.schema import Questions, Recipe, Variant
+
+
+class Conflict(NamedTuple):
+    """Keys that do not go together, and what to do about it."""
+
+    keys: tuple[str, ...]
+    message: str
+
+
+def conflicts(recipe: Recipe) -> Iterator[Conflict]:
+    """Give every conflict of a recipe whose single values are all sound."""
+    yield from _data(recipe)
+    yield from _teacher(recipe)
+    yield from _gen(recipe)
+    yield from _sft(recipe)
+    yield from _grpo(recipe)
+    yield from _reward(recipe)
+    yield from _eval(recipe)
+
+
+def _data(recipe: Recipe) -> Iterator[Conflict]:
+    for name, questions in (("data.train", recipe.data.train), ("data.dev", recipe.data.dev)):
+        yield from _questions(name, questions)
+    train, dev = recipe.data.train, recipe.data.dev
+    if (train.path, train.split) == (dev.path, dev.split):
+        yield Conflict(
+            ("data.dev.path", "data.train.path", "data.dev.split", "data.train.split"),
+            f"`data.dev` holds the questions of `data.train` (got {dev.path} twice); score on held-out questions",
+        )
+
+
+def _questions(name: str, questions: Questions) -> Iterator[Conflict]:
+    keys = (f"{name}.path", f"{name}.split")
+    is_hub = questions.path.startswith("hub:")
+    if is_hub and not re.fullmatch(r"hub:[^/:\s]+/[^/:\s]+(:[^:\s]+)?", questions.path):
+        message = f"`{keys[0]}` is no dataset name (got {questions.path}); write hub:owner/dataset[:config]"
+        yield Conflict(keys[:1], message)
+    if is_hub and questions.split is None:
+        yield Conflict(keys, f"`{keys[1]}` is missing for {questions.path}; name the split, such as train")
+    if not is_hub and questions.split is not None:
+        yield Conflict(keys, f"`{keys[1]}` is set, but a file has no splits (got {questions.split}); remove it")
+
+
+def _teacher(recipe: Recipe) -> Iterator[Conflict]:
+    teacher = recipe.teacher
+    if teacher.base_url != "embedded" and not re.match(r"https?://[^\s/]", teacher.base_url):
+        yield Conflict(
+            ("teacher.base_url",),
+            f"`teacher.base_url` is no endpoint (got {teacher.base_url}); write embedded, or a URL with http:// or https://",
+        )
+    if teacher.base_url == "embedded" and teacher.model != "scripted":
+        yield Conflict(
+            ("teacher.model", "teacher.base_url"),
+            f"`teacher.model` is {teacher.model}, but the embedded teacher is scripted; set `teacher.base_url` to its server",
+        )
+    # The value is not repeated: it may be the key itself.
+    if teacher.api_key_env is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", teacher.api_key_env):
+        yield Conflict(
+            ("teacher.api_key_env",),
+            "`teacher.api_key_env` is no variable name; write the name of the environment variable, never the key itself",
+        )
+    if teacher.temperature == 0 and recipe.gen.traces_per_draft > 1:
+        yield Conflict(
+            ("gen.traces_per_draft", "teacher.temperature"),
+            f"`gen.traces_per_draft` is {recipe.gen.traces_per_draft}, but at `teacher.temperature` 0 all traces of a draft "
+            "are alike; raise the temperature or ask for one",
+        )
+
+
+def _gen(recipe: Recipe) -> Iterator[Conflict]:
+    gen = recipe.gen
+    if gen.sampling.temperature == 0 and gen.rollouts_per_question > 1:
+        yield Conflict(
+            ("gen.rollouts_per_question", "gen.sampling.temperature"),
+            f"`gen.rollouts_per_question` is {gen.rollouts_per_question}, but at `gen.sampling.temperature` 0 all drafts of a "
+            "question are alike; raise the temperature or ask for one",
+        )
+
+
+def _sft(recipe: Recipe) -> Iterator[Conflict]:
+    if recipe.sft.max_sequence_tokens <= recipe.data.max_prompt_tokens:
+        yield Conflict(
+            ("sft.max_sequence_tokens", "data.max_prompt_tokens"),
+            f"`sft.max_sequence_tokens` leaves no room for a trace (got {recipe.sft.max_sequence_tokens}); "
+            f"it must be above `data.max_prompt_tokens` ({recipe.data.max_prompt_tokens})",
+        )
+
+
+def _grpo(recipe: Recipe) -> Iterator[Conflict]:
+    grpo = recipe.grpo
+    if grpo.clip_low >= 1:
+        yield Conflict(
+            ("grpo.clip_low",),
+            f"`grpo.clip_low` is out of range (got {grpo.clip_low:g}); it must be below 1, as 1 - clip_low bounds a ratio",
+        )
+    completions = grpo.prompts_per_step * grpo.group_size
+    if completions % grpo.micro_batch_size:
+        yield Conflict(
+            ("grpo.micro_batch_size", "grpo.prompts_per_step", "grpo.group_size"),
+            f"`grpo.micro_batch_size` does not divide the {completions} completions of a step "
+            f"(got {grpo.micro_batch_size}); choose a divisor of prompts_per_step * group_size",
+        )
+
+
+def _reward(recipe: Recipe) -> Iterator[Conflict]:
+    reward = recipe.grpo.reward
+    weights = reward.weights.model_dump()
+    for term, weight in weights.items():
+        if weight < 0:
+            yield Conflict(
+                (f"grpo.reward.weights.{term}",),
+                f"`grpo.reward.weights.{term}` is negative (got {weight:g}); write {-weight:g}: "
+                "terms that punish are negative themselves",
+            )
+    if not any(weights.values()):
+        yield Conflict(
+            ("grpo.reward.weights", *(f"grpo.reward.weights.{term}" for term in weights)),
+            "`grpo.reward.weights` are all 0, so every completion earns the same; give at least one term a weight",
+        )
+    if reward.overlong_buffer_tokens >= recipe.grpo.max_completion_tokens:
+        yield Conflict(
+            ("grpo.reward.overlong_buffer_tokens", "grpo.max_completion_tokens"),
+            f"`grpo.reward.overlong_buffer_tokens` is out of range (got {reward.overlong_buffer_tokens}); "
+            f"it must be below `grpo.max_completion_tokens` ({recipe.grpo.max_completion_tokens})",
+        )
+
+
+def _eval(recipe: Recipe) -> Iterator[Conflict]:
+    variants = recipe.eval.variants
+    in_order = [variant for variant in get_args(Variant) if variant in variants]
+    if not variants:
+        yield Conflict(("eval.variants",), "`eval.variants` is empty (got []); name at least one, such as [base, sft]")
+    elif list(variants) != in_order:
+        wrong = "names a variant twice" if len(set(variants)) < len(variants) else "is out of order"
+        yield Conflict(
+            ("eval.variants",),
+            f"`eval.variants` {wrong} (got [{', '.join(variants)}]); write [{', '.join(in_order)}]",
+        )

@@ -1,0 +1,140 @@
+"""Reads a recipe strictly: the file, the `--set` values on top, and every problem of both at once, by line.
+
+Three rounds find the problems: the YAML itself (`tree`), single values (`schema`, worded by `faults`), relations between
+sections (`checks`). A round does not wait for the one before: relations are checked among the keys that are sound.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from mbt_lite.errors import RecipeError
+from mbt_lite.recipe.checks import conflicts
+from mbt_lite.recipe.faults import schema_fault
+from mbt_lite.recipe.schema import Recipe
+from mbt_lite.recipe.tree import Fault, Node, Path, dotted, read_setting, read_tree
+
+# Stands in for a required text that is missing or wrong, so that the relations of the other keys can be checked.
+STAND_IN = "stand-in"
+
+
+def load_recipe(path: pathlib.Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe file and its `section.key=value` overrides.
+
+    Raises RecipeError with every problem, sorted by line, the overrides' last.
+    """
+    root, faults = read_tree(_read_text(path), str(path))
+    if root is None:
+        raise _refusal(faults)
+    faults += _apply(overrides, root)
+    already = {fault.path for fault in faults if fault.path is not None}
+    recipe, errors = _validate(root.plain())
+    faults += [schema_fault(error, root) for error in errors if error["loc"] not in already]
+    sound = recipe if recipe is not None else _sound_part(root.plain(), errors)
+    if sound is not None:
+        faults += _relations(sound, root, already | {error["loc"] for error in errors})
+    if faults or recipe is None:
+        raise _refusal(faults)
+    return recipe
+
+
+def _refusal(faults: Sequence[Fault]) -> RecipeError:
+    return RecipeError(str(fault) for fault in sorted(faults, key=lambda fault: fault.place.order))
+
+
+def _read_text(path: pathlib.Path) -> str:
+    """Read the file; every way it cannot be read is a RecipeError."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        near = difflib.get_close_matches(path.name, sorted(other.name for other in path.parent.glob("*.yaml")), n=1)
+        cure = f"did you mean {path.with_name(near[0])}?" if near else "give the path of a recipe file"
+        raise RecipeError([f"{path}: no such file; {cure}"]) from error
+    except IsADirectoryError as error:
+        raise RecipeError([f"{path}: a folder, not a file; give the path of a recipe file"]) from error
+    except UnicodeDecodeError as error:
+        raise RecipeError([f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8"]) from error
+    except OSError as error:
+        raise RecipeError([f"{path}: cannot be read ({error.strerror}); give the path of a recipe file"]) from error
+
+
+def _apply(overrides: Sequence[str], root: Node) -> list[Fault]:
+    """Put overrides into the tree, over what the file says."""
+    faults: list[Fault] = []
+    seen: set[Path] = set()
+    for index, setting in enumerate(overrides):
+        path, node, refused = read_setting(setting, index)
+        faults += refused
+        if node is None or refused:
+            continue
+        if path in seen:
+            faults.append(Fault(None, node.place, f"`{dotted(path)}` is set twice; keep one"))
+        seen.add(path)
+        _insert(root, path, node)
+    return faults
+
+
+def _insert(root: Node, path: Path, node: Node) -> None:
+    """Put a node at a path, making the sections above it; what stands above it and is no section is left to the schema."""
+    section = root
+    for part in path[:-1]:
+        assert isinstance(section.value, dict) and isinstance(part, str), path
+        section = section.value.setdefault(part, Node({}, node.place, node.key_place))
+        if not isinstance(section.value, dict):
+            return
+    assert isinstance(section.value, dict) and isinstance(path[-1], str), path
+    section.value[path[-1]] = node
+
+
+def _validate(tree: object) -> tuple[Recipe | None, list[ErrorDetails]]:
+    """Check a plain tree against the schema; JSON, because strict pydantic takes a JSON list for a tuple."""
+    try:
+        return Recipe.model_validate_json(json.dumps(tree)), []
+    except ValidationError as error:
+        return None, error.errors(include_url=False)
+
+
+def _sound_part(tree: Any, errors: list[ErrorDetails]) -> Recipe | None:
+    """Give the recipe that is left without its wrong values: defaults in their place, `STAND_IN` where there is none.
+
+    None if no recipe is left, which takes a schema with required keys that are not text.
+    """
+    for _ in range(4):
+        for error in errors:
+            _mend(tree, error)
+        recipe, errors = _validate(tree)
+        if recipe is not None:
+            return recipe
+    return None
+
+
+def _mend(tree: Any, error: ErrorDetails) -> None:
+    """Leave a wrong value out of its section; give a missing one a stand-in."""
+    keys = [part for part in error["loc"] if isinstance(part, str)]
+    section = tree
+    for key in keys[:-1]:
+        section = section[key]
+    if error["type"] != "missing":
+        # Two items of one list may both be wrong.
+        section.pop(keys[-1], None)
+    elif len(keys) == 1 or keys[-1] in ("train", "dev"):
+        section[keys[-1]] = {}
+    else:
+        section[keys[-1]] = STAND_IN
+
+
+def _relations(recipe: Recipe, root: Node, faulty: set[Path]) -> Iterator[Fault]:
+    """Give the conflicts among sound keys, each at the last of its keys that is written anywhere."""
+    for keys, message in conflicts(recipe):
+        paths = [tuple(key.split(".")) for key in keys]
+        if any(path[: len(bad)] == bad or bad[: len(path)] == path for path in paths for bad in faulty):
+            continue
+        written = [node.key_place for path in paths if (node := root.at(path)) is not None]
+        yield Fault(paths[0], max(written, default=root.place), message)

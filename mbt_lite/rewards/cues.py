@@ -1,0 +1,46 @@
+"""Cue phrases of the five metacognitive phases, and which phases a trace shows.
+
+Source: the five phases of arXiv 2602.22508. The word lists in phase_cues.json are our own: what a first-person-plural inner
+monologue says when it enters a phase, written as normalised words (no articles, no punctuation). A cue shows form, not
+thought: metrics that use it say "cue", and the reward counts it on right answers only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from types import MappingProxyType
+
+from mbt_lite.rewards.mentions import contains_words
+from mbt_lite.text.normalize import normalize
+
+PHASES = ("understand_filter", "plan", "execute_monitor", "self_correct", "verify")
+
+
+@cache
+def phase_cues() -> Mapping[str, tuple[str, ...]]:
+    """Read the cue lists: phase -> normalised word sequences, phases in their order."""
+    lists = json.loads(files(__package__).joinpath("phase_cues.json").read_text(encoding="utf-8"))
+    return check_cues(lists)
+
+
+def check_cues(lists: Mapping[str, list[str]]) -> Mapping[str, tuple[str, ...]]:
+    """Assert that the five phases are there, in order, and that each cue can match: not empty, normalised, one phase only."""
+    assert tuple(lists) == PHASES, f"phases {tuple(lists)} are not {PHASES}"
+    cues = [cue for phase in PHASES for cue in lists[phase]]
+    for cue in cues:
+        assert cue and cue == normalize(cue), f"cue {cue!r} never matches; write {normalize(cue)!r}"
+        assert cues.count(cue) == 1, f"cue {cue!r} stands twice"
+    return MappingProxyType({phase: tuple(lists[phase]) for phase in PHASES})
+
+
+def shown_phases(trace: str) -> tuple[str, ...]:
+    """Name the phases of which at least one cue stands in the trace, in their order.
+
+    >>> shown_phases("First, we need the director. Wait, which film?")
+    ('plan', 'self_correct')
+    """
+    text = normalize(trace)
+    return tuple(phase for phase, cues in phase_cues().items() if any(contains_words(text, cue) for cue in cues))

@@ -1,0 +1,49 @@
+"""Where a text mentions a gold: shared by the terms `keep` and `dwell`, the cue phases and the metric `answer_hit`.
+
+A mention is a whole-word sequence in normalised form (see text/normalize.py). A gold whose normalised form is shorter than
+three characters is never a mention: "U.S." becomes "us", which any "let us see" would contain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mbt_lite.text.normalize import normalize
+
+SHORTEST_MENTION_CHARACTERS = 3
+
+
+def contains_words(text: str, sequence: str) -> bool:
+    """Tell whether `sequence` stands in `text` as whole words; both are normalised already, `sequence` is not empty.
+
+    >>> contains_words("we live in new york", "new york"), contains_words("we live in newark", "new")
+    (True, False)
+    """
+    # Normalised words hold no spaces, so padding both with one makes a substring a whole-word sequence.
+    return f" {sequence} " in f" {text} "
+
+
+def words_through_first_mention(text: str, golds: Iterable[str]) -> int | None:
+    """Count the words of a text up to and including the first mention of any gold; None without a mention.
+
+    The first mention is the one that is complete first: another alias can only bring it forward.
+
+    >>> words_through_first_mention("So it is Paris, not Rome.", ["Rome", "Paris"])
+    4
+    """
+    padded = f" {normalize(text)} "
+    ends = []
+    for gold in mentionable(golds):
+        start = padded.find(f" {gold} ")
+        if start >= 0:
+            ends.append(padded.count(" ", 0, start + 1 + len(gold)))
+    return min(ends, default=None)
+
+
+def mentionable(golds: Iterable[str]) -> list[str]:
+    """Give the normalised forms of the golds that are long enough to count as mentions.
+
+    >>> mentionable(["The Beatles", "US", "A"])
+    ['beatles']
+    """
+    return [gold for gold in map(normalize, golds) if len(gold) >= SHORTEST_MENTION_CHARACTERS]

@@ -1,0 +1,262 @@
+"""Stage eval: variants of the student answer held-out questions; every number comes with its n and its interval.
+
+::
+
+    dev questions ──trim──▶ prompts ──student (+ adapter)──▶ completions.jsonl ──score──▶ predictions.jsonl
+                                                                  predictions ──▶ metrics.json, table, report.html
+
+Completions are journaled one by one, so nothing is generated twice. All that follows from them is cheap and is made anew on
+every run: a change of the scoring never needs the model again.
+
+Source: the measures of arXiv 2602.22508. Where we differ:
+1. All variants see the same documents: a prompt must fit with the longest system prompt of the variants, and a question that
+   cannot fit is left out of all of them.
+2. Greedy by default; with `eval.temperature` above 0 the whole distribution is sampled (no nucleus, no top-k).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mbt_lite.data.questions import read_questions
+from mbt_lite.data.trimming import trim_question
+from mbt_lite.metrics.aggregate import aggregate, aggregate_aes
+from mbt_lite.metrics.predictions import score_completion
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mbt_lite import prompts
+from mbt_lite.errors import DataError, RunError
+from mbt_lite.recipe.schema import Recipe
+from mbt_lite.records import Completion, Message, Prediction, Question, from_row, to_row
+from mbt_lite.report.contents import read_report
+from mbt_lite.report.html import write_report
+from mbt_lite.report.table import to_table
+from mbt_lite.run_dir import Journal, RunDir, fingerprint, read_json, read_jsonl, write_json, write_jsonl
+
+if TYPE_CHECKING:
+    from mbt_lite.model.student import Student
+
+TRAINED = ("sft", "grpo")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Exam:
+    """What every variant is asked: the trimmed questions, and the ones that do not fit, with the reason."""
+
+    questions: tuple[Question, ...]
+    left_out: tuple[Mapping[str, str], ...]
+    n_trimmed: int
+    prefills_think: bool
+
+
+def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
+    """Complete what is missing, score everything, print the table and write the report.
+
+    Raises RunError when an adapter is missing or an input changed since the stage began.
+    """
+    adapters = {variant: _adapter(run_dir, variant) for variant in recipe.eval.variants}
+    inputs = _inputs(recipe, [adapter for adapter in adapters.values() if adapter])
+    run_dir.is_done("eval", inputs)
+    with run_dir.locked("eval") as folder:
+        _refuse_changed_inputs(folder, inputs)
+        exam = _set_exam(recipe)
+        write_jsonl(folder / "left_out.jsonl", exam.left_out)
+        _complete_missing(recipe, adapters, exam, folder, console)
+        metrics = _score(recipe, exam, folder)
+        console.print(to_table(metrics))
+        report = read_report(run_dir, exam.questions, recipe.eval.variants)
+        write_report(folder / "report.html", report, datetime.datetime.now(datetime.UTC))
+        summary = {"n_questions": len(exam.questions), "n_left_out": len(exam.left_out), "n_trimmed": exam.n_trimmed}
+        run_dir.mark_done("eval", inputs, summary)
+    console.print(f"eval: {folder / 'report.html'}", soft_wrap=True)
+
+
+def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
+    """Say what `run` would do, without loading a model."""
+    questions = read_questions(recipe.data.dev, recipe.data.seed)
+    drawing = f"temperature {recipe.eval.temperature:g}" if recipe.eval.temperature else "greedy"
+    lines = [
+        f"eval: {len(questions)} questions from {recipe.data.dev.path}, "
+        f"at most {recipe.data.max_prompt_tokens} prompt and {recipe.eval.max_completion_tokens} completion tokens, {drawing}"
+    ]
+    for variant in recipe.eval.variants:
+        n_there = len(read_jsonl(_completions_file(run_dir.stage_dir("eval"), variant)))
+        line = f"eval: {variant}: {max(len(questions) - n_there, 0)} completions to make, {n_there} there"
+        if variant in TRAINED and not (run_dir.stage_dir(variant) / "adapter" / "adapter_config.json").exists():
+            line += f"; waits for {run_dir.stage_dir(variant) / 'adapter'} (`mbt-lite {variant}` makes it)"
+        lines.append(line)
+    return lines
+
+
+def _adapter(run_dir: RunDir, variant: str) -> Path | None:
+    """Give the adapter folder of a trained variant, None for an untrained one; RunError if it is missing."""
+    if variant not in TRAINED:
+        return None
+    adapter = run_dir.stage_dir(variant) / "adapter"
+    if not (adapter / "adapter_config.json").exists():
+        raise RunError(
+            f"{adapter}: no adapter for variant {variant} of eval; run `mbt-lite {variant}` first, "
+            f"or leave {variant} out of `eval.variants`"
+        )
+    return adapter
+
+
+def _inputs(recipe: Recipe, adapters: Sequence[Path]) -> dict[str, str]:
+    """Fingerprint what the stage reads: the question file (a hub name has none) and the adapters' weights."""
+    files = [adapter / "adapter_model.safetensors" for adapter in adapters]
+    dev = Path(recipe.data.dev.path)
+    return fingerprint([dev, *files] if dev.is_file() else files)
+
+
+def _refuse_changed_inputs(folder: Path, inputs: Mapping[str, str]) -> None:
+    """Hold an unfinished stage to the inputs it began with: its completions answer those."""
+    begun = folder / "inputs.json"
+    if not begun.exists():
+        write_json(begun, inputs)
+    before = read_json(begun)
+    changed = sorted(name for name in before.keys() | inputs.keys() if before.get(name) != inputs.get(name))
+    if changed:
+        raise RunError(f"{folder}: {', '.join(changed)} changed since eval began; run `mbt-lite eval` with --overwrite")
+
+
+def _set_exam(recipe: Recipe) -> Exam:
+    """Read the dev questions and drop distractors until each prompt fits; loads the tokenizer only."""
+    from mbt_lite.model import chat
+    from mbt_lite.model.student import load_tokenizer
+
+    tokenizer = load_tokenizer(recipe.model)
+    metacognitive = "metacognitive" in recipe.eval.variants
+    limit = recipe.data.max_prompt_tokens
+    kept, left_out, n_trimmed = [], [], 0
+
+    def count_tokens(question: Question) -> int:
+        return chat.count_prompt_tokens(tokenizer, prompts.student_messages(question, metacognitive=metacognitive))
+
+    for question in read_questions(recipe.data.dev, recipe.data.seed):
+        trimmed = trim_question(question, limit, count_tokens)
+        if trimmed.question is None:
+            reason = f"prompt longer than {limit} tokens even without distractors"
+            left_out.append({"question_id": question.question_id, "reason": reason})
+            continue
+        n_trimmed += trimmed.dropped > 0
+        kept.append(trimmed.question)
+    if not kept:
+        raise DataError(
+            f"{recipe.data.dev.path}: no question fits into `data.max_prompt_tokens` (got {limit}); raise it"
+        )
+    return Exam(tuple(kept), tuple(left_out), n_trimmed, chat.prefills_think(tokenizer))
+
+
+def _completions_file(folder: Path, variant: str) -> Path:
+    return folder / variant / "completions.jsonl"
+
+
+def _complete_missing(
+    recipe: Recipe, adapters: Mapping[str, Path | None], exam: Exam, folder: Path, console: Console
+) -> None:
+    """Generate every completion that is not in the journals; variants without an adapter share one loaded student."""
+    missing = {variant: _missing(folder, variant, exam) for variant in adapters}
+    if not any(missing.values()):
+        return
+    with _progress(console) as progress:
+        for adapter in dict.fromkeys(adapters.values()):
+            todo = {
+                variant: missing[variant] for variant in adapters if adapters[variant] == adapter and missing[variant]
+            }
+            if todo:
+                _complete_with(recipe, adapter, todo, folder, progress)
+                # a model is full of cycles; the next one needs its memory
+                gc.collect()
+
+
+def _missing(folder: Path, variant: str, exam: Exam) -> list[Question]:
+    there = {row["question_id"] for row in read_jsonl(_completions_file(folder, variant))}
+    return [question for question in exam.questions if question.question_id not in there]
+
+
+def _progress(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console)
+
+
+def _complete_with(
+    recipe: Recipe, adapter: Path | None, todo: Mapping[str, Sequence[Question]], folder: Path, progress: Progress
+) -> None:
+    """Load one student, generate the missing completions of its variants, let it go."""
+    from mbt_lite.model.student import load_student
+
+    loading = progress.add_task(f"loading {recipe.model.name}", total=None)
+    student = load_student(recipe.model, adapter)
+    progress.remove_task(loading)
+    for variant, questions in todo.items():
+        task = progress.add_task(f"eval {variant}", total=len(questions))
+        with Journal(_completions_file(folder, variant)) as journal:
+            for completion in _completions(recipe, student, variant, questions):
+                journal.append(to_row(completion))
+                progress.advance(task)
+
+
+def _completions(recipe: Recipe, student: Student, variant: str, questions: Sequence[Question]) -> Iterator[Completion]:
+    """Ask a student the questions of a variant, one completion each, in the order they finish."""
+    from mbt_lite.model.generate import generate
+
+    asked: list[list[Message]] = [
+        prompts.student_messages(question, metacognitive=variant == "metacognitive") for question in questions
+    ]
+    rollouts = generate(
+        student,
+        asked,
+        samples=1,
+        temperature=recipe.eval.temperature,
+        top_p=1.0,
+        top_k=0,
+        max_completion_tokens=recipe.eval.max_completion_tokens,
+        batch_size=recipe.eval.batch_size,
+        seed=recipe.eval.seed,
+    )
+    for rollout in rollouts:
+        yield Completion(
+            question_id=questions[rollout.prompt_index].question_id,
+            rollout_index=rollout.sample_index,
+            text=rollout.text,
+            finish_reason=rollout.finish_reason,
+            prompt_tokens=rollout.prompt_tokens,
+            completion_tokens=len(rollout.token_ids),
+        )
+
+
+def _score(recipe: Recipe, exam: Exam, folder: Path) -> dict[str, dict[str, Any]]:
+    """Score the stored completions anew: predictions.jsonl and metrics.json of each variant; give the metrics."""
+    samples, seed = recipe.eval.bootstrap_samples, recipe.eval.seed
+    predictions = {variant: _predictions(exam, folder, variant) for variant in recipe.eval.variants}
+    base = predictions.get("base")
+    metrics: dict[str, dict[str, Any]] = {}
+    for variant, rows in predictions.items():
+        write_jsonl(folder / variant / "predictions.jsonl", map(to_row, rows))
+        # base against itself is 0 by definition: no number at all is more honest
+        compared = base is not None and variant != "base"
+        metrics[variant] = {
+            "variant": variant,
+            **aggregate(rows, samples=samples, seed=seed),
+            "aes": aggregate_aes(rows, base, samples=samples, seed=seed) if compared else None,
+            "left_out": list(exam.left_out),
+        }
+        write_json(folder / variant / "metrics.json", metrics[variant])
+    return metrics
+
+
+def _predictions(exam: Exam, folder: Path, variant: str) -> list[Prediction]:
+    """Score a variant's completions in the order of the questions."""
+    path = _completions_file(folder, variant)
+    rows = enumerate(read_jsonl(path), 1)
+    completions = {row["question_id"]: from_row(Completion, row, f"{path}:{number}") for number, row in rows}
+    return [
+        score_completion(question, completions[question.question_id], variant, prefilled_think=exam.prefills_think)
+        for question in exam.questions
+    ]

@@ -1,0 +1,1 @@
+"""Reading model text: answer normalisation, think and answer tags, paragraphs and sentences."""

@@ -1,0 +1,91 @@
+"""Reading a completion: the trace inside `<think>`, the final answer inside `<answer>`, and how well both were written.
+
+Rewards, metrics and the quality gate all read completions through this one function. The rules, to the letter:
+
+1. The trace begins after the first `<think>`; where the chat template has already opened it (`prefilled_think`), at the
+   first character. It ends at the first `</think>` after that.
+2. A trace that is opened and never closed is the whole rest of the text, and there is no answer, whatever stands in it.
+3. The answer is what stands between the last `<answer>` after the trace and the first `</answer>` after that, stripped.
+   Without a think block the whole text is searched. An answer that is missing or unclosed is no answer; an empty pair is
+   the empty answer.
+
+Nothing is repaired: tags are matched byte for byte, and the trace keeps its white space.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
+ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
+
+Outcome = Literal["answered", "no_answer_tag", "unclosed_answer", "unclosed_think"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ParsedCompletion:
+    """What was found in a completion.
+
+    `trace` is None iff no think block was opened; `answer` is None unless `outcome` is "answered", else `outcome` says why.
+    `is_well_formed` is True iff the text is exactly one think pair, then exactly one answer pair, with only white space
+    around them; tags inside either count too. Whether the model stopped by itself is not the text's to say.
+    """
+
+    trace: str | None
+    think_closed: bool
+    answer: str | None
+    outcome: Outcome
+    is_well_formed: bool
+
+
+def parse_completion(text: str, *, prefilled_think: bool = False) -> ParsedCompletion:
+    """Read trace and answer from a completion (generated text without special tokens).
+
+    >>> parse_completion("<think>2 + 2</think> <answer> four </answer>").answer
+    'four'
+    >>> parse_completion("<think>2 + 2 <answer>four</answer>").outcome
+    'unclosed_think'
+    """
+    trace, rest = _split_trace(text, prefilled_think)
+    if rest is None:
+        return ParsedCompletion(trace, False, None, "unclosed_think", False)
+    answer, outcome = _read_answer(rest)
+    return ParsedCompletion(
+        trace=trace,
+        think_closed=trace is not None,
+        answer=answer,
+        outcome=outcome,
+        is_well_formed=_is_well_formed(THINK_OPEN + text if prefilled_think else text),
+    )
+
+
+def _split_trace(text: str, prefilled_think: bool) -> tuple[str | None, str | None]:
+    """Give the trace (None: no think block) and the text after it (None: never closed)."""
+    if prefilled_think:
+        opened = text
+    else:
+        _, tag, opened = text.partition(THINK_OPEN)
+        if not tag:
+            return None, text
+    trace, tag, rest = opened.partition(THINK_CLOSE)
+    return trace, rest if tag else None
+
+
+def _read_answer(rest: str) -> tuple[str | None, Outcome]:
+    _, tag, opened = rest.rpartition(ANSWER_OPEN)
+    if not tag:
+        return None, "no_answer_tag"
+    answer, tag, _ = opened.partition(ANSWER_CLOSE)
+    return (answer.strip(), "answered") if tag else (None, "unclosed_answer")
+
+
+def _is_well_formed(text: str) -> bool:
+    tags = (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)
+    if any(text.count(tag) != 1 for tag in tags):
+        return False
+    before, _, rest = text.partition(THINK_OPEN)
+    _, closed, rest = rest.partition(THINK_CLOSE)
+    between, opened, rest = rest.partition(ANSWER_OPEN)
+    _, ended, after = rest.partition(ANSWER_CLOSE)
+    return bool(closed and opened and ended) and not (before + between + after).strip()
