@@ -5,27 +5,24 @@ drawn afresh, facts are stated by the table in `relations.py`, and one document 
 holds in one question need not hold in another, and only reading helps. The supporting documents hold the chain from the
 question to its answer; the distractors hold parallel chains over the same relations, so the kind of the answer and the
 last relation alone never give it away. Documents, and sentences in them, stand in random order.
-
-Only `Random.random()` is used, the one method whose sequence Python promises to keep.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
-from mbt_lite.data.names import POOLS, YEARS, Side
+from mbt_lite.data.names import Side
 from mbt_lite.data.relations import BY_NAME, COMPARISONS, RELATIONS, Comparison, Kind, Relation
-from mbt_lite.records import Document, Question, to_row
+from mbt_lite.data.world import Dice, World
+from mbt_lite.records import Question, to_row
 from mbt_lite.run_dir import write_jsonl
 
 QuestionType = Literal["bridge", "comparison", "bridge_comparison"]
-Path_ = tuple[Relation, ...]
-T = TypeVar("T")
+Chain = tuple[Relation, ...]
 
 # A parallel chain is the harder distractor: it needs the first hop to be read too.
 PARALLEL_CHAIN_SHARE = 0.6
@@ -101,83 +98,9 @@ FILES = (
 )
 
 
-class Dice:
-    """Seeded choices made of `Random.random()` alone."""
-
-    def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)
-
-    def chance(self, share: float) -> bool:
-        """Tell yes in this share of the throws."""
-        return self._random.random() < share
-
-    def between(self, low: int, high: int) -> int:
-        """Give a whole number, both ends included."""
-        return low + int(self._random.random() * (high - low + 1))
-
-    def pick(self, items: Sequence[T]) -> T:
-        """Give one of the items."""
-        return items[int(self._random.random() * len(items))]
-
-    def shuffled(self, items: Sequence[T]) -> list[T]:
-        """Give the items in random order (Fisher-Yates)."""
-        mixed = list(items)
-        for last in range(len(mixed) - 1, 0, -1):
-            other = int(self._random.random() * (last + 1))
-            mixed[last], mixed[other] = mixed[other], mixed[last]
-        return mixed
-
-
-class World:
-    """The names and facts of one question: every subject has at most one object per relation."""
-
-    def __init__(self, dice: Dice, side: Side) -> None:
-        self.dice = dice
-        self.side: Side = side
-        self.kinds: dict[str, Kind] = {}
-        self.facts: dict[str, dict[Relation, str]] = {}
-        self._decks: dict[tuple[str, ...], list[str]] = {}
-
-    def draw(self, kind: Kind) -> str:
-        """Give a fresh name; names of one world share no word while the pools last. Years may repeat."""
-        if kind == "year":
-            return str(self.dice.pick(YEARS[self.side]))
-        pool = POOLS[kind]
-        while (name := self._next(pool.first_of(self.side)) + pool.joint + self._next(pool.last)) in self.kinds:
-            pass
-        self.kinds[name] = kind
-        return name
-
-    def _next(self, words: tuple[str, ...]) -> str:
-        deck = self._decks.get(words)
-        if not deck:
-            deck = self._decks[words] = self.dice.shuffled(words)
-        return deck.pop()
-
-    def state(self, subject: str, relation: Relation, obj: str | None = None) -> str:
-        """State a fact about a subject, with a fresh object unless one is given; give the object."""
-        facts = self.facts.setdefault(subject, {})
-        assert relation not in facts, (subject, relation.name)
-        facts[relation] = self.draw(relation.object) if obj is None else obj
-        return facts[relation]
-
-    def chain(self, path: Path_) -> list[str]:
-        """State a chain of facts along a path of relations from a fresh subject; give all its entities in order."""
-        entities = [self.draw(path[0].subject)]
-        for relation in path:
-            entities.append(self.state(entities[-1], relation))
-        return entities
-
-    def document(self, subject: str, *, is_supporting: bool) -> Document:
-        """Write a subject's facts down in random order and wording."""
-        facts = self.dice.shuffled(list(self.facts[subject].items()))
-        sentences = [relation.sentence(self.dice.pick(relation.phrases), subject, obj) for relation, obj in facts]
-        return Document(subject, " ".join(sentences), is_supporting)
-
-
-def paths(relations: Sequence[Relation], hops: int) -> list[Path_]:
+def chains(relations: Sequence[Relation], hops: int) -> list[Chain]:
     """List every chain of `hops` different relations in which each one starts at the kind the one before ends at."""
-    grown: list[Path_] = [(relation,) for relation in relations]
+    grown: list[Chain] = [(relation,) for relation in relations]
     for _ in range(hops - 1):
         grown = [
             (*path, relation)
@@ -203,26 +126,11 @@ def generate_questions(file: SampleFile) -> list[Question]:
 
 def _question(dice: Dice, file: SampleFile, shape: Shape, row: int) -> Question:
     world = World(dice, file.side)
-    documents = dice.between(*file.style.documents)
+    distractors = dice.between(*file.style.documents) - DOCUMENTS_NEEDED[shape.question_type](shape.hops)
     if shape.question_type == "bridge":
-        text, answer = _ask_bridge(world, dice.pick(paths(file.style.relations, shape.hops)), documents)
-        aliases = _aliases(world, answer)
+        text, answer, supporting = _bridge(world, dice.pick(chains(file.style.relations, shape.hops)), distractors)
     elif shape.question_type == "comparison":
-        text, answer = _ask_comparison(world, dice.pick(COMPARISONS), documents)
-        aliases = ()
+        text, answer, supporting = _comparison(world, dice.pick(COMPARISONS), distractors)
     else:
-        text, answer = _ask_bridge_comparison(world, file.style.relations, documents)
-        aliases = _aliases(world, answer)
-    if shape.question_type != "comparison":
-        assert not any(gold in text for gold in (answer, *aliases)), (text, answer, aliases)
-    return Question(
-        question_id=f"{file.name.replace('_', '-')}-{row:04d}",
-        question=text,
-        answer=answer,
-        aliases=aliases,
-        documents=_documents(world, file.style),
-        source="synthetic",
-        hops=shape.hops,
-        question_type=shape.question_type,
-        level=LEVELS[shape.hops],
-    )
+        text, answer, supporting = _bridge_comparison(world, file.style.relations, distractors)
+    return None

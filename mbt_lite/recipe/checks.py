@@ -1,7 +1,7 @@
 """What one section of a recipe cannot know about another: the relations between keys.
 
-Each check is one `if` that gives the keys it read and what to do; the loader finds their lines. A recipe that passes the
-schema and these checks is one that every stage can start.
+Each check is one `if` that gives the keys it read and what to do; the loader finds their lines. A recipe that passes
+the schema and these checks is one that every stage can start.
 """
 
 from __future__ import annotations
@@ -64,19 +64,21 @@ def _teacher(recipe: Recipe) -> Iterator[Conflict]:
     if teacher.base_url == "embedded" and teacher.model != "scripted":
         yield Conflict(
             ("teacher.model", "teacher.base_url"),
-            f"`teacher.model` is {teacher.model}, but the embedded teacher is scripted; set `teacher.base_url` to its server",
+            f"`teacher.model` is {teacher.model}, but the embedded teacher is scripted; "
+            "set `teacher.base_url` to its server",
         )
     # The value is not repeated: it may be the key itself.
     if teacher.api_key_env is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", teacher.api_key_env):
         yield Conflict(
             ("teacher.api_key_env",),
-            "`teacher.api_key_env` is no variable name; write the name of the environment variable, never the key itself",
+            "`teacher.api_key_env` is no variable name; "
+            "write the name of the environment variable that holds the key, never the key itself",
         )
     if teacher.temperature == 0 and recipe.gen.traces_per_draft > 1:
         yield Conflict(
             ("gen.traces_per_draft", "teacher.temperature"),
-            f"`gen.traces_per_draft` is {recipe.gen.traces_per_draft}, but at `teacher.temperature` 0 all traces of a draft "
-            "are alike; raise the temperature or ask for one",
+            f"`gen.traces_per_draft` is {recipe.gen.traces_per_draft}, but at `teacher.temperature` 0 all "
+            "traces of a draft are alike; raise the temperature or ask for one",
         )
 
 
@@ -85,8 +87,8 @@ def _gen(recipe: Recipe) -> Iterator[Conflict]:
     if gen.sampling.temperature == 0 and gen.rollouts_per_question > 1:
         yield Conflict(
             ("gen.rollouts_per_question", "gen.sampling.temperature"),
-            f"`gen.rollouts_per_question` is {gen.rollouts_per_question}, but at `gen.sampling.temperature` 0 all drafts of a "
-            "question are alike; raise the temperature or ask for one",
+            f"`gen.rollouts_per_question` is {gen.rollouts_per_question}, but at `gen.sampling.temperature` 0 "
+            "all drafts of a question are alike; raise the temperature or ask for one",
         )
 
 
@@ -104,7 +106,7 @@ def _grpo(recipe: Recipe) -> Iterator[Conflict]:
     if grpo.clip_low >= 1:
         yield Conflict(
             ("grpo.clip_low",),
-            f"`grpo.clip_low` is out of range (got {grpo.clip_low:g}); it must be below 1, as 1 - clip_low bounds a ratio",
+            f"`grpo.clip_low` is out of range (got {grpo.clip_low:g}); it must be below 1: 1 - clip_low bounds a ratio",
         )
     completions = grpo.prompts_per_step * grpo.group_size
     if completions % grpo.micro_batch_size:

@@ -1,7 +1,8 @@
 """Reads a recipe strictly: the file, the `--set` values on top, and every problem of both at once, by line.
 
-Three rounds find the problems: the YAML itself (`tree`), single values (`schema`, worded by `faults`), relations between
-sections (`checks`). A round does not wait for the one before: relations are checked among the keys that are sound.
+Three rounds find the problems: the YAML itself (`tree`), single values (`schema`, worded by `faults`), relations
+between sections (`checks`). A round does not wait for the one before: relations are checked among
+the keys that are sound.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pydantic_core import ErrorDetails
 from mbt_lite.errors import RecipeError
 from mbt_lite.recipe.checks import conflicts
 from mbt_lite.recipe.faults import schema_fault
+from mbt_lite.recipe.keys import field_at, section_of
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.recipe.tree import Fault, Node, Path, dotted, read_setting, read_tree
 
@@ -81,16 +83,14 @@ def _apply(overrides: Sequence[str], root: Node) -> list[Fault]:
     return faults
 
 
-def _insert(root: Node, path: Path, node: Node) -> None:
-    """Put a node at a path, making the sections above it; what stands above it and is no section is left to the schema."""
-    section = root
+def _insert(root: Node, path: tuple[str, ...], node: Node) -> None:
+    """Put a node at a path, making the sections above it; a value where a section should be is left to the schema."""
+    section = root.value
     for part in path[:-1]:
-        assert isinstance(section.value, dict) and isinstance(part, str), path
-        section = section.value.setdefault(part, Node({}, node.place, node.key_place))
-        if not isinstance(section.value, dict):
-            return
-    assert isinstance(section.value, dict) and isinstance(path[-1], str), path
-    section.value[path[-1]] = node
+        if isinstance(section, dict):
+            section = section.setdefault(part, Node({}, node.place, node.key_place)).value
+    if isinstance(section, dict):
+        section[path[-1]] = node
 
 
 def _validate(tree: object) -> tuple[Recipe | None, list[ErrorDetails]]:
@@ -106,28 +106,27 @@ def _sound_part(tree: Any, errors: list[ErrorDetails]) -> Recipe | None:
 
     None if no recipe is left, which takes a schema with required keys that are not text.
     """
-    for _ in range(4):
+    for _ in range(5):
+        if any(not error["loc"] for error in errors):
+            return None
         for error in errors:
-            _mend(tree, error)
+            _mend(tree, error["loc"], error["type"] == "missing")
         recipe, errors = _validate(tree)
         if recipe is not None:
             return recipe
     return None
 
 
-def _mend(tree: Any, error: ErrorDetails) -> None:
-    """Leave a wrong value out of its section; give a missing one a stand-in."""
-    keys = [part for part in error["loc"] if isinstance(part, str)]
-    section = tree
+def _mend(tree: Any, path: Path, is_missing: bool) -> None:
+    """Leave a wrong value out of its section; put a stand-in where a required one is missing."""
+    keys = [part for part in path if isinstance(part, str)]
     for key in keys[:-1]:
-        section = section[key]
-    if error["type"] != "missing":
-        # Two items of one list may both be wrong.
-        section.pop(keys[-1], None)
-    elif len(keys) == 1 or keys[-1] in ("train", "dev"):
-        section[keys[-1]] = {}
+        tree = tree[key]
+    if is_missing:
+        tree[keys[-1]] = {} if section_of(field_at(path)) is not None else STAND_IN
     else:
-        section[keys[-1]] = STAND_IN
+        # Two items of one list may both be wrong.
+        tree.pop(keys[-1], None)
 
 
 def _relations(recipe: Recipe, root: Node, faulty: set[Path]) -> Iterator[Fault]:

@@ -1,7 +1,7 @@
 """A recipe's YAML as a tree of values that know where they stand.
 
 Source: the core schema of YAML 1.2.2 (https://yaml.org/spec/1.2.2/, 10.3). PyYAML resolves by YAML 1.1, where `no` is a
-boolean, `1e-4` a string and `1:30` ninety; so only its parsing events are used, and `read_scalar` decides what text means.
+boolean, `1e-4` a string and `1:30` ninety; so only its parsing events are used, and `read_scalar` says what text means.
 
 Where we differ from the core schema:
 
@@ -118,7 +118,7 @@ def read_tree(text: str, file: str) -> tuple[Node | None, list[Fault]]:
     return root, builder.faults
 
 
-def read_setting(setting: str, index: int) -> tuple[Path, Node | None, list[Fault]]:
+def read_setting(setting: str, index: int) -> tuple[tuple[str, ...], Node | None, list[Fault]]:
     """Read one `--set section.key=value`: plain text as it stands, or `[a, b]`, or quoted text."""
     place = Place(FIRST_SETTING + index, f"--set {setting}")
     key, equals, text = setting.partition("=")

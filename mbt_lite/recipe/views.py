@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mbt_lite.recipe.faults import fields_below
+from mbt_lite.recipe.keys import known_keys
 from mbt_lite.recipe.schema import Recipe
 
 
@@ -21,9 +21,7 @@ def written(recipe: Recipe) -> dict[str, Any]:
 def resumable_keys() -> frozenset[str]:
     """Give the dotted keys that may change between two runs of one stage."""
     return frozenset(
-        ".".join(path)
-        for path, field in fields_below(Recipe)
-        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("resumable") is True
+        ".".join(path) for path, field in known_keys().items() if field.json_schema_extra == {"resumable": True}
     )
 
 

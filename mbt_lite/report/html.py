@@ -45,7 +45,7 @@ def render(report: Report, written_at: datetime.datetime) -> str:
         css=_file("report.css"),
         javascript=_file("report.js"),
         rows=table.rows(report.metrics),
-        legend=[line.plain for line in table.legend(report.metrics)],
+        remarks=table.remarks(report.metrics),
         plots=_plots(report),
         outcomes=OUTCOMES,
         packed=pack(report),
@@ -128,7 +128,7 @@ def _prediction(row: Prediction, limit: int) -> dict[str, Any]:
 
 
 def shared_limit(lengths: Sequence[int], budget: int) -> int:
-    """Give the highest limit such that lengths cut to it sum up to at most `budget`: short ones leave room to long ones.
+    """Give the highest limit such that lengths cut to it sum up to at most `budget`: short ones leave room.
 
     >>> shared_limit([10, 100, 100], 150)
     70

@@ -32,10 +32,13 @@ COLOURS = {
     "found-and-lost": "#01020a",
     "never-found": "#01020b",
     "on-bar": "#01020c",
-    "faint": "#01020d",
+    "line-1": "#01020d",
+    "line-2": "#01020e",
+    "line-3": "#01020f",
+    "line-4": "#010210",
 }
 
-SETTINGS: dict[str, Any] = {
+SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "mbt-lite",
     "font.size": 9,
@@ -112,14 +115,16 @@ def training_curve(curves: Sequence[Curve], ylabel: str) -> str:
     with _settings():
         figure, axes = _axes()
         main, *terms = curves
-        for position, term in enumerate(terms):
-            dashes = ("-", "--", ":", "-.")[position % 4]
-            colour = COLOURS[("base", "metacognitive", "correct", "found-and-lost")[position // 4 % 4]]
-            axes.plot(*_finite(term), linestyle=dashes, color=colour, linewidth=1, label=term.key)
-        colour = COLOURS[main.stage]
         steps, values = _finite(main)
         marker = "o" if len(steps) <= 40 else ""
-        axes.plot(steps, values, color=colour, linewidth=1.8, marker=marker, markersize=3, label=main.key)
+        axes.plot(
+            steps, values, color=COLOURS[main.stage], linewidth=2, marker=marker, markersize=3, zorder=3, label=main.key
+        )
+        for position, term in enumerate(terms):
+            colour, dashes = COLOURS[f"line-{position % 4 + 1}"], ("-", "--", ":")[position // 4 % 3]
+            label = term.key.removeprefix(f"{main.key}/")
+            axes.plot(*_finite(term), linestyle=dashes, color=colour, linewidth=1, label=label)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel(f"optimizer step (n={len(steps)} logged)")
         axes.set_ylabel(ylabel)
         if terms:
@@ -159,7 +164,7 @@ def _axes() -> tuple[Figure, Axes]:
 def _legend_above(axes: Axes) -> None:
     """Put the legend above the plot, where no point can be under it."""
     _, labels = axes.get_legend_handles_labels()
-    columns = 3 if len(labels) in (3, 5, 6, 9) else 2
+    columns = 2 if len(labels) in (2, 4) else 3
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2, columnspacing=1.2)
 
 

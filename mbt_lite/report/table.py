@@ -6,7 +6,7 @@ The same rows feed the terminal and the HTML page. Input are the `metrics.json` 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from rich.console import Group, RenderableType
@@ -29,7 +29,7 @@ class Measure:
 
 
 MEASURES = (
-    Measure("exact_match", "exact match", "share", "the answer equals a gold once case, punctuation and articles are gone"),
+    Measure("exact_match", "exact match", "share", "the answer is a gold, but for case, punctuation and articles"),
     Measure("f1", "F1", "share", "words the answer shares with its best gold, against words of both"),
     Measure("substring_match", "substring match", "share", "a gold stands inside the answer"),
     Measure("answered", "answered", "share", "a closed <answer> after the trace"),
@@ -44,10 +44,7 @@ MEASURES = (
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Cell:
-    """One number as it is shown: `value` with its 95 % `interval`, or `value` "-" with the reason in `note`.
-
-    `note` also holds the n where it differs from the column's.
-    """
+    """One number as it is shown: `value` with its 95 % `interval`; `note` holds the n where it is not the column's."""
 
     value: str
     interval: str
@@ -82,7 +79,7 @@ def _aes_cell(aes: Mapping[str, Any] | None, n_column: int) -> Cell:
     if aes is None:
         return Cell("-", "", "")
     if aes["mean"] is None:
-        return Cell("-", "", str(aes["undefined_reason"]))
+        return Cell("undefined", "", "")
     return _measured("score", aes, n_column)
 
 
@@ -91,11 +88,12 @@ def _measured(kind: Kind, estimate: Mapping[str, Any], n_column: int) -> Cell:
     if estimate["mean"] is None:
         return Cell("-", "", note)
     bounds = "" if estimate["low"] is None else f"[{shown(kind, estimate['low'])}, {shown(kind, estimate['high'])}]"
-    return Cell(shown(kind, estimate["mean"], unit=True), bounds, note)
+    sign = "+" if kind == "score" and estimate["mean"] > 0 else ""
+    return Cell(sign + shown(kind, estimate["mean"], unit=True), bounds, note)
 
 
 def shown(kind: Kind, value: float, *, unit: bool = False) -> str:
-    """Write a number as its kind is read: shares in percent, tokens as integers, scores with a sign.
+    """Write a number as its kind is read: shares in percent, tokens as integers, scores with two digits.
 
     >>> shown("share", 0.4688, unit=True), shown("share", 1.0), shown("tokens", 1342.4), shown("score", -0.5)
     ('46.9%', '100', '1,342', '-0.50')
@@ -103,7 +101,7 @@ def shown(kind: Kind, value: float, *, unit: bool = False) -> str:
     if kind == "tokens":
         return f"{value:,.0f}"
     if kind == "score":
-        return f"{value:+.2f}"
+        return f"{value:.2f}"
     # 0 and 1 are exact: 99.96 % must not look like them
     digits = f"{100 * value:.0f}" if value in (0, 1) else f"{100 * value:.1f}"
     return f"{digits}%" if unit else digits
@@ -117,7 +115,8 @@ def to_table(metrics: Mapping[str, Mapping[str, Any]]) -> RenderableType:
         table.add_column(f"{variant}\nn={value['n_predictions']}", min_width=7)
     for row in rows(metrics):
         table.add_row(row.measure.label, *(_terminal_cell(cell) for cell in row.cells))
-    return Group(table, Text(), *legend(metrics))
+    meanings = [f"{measure.label}: {measure.meaning}" for measure in MEASURES]
+    return Group(table, Text(), *(Text(line, "dim") for line in [*remarks(metrics), *meanings]))
 
 
 def _terminal_cell(cell: Cell) -> Text:
@@ -128,11 +127,13 @@ def _terminal_cell(cell: Cell) -> Text:
     )  # fmt: skip
 
 
-def legend(metrics: Mapping[str, Mapping[str, Any]]) -> Sequence[Text]:
-    """Give the lines under the table: what brackets and each metric mean, and what was left out."""
+def remarks(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Give the lines under the table: what the brackets are, what is undefined and why, what was left out."""
     lines = ["[low, high]: 95 % interval, bootstrap over questions; n: completions scored"]
-    lines += [f"{measure.label}: {measure.meaning}" for measure in MEASURES]
+    for variant, value in metrics.items():
+        if value["aes"] is not None and value["aes"]["mean"] is None:
+            lines.append(f"AES of {variant} is undefined: {value['aes']['undefined_reason']}")
     left_out = max((len(value["left_out"]) for value in metrics.values()), default=0)
     if left_out:
-        lines.append(f"left out of all variants, prompt too long: {left_out} questions (see eval/left_out.jsonl)")
-    return [Text(line, "dim") for line in lines]
+        lines.append(f"{left_out} questions are left out of all variants: the prompt is too long (eval/left_out.jsonl)")
+    return lines

@@ -1,8 +1,9 @@
 """Advantages within a group: how much better a completion did than its siblings on the same prompt.
 
-Source: GRPO (arXiv 2402.03300); without scaling, Dr. GRPO (arXiv 2503.20783). Where we differ: 1. the spread is the sample
-standard deviation (n - 1), as TRL computes it, not the population's; 2. a group whose rewards are equal gets exact zeros
-and is flagged, instead of rounding noise divided by a small number.
+Source: GRPO (arXiv 2402.03300); without scaling, Dr. GRPO (arXiv 2503.20783). Where we differ:
+
+1. The spread is the sample standard deviation (n - 1), as TRL computes it, not the population's.
+2. A group whose rewards are equal gets exact zeros and is flagged, instead of rounding noise divided by a small number.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Cue phrases of the five metacognitive phases, and which phases a trace shows.
 
-Source: the five phases of arXiv 2602.22508. The word lists in phase_cues.json are our own: what a first-person-plural inner
-monologue says when it enters a phase, written as normalised words (no articles, no punctuation). A cue shows form, not
-thought: metrics that use it say "cue", and the reward counts it on right answers only.
+Source: the five phases of arXiv 2602.22508. The lists in phase_cues.json are our own: what an inner monologue in the
+first-person plural says on entering a phase, as normalised words (no articles, no punctuation). A cue shows form, not
+thought: the reward counts it on right answers only.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ def phase_cues() -> Mapping[str, tuple[str, ...]]:
 
 
 def check_cues(lists: Mapping[str, list[str]]) -> Mapping[str, tuple[str, ...]]:
-    """Assert that the five phases are there, in order, and that each cue can match: not empty, normalised, one phase only."""
+    """Assert that the five phases are there, in order, and that each cue is normalised, not empty, and in one phase."""
     assert tuple(lists) == PHASES, f"phases {tuple(lists)} are not {PHASES}"
     cues = [cue for phase in PHASES for cue in lists[phase]]
     for cue in cues:
-        assert cue and cue == normalize(cue), f"cue {cue!r} never matches; write {normalize(cue)!r}"
+        assert cue.split(), f"cue {cue!r} has no words"
+        assert cue == normalize(cue), f"cue {cue!r} never matches; write {normalize(cue)!r}"
         assert cues.count(cue) == 1, f"cue {cue!r} stands twice"
     return MappingProxyType({phase: tuple(lists[phase]) for phase in PHASES})
 

@@ -1,6 +1,6 @@
 """The reward law: one completion to eight terms, eight terms to one reward.
 
-Scoring needs neither a judge nor a reward model. This plain form is the reference: any faster form must give its numbers.
+Scoring needs neither a judge nor a reward model. This plain form is the reference: a faster one must give its numbers.
 The terms are logged one by one; `total` only weighs them.
 """
 
@@ -60,10 +60,12 @@ def score(
     `completion_tokens` counts the end-of-turn token too, `golds` are the answer and its aliases (at least one).
 
     >>> limits = RewardLimits(max_completion_tokens=512, verification_words=40, overlong_buffer_tokens=64)
-    >>> score("<think>so</think><answer>Rome</answer>", stopped=True, completion_tokens=9, golds=["Rome"], limits=limits)
+    >>> text = "<think>so</think><answer>Rome</answer>"
+    >>> score(text, stopped=True, completion_tokens=9, golds=["Rome"], limits=limits)
     Terms(answer=1.0, exact=1.0, format=1.0, keep=0.0, dwell=0.0, redundancy=0.0, phases=0.0, length=0.0)
     """
-    assert golds and not isinstance(golds, str), f"golds must be a sequence of texts (got {golds!r})"
+    assert not isinstance(golds, str), f"golds must be a sequence of texts (got {golds!r})"
+    assert golds, "a completion needs at least one gold to be scored"
     parsed = parse_completion(text, prefilled_think=prefilled_think)
     exact = terms.exact_term(parsed.answer, golds)
     return Terms(

@@ -1,7 +1,7 @@
 """Where a text mentions a gold: shared by the terms `keep` and `dwell`, the cue phases and the metric `answer_hit`.
 
-A mention is a whole-word sequence in normalised form (see text/normalize.py). A gold whose normalised form is shorter than
-three characters is never a mention: "U.S." becomes "us", which any "let us see" would contain.
+A mention is a whole-word sequence in normalised form (see text/normalize.py). A gold shorter than three characters is
+never a mention; the length is the normalised form's, since "U.S." becomes "us", which any "let us see" would contain.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 `answer` is an extracted answer or None (see text/completion.py), `trace` the text inside `<think>` or None, `golds` the
 answer and its aliases (at least one), `exact` the value of the exact term. Words are normalised words.
 
-`answer` alone is the reward of the official MBT code (arXiv 2602.22508); `length` is the overlong penalty of DAPO (arXiv
-2503.14476); the others are our own. What the definitions leave open, and how it is read here:
+`answer` alone is the reward of the official MBT code (arXiv 2602.22508); `length` is the overlong penalty of DAPO
+(arXiv 2503.14476); the others are our own. What the definitions leave open, and how it is read here:
 
 1. Two texts without any word are equal: exact 1, answer 1.
 2. The first mention of a gold is the one that is complete first (see mentions.py).
@@ -62,7 +62,7 @@ def keep_term(trace: str | None, golds: Sequence[str], *, exact: float) -> float
 
 
 def dwell_term(trace: str | None, golds: Sequence[str], *, exact: float, verification_words: int) -> float:
-    """Give -max(0, words after the first gold mention - verification_words) / words of the trace, on exact answers; else 0.
+    """Give -max(0, words after first gold mention - verification_words) / words of the trace, on exact answers; else 0.
 
     >>> dwell_term("It is Paris, is it, or is it?", ["Paris"], exact=1.0, verification_words=1)
     -0.5

