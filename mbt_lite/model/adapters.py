@@ -1,0 +1,60 @@
+"""LoRA adapters: a new one on all linear layers, saving one that plain peft loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mbt_lite.model.student import Student, train_in_float32
+from mbt_lite.recipe import schema
+
+
+def to_lora_config(lora: schema.Lora) -> Any:
+    """Map the recipe's `lora` section to peft's names."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules="all-linear",
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+
+
+def add_adapter(student: Student, lora: schema.Lora, seed: int, *, gradient_checkpointing: bool) -> None:
+    """Wrap the student's model with a fresh adapter whose weights are float32."""
+    import torch
+
+    torch.manual_seed(seed)
+    if student.backend == "unsloth":
+        from unsloth import FastLanguageModel
+
+        student.model = FastLanguageModel.get_peft_model(
+            student.model,
+            r=lora.rank,
+            lora_alpha=lora.alpha,
+            lora_dropout=lora.dropout,
+            target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+            use_gradient_checkpointing="unsloth" if gradient_checkpointing else False,
+            random_state=seed,
+        )
+    else:
+        from peft import get_peft_model
+
+        student.model = get_peft_model(student.model, to_lora_config(lora))
+    train_in_float32(student.model)
+
+
+def save_adapter(student: Student, folder: Path) -> None:
+    """Write adapter and tokenizer beside their place, then rename: the folder is whole or absent."""
+    import shutil
+
+    beside = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    student.model.save_pretrained(beside)
+    student.tokenizer.save_pretrained(beside)
+    if folder.exists():
+        shutil.rmtree(folder)
+    beside.rename(folder)
