@@ -21,6 +21,9 @@ def prepare() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+    # the stages show their own progress
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     # bitsandbytes says at import that an optional compiled kernel is missing: harmless, and not the user's concern
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     if sys.platform == "linux":

@@ -122,6 +122,9 @@ def load_tokenizer(model: schema.Model) -> Any:
 
     Raises ModelError when it cannot be found or its special tokens would teach the model never to stop.
     """
+    from mbt_lite.model.libraries import prepare
+
+    prepare()
     from transformers import AutoTokenizer
 
     with _named(model.name):
@@ -166,6 +169,9 @@ def load_student(model: schema.Model, adapter: Path | None = None, *, trainable:
 
 def _load_with_transformers(model: schema.Model, adapter: Path | None, trainable: bool) -> Student:
     from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
 
     dtype = choose_dtype(model.dtype)
     tokenizer = load_tokenizer(model)

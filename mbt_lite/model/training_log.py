@@ -27,6 +27,12 @@ class TrainingLog(TrainerCallback):  # type: ignore[misc]
         self.progress: Progress | None = None
         self.started = 0.0
 
+    def quieten(self, trainer: Any) -> None:
+        """Take the trainer's own printing away: this log says the same in one line."""
+        from transformers import PrinterCallback
+
+        trainer.remove_callback(PrinterCallback)
+
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Drop rows that will be repeated and start the bar."""
         rows = [row for row in read_jsonl(self.path) if row["step"] <= state.global_step]

@@ -190,6 +190,7 @@ def build_trainer(
         callbacks=[log],
         rollout_func=rollouts(recipe, student),
     )
+    log.quieten(trainer)
     return trainer, log, journal
 
 

@@ -138,4 +138,5 @@ def build_trainer(recipe: Recipe, student: Any, rows: Any, folder: Path, console
         processing_class=student.tokenizer,
         callbacks=[log],
     )
+    log.quieten(trainer)
     return trainer, log

@@ -1,0 +1,53 @@
+import json
+
+import pytest
+
+torch = pytest.importorskip("torch")
+from safetensors.torch import save_file
+
+from mbt_lite.errors import RunError
+from mbt_lite.model.checkpoints import REQUIRED, is_complete, newest_complete, step_of
+
+
+def make_checkpoint(folder, step):
+    checkpoint = folder / f"checkpoint-{step}"
+    checkpoint.mkdir(parents=True)
+    save_file({"w": torch.zeros(4)}, checkpoint / "adapter_model.safetensors")
+    (checkpoint / "adapter_config.json").write_text("{}")
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        torch.save({"step": step}, checkpoint / name)
+    (checkpoint / "trainer_state.json").write_text(json.dumps({"global_step": step}))
+    return checkpoint
+
+
+def test_newest_complete_takes_the_highest_step_as_a_number(tmp_path):
+    make_checkpoint(tmp_path, 9)
+    newest = make_checkpoint(tmp_path, 10)
+    assert newest_complete(tmp_path) == (newest, [])
+
+
+def test_newest_complete_of_nothing_is_none(tmp_path):
+    assert newest_complete(tmp_path / "absent") == (None, [])
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_newest_complete_sets_a_checkpoint_without_a_file_aside(tmp_path, name):
+    older, newer = make_checkpoint(tmp_path, 5), make_checkpoint(tmp_path, 10)
+    (newer / name).unlink()
+    found, set_aside = newest_complete(tmp_path)
+    assert found == older
+    assert set_aside == [tmp_path / "partial-checkpoint-10"]
+    assert not newer.exists()
+
+
+@pytest.mark.parametrize("name", [name for name in REQUIRED if name != "adapter_config.json"])
+def test_is_complete_refuses_a_file_cut_in_half(tmp_path, name):
+    checkpoint = make_checkpoint(tmp_path, 3)
+    content = (checkpoint / name).read_bytes()
+    (checkpoint / name).write_bytes(content[: len(content) // 2])
+    assert not is_complete(checkpoint)
+
+
+def test_step_of_a_strange_name_is_refused(tmp_path):
+    with pytest.raises(RunError, match="not a checkpoint name"):
+        step_of(tmp_path / "checkpoint-last")

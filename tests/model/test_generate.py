@@ -1,0 +1,66 @@
+import pytest
+import torch
+
+from mbt_lite.model.generate import complete_batch, generate, left_pad, until_stop
+from mbt_lite.model.sampling import SamplingSettings
+
+PROMPTS = ([5, 6, 7, 8, 9, 10, 11], [20, 21], [30, 31, 32, 33])
+
+
+def plain_greedy(student, prompt, steps):
+    """The independent route: no cache, no padding, one prompt at a time."""
+    ids = list(prompt)
+    for _ in range(steps):
+        with torch.no_grad():
+            token = int(student.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1].argmax())
+        ids.append(token)
+        if token in student.stop_ids:
+            break
+    return ids[len(prompt) :]
+
+
+def test_complete_batch_greedy_equals_plain_forward_passes(student):
+    found = complete_batch(student, PROMPTS, 2, SamplingSettings(0.0), 24, torch.Generator())
+    expected = [plain_greedy(student, prompt, 24) for prompt in PROMPTS]
+    assert found == [row for row in expected for _ in range(2)]
+
+
+def test_complete_batch_repacks_without_changing_the_rest(student, monkeypatch):
+    """Stop at a token that some prompts meet early: the others must go on as if alone."""
+    free = [plain_greedy(student, prompt, 24) for prompt in PROMPTS]
+    stop = free[1][3]
+    monkeypatch.setattr(type(student), "stop_ids", frozenset({stop}))
+    found = complete_batch(student, PROMPTS, 1, SamplingSettings(0.0), 24, torch.Generator())
+    assert found == [until_stop(row, frozenset({stop})) for row in free]
+    assert len({len(row) for row in found}) > 1, "no row ended early: the test shows nothing"
+
+
+def test_generate_same_seed_same_rollouts(student):
+    prompts = [[{"role": "user", "content": text}] for text in ("we think", "the answer", "about")]
+    settings = dict(samples=3, temperature=1.0, top_p=0.9, top_k=20, max_completion_tokens=8, batch_size=6)
+    runs = [list(generate(student, prompts, seed=seed, **settings)) for seed in (1, 1, 2)]
+    assert runs[0] == runs[1]
+    assert runs[0] != runs[2]
+    assert {(r.prompt_index, r.sample_index) for r in runs[0]} == {(p, s) for p in range(3) for s in range(3)}
+
+
+def test_generate_marks_what_was_cut_off(student):
+    rollouts = generate(
+        student,
+        [[{"role": "user", "content": "we"}]],
+        samples=1, temperature=0.0, top_p=1.0, top_k=0, max_completion_tokens=1, batch_size=1, seed=0,
+    )  # fmt: skip
+    (rollout,) = rollouts
+    assert (rollout.finish_reason == "stop") == (rollout.token_ids[-1] in student.stop_ids)
+    assert len(rollout.token_ids) == 1
+
+
+def test_left_pad_masks_the_padding():
+    ids, mask = left_pad([[1, 2, 3], [4]], 0, torch.device("cpu"))
+    assert ids.tolist() == [[1, 2, 3], [0, 0, 4]]
+    assert mask.tolist() == [[True, True, True], [False, False, True]]
+
+
+@pytest.mark.parametrize(("ids", "cut"), [([1, 9, 2], [1, 9]), ([1, 2], [1, 2]), ([9], [9])])
+def test_until_stop_keeps_the_stop_token(ids, cut):
+    assert until_stop(ids, frozenset({9})) == cut
