@@ -23,8 +23,8 @@ Kind = Literal["person", "town", "company", "film", "book", "school", "county", 
 class Relation:
     """One relation: from a subject of one kind to the only object of another kind.
 
-    `phrases` are paraphrases that stand between subject and object in a document; `noun` names the object by its subject
-    inside a longer question; `question` asks for the object.
+    `phrases` are paraphrases that stand between subject and object in a document; `noun` names the object by its
+    subject inside a longer question; `question` asks for the object.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Relation:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two questions about two subjects of one year relation; the answer is the subject with the smaller or larger year."""
+    """Two questions about two subjects of one year relation; the answer is one of the subjects."""
 
     relation: str
     earlier: str
@@ -66,28 +66,78 @@ def _relation(name: str, subject: Kind, obj: Kind, phrases: str, noun: str, ques
 
 
 RELATIONS = (
-    _relation("director", "film", "person", "was directed by | was filmed by", "the director of", "Who directed {subject}?"),
-    _relation("author", "book", "person", "was written by | is a book by", "the author of", "Who wrote {subject}?"),
-    _relation("founder", "company", "person", "was founded by | was started by", "the founder of", "Who founded {subject}?"),
-    _relation("birthplace", "person", "town", "was born in | is a native of", "the birthplace of", "Where was {subject} born?"),
     _relation(
-        "employer", "person", "company", "works for | has a job at", "the employer of", "Which company does {subject} work for?"
+        "director", "film", "person", "was directed by | was filmed by",
+        "the director of", "Who directed {subject}?",
     ),
-    _relation("headquarters", "company", "town", "is based in | has its main office in", "the home town of", "Where is {subject} based?"),
-    _relation("spouse", "person", "person", "is married to | has a spouse named", "the spouse of", "Who is {subject} married to?"),
-    _relation("teacher", "person", "person", "was taught by | took lessons from", "the teacher of", "Who taught {subject}?"),
     _relation(
-        "school", "person", "school", "studied at | was a student at", "the school attended by", "Which school did {subject} attend?"
+        "author", "book", "person", "was written by | is a book by",
+        "the author of", "Who wrote {subject}?",
     ),
-    _relation("principal", "school", "person", "is run by | is headed by", "the principal of", "Who is the principal of {subject}?"),
-    _relation("mayor", "town", "person", "is led by | has a mayor named", "the mayor of", "Who is the mayor of {subject}?"),
-    _relation("county", "town", "county", "lies in | is part of", "the county of", "Which county is {subject} in?"),
-    _relation("publisher", "book", "company", "was published by | was printed by", "the publisher of", "Who published {subject}?"),
-    _relation("studio", "film", "company", "was produced by | was paid for by", "the producer of", "Who produced {subject}?"),
-    _relation("release year", "film", "year", "came out in | was released in", "the release year of", "When did {subject} come out?"),
-    _relation("print year", "book", "year", "first appeared in | was printed in", "the print year of", "When did {subject} appear?"),
-    _relation("opening year", "company", "year", "opened in | began in", "the opening year of", "When did {subject} open?"),
-    _relation("birth year", "person", "year", "has lived since | has been alive since", "the birth year of", "When was {subject} born?"),
+    _relation(
+        "founder", "company", "person", "was founded by | was started by",
+        "the founder of", "Who founded {subject}?",
+    ),
+    _relation(
+        "birthplace", "person", "town", "was born in | is a native of",
+        "the birthplace of", "Where was {subject} born?",
+    ),
+    _relation(
+        "employer", "person", "company", "works for | has a job at",
+        "the employer of", "Which company does {subject} work for?",
+    ),
+    _relation(
+        "headquarters", "company", "town", "is based in | has its main office in",
+        "the home town of", "Where is {subject} based?",
+    ),
+    _relation(
+        "spouse", "person", "person", "is married to | has a spouse named",
+        "the spouse of", "Who is {subject} married to?",
+    ),
+    _relation(
+        "teacher", "person", "person", "was taught by | took lessons from",
+        "the teacher of", "Who taught {subject}?",
+    ),
+    _relation(
+        "school", "person", "school", "studied at | was a student at",
+        "the school attended by", "Which school did {subject} attend?",
+    ),
+    _relation(
+        "principal", "school", "person", "is run by | is headed by",
+        "the principal of", "Who is the principal of {subject}?",
+    ),
+    _relation(
+        "mayor", "town", "person", "is led by | has a mayor named",
+        "the mayor of", "Who is the mayor of {subject}?",
+    ),
+    _relation(
+        "county", "town", "county", "lies in | is part of",
+        "the county of", "Which county is {subject} in?",
+    ),
+    _relation(
+        "publisher", "book", "company", "was published by | was printed by",
+        "the publisher of", "Who published {subject}?",
+    ),
+    _relation(
+        "studio", "film", "company", "was produced by | was paid for by",
+        "the producer of", "Who produced {subject}?",
+    ),
+    _relation(
+        "release year", "film", "year", "came out in | was released in",
+        "the release year of", "When did {subject} come out?",
+    ),
+    _relation(
+        "print year", "book", "year", "first appeared in | was printed in",
+        "the print year of", "When did {subject} appear?",
+    ),
+    _relation(
+        "opening year", "company", "year", "opened in | began in",
+        "the opening year of", "When did {subject} open?",
+    ),
+    _relation(
+        "birth year", "person", "year", "has lived since | has been alive since",
+        "the birth year of", "When was {subject} born?",
+    ),
 )  # fmt: skip
 
 COMPARISONS = (

@@ -1,16 +1,17 @@
 """Synthetic multi-hop questions: small invented worlds, one per question, seeded and the same on every Python.
 
-`python -m mbt_lite.data.synthetic --out data_samples` writes the shipped files. Each question gets its own world: names are
-drawn afresh, facts are stated by the table in `relations.py`, and one document is written per subject. So a fact that
-holds in one question need not hold in another, and only reading helps. The supporting documents hold the chain from the
-question to its answer; the distractors hold parallel chains over the same relations, so the kind of the answer and the
-last relation alone never give it away. Documents, and sentences in them, stand in random order.
+`python -m mbt_lite.data.synthetic --out data_samples` writes the shipped files. Each question gets its own world:
+names are drawn afresh, facts are stated by the table in `relations.py`, and one document is written per subject. So a
+fact that holds in one question need not hold in another, and only reading helps. The supporting documents hold the
+chain from the question to its answer; the distractors hold parallel chains over the same relations, so the kind of
+the answer and the last relation alone never give it away. Documents, and sentences in them, stand in random order.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -98,7 +99,8 @@ FILES = (
 )
 
 
-def chains(relations: Sequence[Relation], hops: int) -> list[Chain]:
+@functools.cache
+def chains(relations: tuple[Relation, ...], hops: int) -> list[Chain]:
     """List every chain of `hops` different relations in which each one starts at the kind the one before ends at."""
     grown: list[Chain] = [(relation,) for relation in relations]
     for _ in range(hops - 1):
@@ -126,11 +128,125 @@ def generate_questions(file: SampleFile) -> list[Question]:
 
 def _question(dice: Dice, file: SampleFile, shape: Shape, row: int) -> Question:
     world = World(dice, file.side)
-    distractors = dice.between(*file.style.documents) - DOCUMENTS_NEEDED[shape.question_type](shape.hops)
+    asked, text, answer = _ask(world, file.style, shape)
+    supporting = set(world.facts)
+    _add_distractors(world, asked, dice.between(*file.style.documents))
+    _add_extra_facts(world, file.style)
+    aliases = () if shape.question_type == "comparison" else _aliases(world, answer)
+    assert shape.question_type == "comparison" or not any(gold in text for gold in (answer, *aliases)), text
+    return Question(
+        question_id=f"{file.name.replace('_', '-')}-{row:04d}",
+        question=text,
+        answer=answer,
+        aliases=aliases,
+        documents=tuple(world.document(s, is_supporting=s in supporting) for s in dice.shuffled(list(world.facts))),
+        source="synthetic",
+        hops=shape.hops,
+        question_type=shape.question_type,
+        level=LEVELS[shape.hops],
+    )
+
+
+def _ask(world: World, style: Style, shape: Shape) -> tuple[list[Chain], str, str]:
+    """State the facts that a question needs; give the chains it asks about, its text and its answer."""
+    dice = world.dice
     if shape.question_type == "bridge":
-        text, answer, supporting = _bridge(world, dice.pick(chains(file.style.relations, shape.hops)), distractors)
-    elif shape.question_type == "comparison":
-        text, answer, supporting = _comparison(world, dice.pick(COMPARISONS), distractors)
-    else:
-        text, answer, supporting = _bridge_comparison(world, file.style.relations, distractors)
-    return None
+        chain = dice.pick(chains(style.relations, shape.hops))
+        entities = world.chain(chain)
+        return [chain], chain[-1].ask(_name(entities[0], chain[:-1])), entities[-1]
+    options = {comparison: _links(style, shape, comparison) for comparison in COMPARISONS}
+    comparison = dice.pick([comparison for comparison, links in options.items() if links])
+    compared = BY_NAME[comparison.relation]
+    links = [dice.pick(options[comparison]) for _ in range(2)]
+    starts, candidates = zip(*(_start(world, link, compared.subject) for link in links), strict=True)
+    years = _state_years(world, compared, candidates)
+    earlier = dice.chance(0.5)
+    names = [_name(start, link) for start, link in zip(starts, links, strict=True)]
+    answer = candidates[years.index(min(years) if earlier else max(years))]
+    return [(*link, compared) for link in links], comparison.ask(*names, earlier=earlier), answer
+
+
+def _links(style: Style, shape: Shape, comparison: Comparison) -> list[Chain]:
+    """List what may stand between the question's words and the compared things: nothing, or one bridging relation."""
+    if shape.question_type == "comparison":
+        return [()]
+    return [(relation,) for relation in style.relations if relation.object == BY_NAME[comparison.relation].subject]
+
+
+def _start(world: World, link: Chain, kind: Kind) -> tuple[str, str]:
+    """Draw one side of a comparison; give what the question names and what it compares."""
+    if not link:
+        entity = world.draw(kind)
+        return entity, entity
+    entities = world.chain(link)
+    return entities[0], entities[-1]
+
+
+def _state_years(world: World, relation: Relation, subjects: Sequence[str]) -> list[int]:
+    years = [0, 0]
+    while abs(years[0] - years[1]) < MIN_YEAR_GAP:
+        years = [int(world.draw(relation.object)) for _ in subjects]
+    for subject, year in zip(subjects, years, strict=True):
+        world.state(subject, relation, str(year))
+    return years
+
+
+def _name(start: str, chain: Chain) -> str:
+    """Name the end of a chain by its start: `the employer of the director of Silent Garden`."""
+    name = start
+    for relation in chain:
+        name = relation.name_object(name)
+    return name
+
+
+def _add_distractors(world: World, asked: Sequence[Chain], documents: int) -> None:
+    """State facts about fresh subjects by the relations asked for, until the world has this many subjects.
+
+    The first ones always offer a wrong object of the last relation.
+    """
+    dice = world.dice
+    chain = dice.pick(asked)
+    fits = len(world.facts) + len(chain) <= documents
+    world.chain(chain if fits and dice.chance(PARALLEL_CHAIN_SHARE) else chain[-1:])
+    relations = [relation for chain in asked for relation in chain]
+    while len(world.facts) < documents:
+        world.chain((dice.pick(relations),))
+
+
+def _add_extra_facts(world: World, style: Style) -> None:
+    """Give every subject further facts that the question does not need."""
+    for subject in list(world.facts):
+        free = [r for r in style.relations if r.subject == world.kinds[subject] and r not in world.facts[subject]]
+        for relation in world.dice.shuffled(free)[: world.dice.between(*style.extra_facts)]:
+            world.state(subject, relation)
+
+
+def _aliases(world: World, answer: str) -> tuple[str, ...]:
+    """Give some answers another name that is right too; years have none."""
+    kind = world.kinds.get(answer, "year")
+    if kind not in ALIASES or not world.dice.chance(ALIAS_SHARE):
+        return ()
+    words = answer.split()
+    return (ALIASES[kind].format(name=answer, first=words[0], last=words[-1]),)
+
+
+def write_samples(folder: Path) -> list[Path]:
+    """Write every shipped file into a folder; give their paths."""
+    written = []
+    for file in FILES:
+        path = folder / f"{file.name}.jsonl"
+        write_jsonl(path, (to_row(question) for question in generate_questions(file)))
+        written.append(path)
+    return written
+
+
+def main() -> None:
+    """Write the shipped files where `--out` says."""
+    parser = argparse.ArgumentParser(prog="python -m mbt_lite.data.synthetic", description="write data_samples/")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write the files into")
+    for path in write_samples(parser.parse_args().out):
+        print(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -16,8 +16,8 @@ Source: the method of arXiv 2602.22508 (five phases, MBT-S, MBT-R). Where we dif
    for thinking.
 
 A slot is `{{name}}`. Values go in verbatim and are never searched for slots, so braces and dollars in a document
-survive. Data sections stand between `=== name ===` lines; documents and questions are put on one line each, so that no document
-can open or close a section.
+survive. Data sections stand between `=== name ===` lines; documents and questions are put on one line each, so that no
+document can open or close a section.
 """
 
 from __future__ import annotations

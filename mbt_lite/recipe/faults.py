@@ -10,7 +10,7 @@ import difflib
 
 from pydantic_core import ErrorDetails, PydanticUndefined
 
-from mbt_lite.recipe.keys import choices, field_at, section_of, known_keys
+from mbt_lite.recipe.keys import choices, field_at, known_keys, section_of
 from mbt_lite.recipe.tree import Fault, Node, Path, dotted, kind_of
 
 # What pydantic refuses -> (what is wrong with the value, what to write instead).

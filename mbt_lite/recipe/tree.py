@@ -13,6 +13,8 @@ Where we differ from the core schema:
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -28,7 +30,7 @@ CONSTANTS: dict[str, Scalar] = {
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
 INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
-FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]{1,2})?")
+FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?")
 
 # Settings are reported after everything in the file.
 FIRST_SETTING = 10**9
@@ -103,7 +105,9 @@ def read_scalar(text: str) -> Scalar:
         return CONSTANTS[text]
     if INTEGER.fullmatch(text):
         return int(text)
-    return float(text) if FLOAT.fullmatch(text) else text
+    if FLOAT.fullmatch(text) and math.isfinite(float(text)):
+        return float(text)
+    return text
 
 
 def read_tree(text: str, file: str) -> tuple[Node | None, list[Fault]]:
@@ -113,7 +117,9 @@ def read_tree(text: str, file: str) -> tuple[Node | None, list[Fault]]:
     if root is None and not builder.faults:
         builder.fault(1, (), "the recipe is empty; give it the sections `model` and `data`")
     elif root is not None and not isinstance(root.value, dict):
-        builder.fault(root.place.order, (), f"a recipe is a mapping of sections (got {kind_of(root)})")
+        builder.fault(
+            root.place.order, (), f"not a recipe (got {kind_of(root)}); write the sections `model` and `data`"
+        )
         root = None
     return root, builder.faults
 
@@ -145,7 +151,8 @@ def kind_of(node: Node) -> str:
         case None:
             return "nothing"
         case str():
-            return f'the text "{node.value}"'
+            shown = node.value if len(node.value) <= 60 else f"{node.value[:60]}..."
+            return f"the text {json.dumps(shown, ensure_ascii=False)}"
     return node.spelling
 
 
@@ -176,7 +183,9 @@ class _Builder:
             return None
         except yaml.reader.ReaderError as error:
             line = text[: error.position].count("\n") + 1
-            self.fault(line, (), f"a character that YAML does not allow (got #x{ord(text[error.position]):04x})")
+            self.fault(
+                line, (), f"a character that YAML does not allow (got #x{ord(text[error.position]):04x}); remove it"
+            )
             return None
         return None if root is not None and root.value is None and not self.faults else root
 

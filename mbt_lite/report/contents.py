@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from mbt_lite.metrics.traces import answer_inclusive_error
 from mbt_lite.records import Prediction, Question, from_row
 from mbt_lite.run_dir import RunDir, read_json, read_jsonl
 
@@ -55,7 +56,8 @@ def outcome(prediction: Prediction) -> Outcome:
     """Name how a completion ended: right, wrong though a gold was derived, or wrong without."""
     if prediction.exact_match:
         return "correct"
-    return "found and lost" if prediction.answer_hit else "never found"
+    is_lost = answer_inclusive_error(prediction.exact_match, prediction.answer_hit)
+    return "found and lost" if is_lost else "never found"
 
 
 def read_report(run_dir: RunDir, questions: Iterable[Question], variants: Sequence[str]) -> Report:

@@ -21,8 +21,12 @@ from mbt_lite.report.contents import OUTCOMES, Curve, Report, outcome
 from mbt_lite.report.mentions import segments
 from mbt_lite.run_dir import write_text
 
-# English text packs to about 0.45 of its characters in base64: the page stays under 5 MB
-MAX_TRACE_CHARACTERS = 9_000_000
+# of the 5 MB that a page may have; plots, table and recipe take about 0.1
+MAX_PACKED_CHARACTERS = 4_700_000
+# a trace is never cut shorter than this: a run of very many predictions makes a larger page
+SHORTEST_CUT_CHARACTERS = 400
+# English packs to about half its characters: more than this is not worth the first try
+MAX_TRACE_CHARACTERS = 12_000_000
 
 
 def write_report(path: Path, report: Report, written_at: datetime.datetime) -> None:
@@ -64,12 +68,12 @@ def _plots(report: Report) -> list[dict[str, str]]:
     return [
         {
             "title": "Accuracy against length",
-            "caption": "Up is more right answers, left is shorter. Bars are 95 % intervals, bootstrap over questions.",
+            "caption": "Up is more right answers, left is shorter. Bars are 95 % intervals.",
             "svg": plots.accuracy_against_tokens(report.metrics),
         },
         {
             "title": "How answers fail",
-            "caption": "Found and lost: wrong, though a gold stands in the trace. Never found: wrong, and none does.",
+            "caption": "Wrong answers: found and lost if a gold stands in the trace, never found if none does.",
             "svg": plots.failures(report.predictions),
         },
         _curve_plot("Training loss, sft", losses, "loss"),
@@ -85,25 +89,32 @@ def _curve_plot(title: str, curves: Sequence[Curve], ylabel: str) -> dict[str, s
 
 
 def pack(report: Report) -> str:
-    """Give what the trace browser reads: base64 of gzip of JSON, `{variants, limit, questions: [{..., predictions}]}`.
+    """Give what the trace browser reads: base64 of gzip of JSON, `{variants, questions: [{..., predictions}]}`.
 
-    A text longer than `limit` characters is cut in the middle, visibly; `limit` is as high as the page's size allows.
+    Where the traces are too much for the page, the longest are cut in the middle, visibly, as little as it takes.
     """
-    limit = shared_limit([len(row.text) for rows in report.predictions.values() for row in rows], MAX_TRACE_CHARACTERS)
+    lengths = [len(row.text) for rows in report.predictions.values() for row in rows]
+    budget = MAX_TRACE_CHARACTERS
+    while True:
+        limit = max(shared_limit(lengths, budget), SHORTEST_CUT_CHARACTERS)
+        text = json.dumps(_content(report, limit), ensure_ascii=False, separators=(",", ":"))
+        # mtime 0: the same run gives the same page
+        packed = base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
+        if len(packed) <= MAX_PACKED_CHARACTERS or limit == SHORTEST_CUT_CHARACTERS:
+            return packed
+        budget = int(0.97 * min(budget, sum(lengths)) * MAX_PACKED_CHARACTERS / len(packed))
+
+
+def _content(report: Report, limit: int) -> dict[str, Any]:
     by_question: dict[str, dict[str, Any]] = {}
     for variant, rows in report.predictions.items():
         for row in rows:
             by_question.setdefault(row.question_id, {})[variant] = _prediction(row, limit)
-    content = {
-        "variants": list(report.predictions),
-        "questions": [
-            _question(report.questions[question_id]) | {"predictions": predictions}
-            for question_id, predictions in by_question.items()
-        ],
-    }
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
-    # mtime 0: the same run gives the same page
-    return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
+    questions = [
+        _question(report.questions[question_id]) | {"predictions": predictions}
+        for question_id, predictions in by_question.items()
+    ]
+    return {"variants": list(report.predictions), "questions": questions}
 
 
 def _question(question: Question) -> dict[str, Any]:

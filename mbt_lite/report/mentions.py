@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from mbt_lite.rewards.mentions import mentionable
-from mbt_lite.text.normalize import words
+from mbt_lite.rewards.mentions import contains_words, mentionable
+from mbt_lite.text.normalize import normalize, words
 
 _TAG = re.compile(r"</?(?:think|answer)>")
 
@@ -39,9 +39,13 @@ def mention_spans(text: str, golds: Sequence[str]) -> list[tuple[int, int]]:
     >>> mention_spans("So Paris; yes, paris.", ["Paris"])
     [(3, 8), (15, 20)]
     """
+    normal = normalize(without_tags(text))
+    mentioned = {tuple(gold.split()) for gold in mentionable(golds) if contains_words(normal, gold)}
+    if not mentioned:
+        return []
+    wanted = sorted(mentioned, key=len, reverse=True)
     located = located_words(text)
     found = [word for word, _, _ in located]
-    wanted = sorted({tuple(gold.split()) for gold in mentionable(golds)}, key=len, reverse=True)
     spans: list[tuple[int, int]] = []
     position = 0
     while position < len(found):

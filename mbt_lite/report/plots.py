@@ -112,6 +112,8 @@ def failures(predictions: Mapping[str, Sequence[Prediction]]) -> str:
 
 def training_curve(curves: Sequence[Curve], ylabel: str) -> str:
     """Draw curves of one training run over its steps: the first one bold, the others (its terms) thin."""
+    from matplotlib.ticker import MaxNLocator
+
     with _settings():
         figure, axes = _axes()
         main, *terms = curves
@@ -124,7 +126,7 @@ def training_curve(curves: Sequence[Curve], ylabel: str) -> str:
             colour, dashes = COLOURS[f"line-{position % 4 + 1}"], ("-", "--", ":")[position // 4 % 3]
             label = term.key.removeprefix(f"{main.key}/")
             axes.plot(*_finite(term), linestyle=dashes, color=colour, linewidth=1, label=label)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel(f"optimizer step (n={len(steps)} logged)")
         axes.set_ylabel(ylabel)
         if terms:

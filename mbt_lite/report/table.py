@@ -37,7 +37,7 @@ MEASURES = (
     Measure("degenerate", "degenerate", "share", "did not stop by itself, or no closed answer"),
     Measure("completion_tokens", "tokens", "tokens", "mean completion length by the student's tokenizer"),
     Measure("answer_inclusive_error", "found and lost", "share", "wrong, though a gold stands in the trace"),
-    Measure("answer_exclusive_error", "never found", "share", "wrong, and no gold stands in the trace"),
+    Measure("answer_exclusive_error", "never found", "share", "wrong, and no gold in the trace, or no trace"),
     Measure("aes", "AES", "score", "accuracy gained and tokens saved against base in one number; above 0 is better"),
 )  # fmt: skip
 
@@ -66,13 +66,13 @@ def rows(metrics: Mapping[str, Mapping[str, Any]]) -> list[Row]:
 
 def _cell(measure: Measure, variant: str, metrics: Mapping[str, Any]) -> Cell:
     if measure.key == "aes":
-        return _aes_cell(metrics["aes"], metrics["n_predictions"])
+        return _aes_cell(metrics["aes"], metrics["n_questions"])
     if measure.key not in metrics["metrics"]:
         raise DataError(
             f"metrics of variant {variant}: no metric {measure.key!r}; they were written by another version: "
             "run `mbt-lite eval` again, it scores the stored completions anew"
         )
-    return _measured(measure.kind, metrics["metrics"][measure.key], metrics["n_predictions"])
+    return _measured(measure.kind, metrics["metrics"][measure.key], metrics["n_questions"])
 
 
 def _aes_cell(aes: Mapping[str, Any] | None, n_column: int) -> Cell:
@@ -112,7 +112,7 @@ def to_table(metrics: Mapping[str, Mapping[str, Any]]) -> RenderableType:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("", no_wrap=True)
     for variant, value in metrics.items():
-        table.add_column(f"{variant}\nn={value['n_predictions']}", min_width=7)
+        table.add_column(f"{variant}\nn={value['n_questions']}", min_width=7)
     for row in rows(metrics):
         table.add_row(row.measure.label, *(_terminal_cell(cell) for cell in row.cells))
     meanings = [f"{measure.label}: {measure.meaning}" for measure in MEASURES]
@@ -129,11 +129,12 @@ def _terminal_cell(cell: Cell) -> Text:
 
 def remarks(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Give the lines under the table: what the brackets are, what is undefined and why, what was left out."""
-    lines = ["[low, high]: 95 % interval, bootstrap over questions; n: completions scored"]
+    lines = ["[low, high]: 95 % interval (Wilson for shares, else bootstrap over questions); n: questions"]
     for variant, value in metrics.items():
-        if value["aes"] is not None and value["aes"]["mean"] is None:
-            lines.append(f"AES of {variant} is undefined: {value['aes']['undefined_reason']}")
+        if value["aes"] is not None and value["aes"]["undefined_reason"] is not None:
+            lines.append(f"AES of {variant}: {value['aes']['undefined_reason']}")
     left_out = max((len(value["left_out"]) for value in metrics.values()), default=0)
     if left_out:
-        lines.append(f"{left_out} questions are left out of all variants: the prompt is too long (eval/left_out.jsonl)")
+        who = "1 question is" if left_out == 1 else f"{left_out} questions are"
+        lines.append(f"{who} left out of all variants: the prompt is too long (eval/left_out.jsonl)")
     return lines

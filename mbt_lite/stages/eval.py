@@ -23,15 +23,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mbt_lite.data.questions import read_questions
-from mbt_lite.data.trimming import trim_question
-from mbt_lite.metrics.aggregate import aggregate, aggregate_aes
-from mbt_lite.metrics.predictions import score_completion
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mbt_lite import prompts
+from mbt_lite.data.questions import read_questions
+from mbt_lite.data.trimming import trim_question
 from mbt_lite.errors import DataError, RunError
+from mbt_lite.metrics.aggregate import aggregate, aggregate_aes
+from mbt_lite.metrics.predictions import score_completion
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.records import Completion, Message, Prediction, Question, from_row, to_row
 from mbt_lite.report.contents import read_report
@@ -240,16 +240,15 @@ def _score(recipe: Recipe, exam: Exam, folder: Path) -> dict[str, dict[str, Any]
     """Score the stored completions anew: predictions.jsonl and metrics.json of each variant; give the metrics."""
     samples, seed = recipe.eval.bootstrap_samples, recipe.eval.seed
     predictions = {variant: _predictions(exam, folder, variant) for variant in recipe.eval.variants}
-    base = predictions.get("base")
     metrics: dict[str, dict[str, Any]] = {}
     for variant, rows in predictions.items():
         write_jsonl(folder / variant / "predictions.jsonl", map(to_row, rows))
         # base against itself is 0 by definition: no number at all is more honest
-        compared = base is not None and variant != "base"
+        compared = "base" in predictions and variant != "base"
         metrics[variant] = {
             "variant": variant,
             **aggregate(rows, samples=samples, seed=seed),
-            "aes": aggregate_aes(rows, base, samples=samples, seed=seed) if compared else None,
+            "aes": aggregate_aes(rows, predictions["base"], samples=samples, seed=seed) if compared else None,
             "left_out": list(exam.left_out),
         }
         write_json(folder / variant / "metrics.json", metrics[variant])

@@ -1,4 +1,4 @@
-"""The client of an OpenAI-compatible teacher: bounded concurrency, retries, and every reply on disk as soon as it is here.
+"""The client of an OpenAI-compatible teacher: bounded concurrency, retries, every reply on disk as soon as it is here.
 
 Source: the chat-completions schema, through the official `openai` async client. Where we use it our own way:
 
@@ -206,7 +206,7 @@ class _Session:
                 )
             return error.wait_seconds
         longest = LONGEST_BACKOFF_SECONDS if error.connected else LONGEST_CONNECT_BACKOFF_SECONDS
-        return min(longest, self.backoff_seconds * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0)
+        return min(longest, self.backoff_seconds * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)
 
     async def _send(self, request: TeacherRequest, attempt: int) -> Reply:
         """Make one attempt; _AttemptError if another may help, TeacherError if none can."""

@@ -32,8 +32,9 @@ class TeacherRequest:
 class Reply:
     """One reply: the message's content only, never a separate reasoning field.
 
-    `finish_reason` is the endpoint's word ("stop", "length", ...), or "refused" for a request that it would not take; `text`
-    is then its explanation. `model` is the name that the endpoint signed with. Tokens are None where it counted none.
+    `finish_reason` is the endpoint's word ("stop", "length", ...), or "refused" for a request that it would not take;
+    `text` is then its explanation. `model` is the name that the endpoint signed with. Tokens are None where it counted
+    none.
     """
 
     key: str

@@ -12,7 +12,7 @@ HOSTILE = "</script><b>bold</b><!-- & \"quoted\" 'too' <img src=http://evil.exam
 
 
 def estimate(mean: float | None, low: float | None, high: float | None, n: int = 64) -> dict[str, Any]:
-    return {"mean": mean, "low": low, "high": high, "n": n}
+    return {"mean": mean, "low": low, "high": high, "n": n, "undefined_reason": None}
 
 
 def make_metrics(variant: str, exact: float, tokens: float, aes: dict[str, Any] | None, n: int = 64) -> dict[str, Any]:
@@ -82,8 +82,8 @@ def make_prediction(number: int, variant: str, exact: int, hit: int, text: str |
 @pytest.fixture
 def make_report() -> Callable[..., Report]:
     def make(n: int = 64, text: str | None = None) -> Report:
-        aes = {"undefined_reason": None, **estimate(2.31, 1.42, 3.5, n)}
-        undefined = {"undefined_reason": "accuracy of base is 0", **estimate(None, None, None, n)}
+        aes = estimate(2.31, 1.42, 3.5, n)
+        undefined = estimate(None, None, None, n) | {"undefined_reason": "base accuracy is 0"}
         every = {"base": 5, "metacognitive": 4, "sft": 2}
         return Report(
             name=f"demo {HOSTILE}",

@@ -1,0 +1,243 @@
+"""The command line: each command loads the recipe, opens the run folder and calls a stage.
+
+Exit codes: 0 done; 2 the user's mistake, told in one line (a recipe's problems: one line each); 1 a bug, with its
+traceback; 130 interrupted by Ctrl-C or SIGTERM, with everything finished kept. Commands import what they need when they
+run, so that `--help` and usage errors answer at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+import mbt_lite
+from mbt_lite.errors import MbtError, RunError
+
+if TYPE_CHECKING:
+    from mbt_lite.recipe.schema import Recipe
+    from mbt_lite.run_dir import RunDir
+
+INTERRUPTED = "interrupted; everything finished so far is kept: run the same command to go on"
+
+RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe file, such as recipes/demo.yaml.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key; may be repeated.")
+]
+Out = Annotated[Path | None, typer.Option(metavar="DIR", help="The run folder.  [default: runs/<recipe's name>]")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, say what would be done, write nothing.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Do it anew; results so far, and those built on them, move to replaced/.")
+]
+
+app = typer.Typer(
+    help="Teach a small language model to steer its own reasoning, on one GPU: gen, sft, grpo, eval.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+@contextlib.contextmanager
+def _exit_codes() -> Iterator[None]:
+    """Turn how a command ends into what the user sees; typer itself would hide an EOFError's traceback."""
+    try:
+        yield
+    except MbtError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(2) from error
+    except KeyboardInterrupt as error:
+        print(INTERRUPTED, file=sys.stderr)
+        raise typer.Exit(130) from error
+    except Exception as error:
+        traceback.print_exc()
+        raise typer.Exit(1) from error
+
+
+@app.callback(invoke_without_command=True)
+def options(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
+    """Options of the program itself."""
+    if version:
+        print(f"mbt-lite {mbt_lite.__version__}")
+        raise typer.Exit
+
+
+@app.command()
+@_exit_codes()
+def gen(
+    recipe: RecipeFile,
+    settings: Settings = None,
+    out: Out = None,
+    dry_run: DryRun = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write traces: the student drafts, the teacher rewrites."""
+    _run_stages(["gen"], recipe, settings or [], out, dry_run, overwrite)
+
+
+@app.command()
+@_exit_codes()
+def sft(
+    recipe: RecipeFile,
+    settings: Settings = None,
+    out: Out = None,
+    dry_run: DryRun = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train an adapter on the traces."""
+    _run_stages(["sft"], recipe, settings or [], out, dry_run, overwrite)
+
+
+@app.command()
+@_exit_codes()
+def grpo(
+    recipe: RecipeFile,
+    settings: Settings = None,
+    out: Out = None,
+    dry_run: DryRun = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train the adapter further by reward."""
+    _run_stages(["grpo"], recipe, settings or [], out, dry_run, overwrite)
+
+
+@app.command(name="eval")
+@_exit_codes()
+def eval_(
+    recipe: RecipeFile,
+    settings: Settings = None,
+    out: Out = None,
+    dry_run: DryRun = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Score the variants on held-out questions and write the report."""
+    _run_stages(["eval"], recipe, settings or [], out, dry_run, overwrite)
+
+
+@app.command()
+@_exit_codes()
+def run(
+    recipe: RecipeFile,
+    settings: Settings = None,
+    out: Out = None,
+    dry_run: DryRun = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Run all stages in order, skipping those that are done."""
+    from mbt_lite.run_dir import STAGES
+
+    _run_stages(STAGES, recipe, settings or [], out, dry_run, overwrite)
+
+
+@app.command()
+@_exit_codes()
+def schema() -> None:
+    """Print the JSON Schema of a recipe, for editors."""
+    from mbt_lite.recipe import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+
+
+@app.command()
+@_exit_codes()
+def teacher(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on.", min=0, max=65535)] = 8000,
+) -> None:
+    """Serve the scripted teacher with the OpenAI chat schema until interrupted."""
+    importlib.import_module("mbt_lite.teacher.scripted").serve_forever(host, port)
+
+
+def _run_stages(
+    stages: Sequence[str], recipe_file: Path, settings: list[str], out: Path | None, dry_run: bool, overwrite: bool
+) -> None:
+    """Run or plan stages of one recipe in its run folder."""
+    from mbt_lite.recipe import load_recipe
+
+    recipe = load_recipe(recipe_file, settings)
+    path = out if out is not None else Path("runs") / recipe_file.stem
+    redo = stages[0] if overwrite else None
+    if dry_run:
+        _print_plan(stages, recipe, path, redo)
+        return
+    from rich.console import Console
+
+    run_dir = _open(recipe, path, redo)
+    console = Console()
+    for stage in stages:
+        importlib.import_module(f"mbt_lite.stages.{stage}").run(recipe, run_dir, console)
+    if len(stages) > 1:
+        print(f"all stages are done: {path}")
+
+
+def _open(recipe: Recipe, path: Path, redo: str | None) -> RunDir:
+    """Open the run folder, setting aside the stages from `redo` on, once nothing speaks against it."""
+    from mbt_lite.recipe import resolved, resumable_keys
+    from mbt_lite.run_dir import STAGES, RunDir
+
+    if redo is not None:
+        _refuse_changes(recipe, path, redo)
+        old = RunDir(path)
+        with contextlib.ExitStack() as locks:
+            for stage in STAGES[STAGES.index(redo) :]:
+                if old.has_begun(stage):
+                    locks.enter_context(old.locked(stage))
+            for moved in old.set_aside(redo):
+                print(f"set aside: {moved}")
+    try:
+        return RunDir.open(path, resolved(recipe), resumable_keys())
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise RunError(f"{path}: cannot be a run folder ({error.strerror}); choose another with --out") from error
+
+
+def _refuse_changes(recipe: Recipe, path: Path, redo: str | None) -> None:
+    """Raise RunError where opening the folder would, writing nothing; the stages from `redo` on do not count."""
+    from mbt_lite.recipe import resolved, resumable_keys
+    from mbt_lite.run_dir import STAGES, RunDir, flatten, read_json
+
+    class Remaining(RunDir):
+        def has_begun(self, stage: str) -> bool:
+            is_kept = redo is None or STAGES.index(stage) < STAGES.index(redo)
+            return is_kept and super().has_begun(stage)
+
+    recipe_file = path / "recipe.resolved.json"
+    if recipe_file.exists():
+        old, new = flatten(read_json(recipe_file)), flatten(resolved(recipe))
+        Remaining(path)._refuse_changes(old, new, resumable_keys())
+
+
+def _print_plan(stages: Sequence[str], recipe: Recipe, path: Path, redo: str | None) -> None:
+    """Say what the stages would do."""
+    from mbt_lite.recipe import written
+    from mbt_lite.run_dir import STAGES, RunDir, flatten
+
+    _refuse_changes(recipe, path, redo)
+    run_dir = RunDir(path)
+    print(f"run folder: {path}")
+    for key, value in flatten(written(recipe)).items():
+        print(f"{key}: {json.dumps(value)}")
+    for stage in STAGES[STAGES.index(redo) :] if redo is not None else ():
+        if run_dir.has_begun(stage):
+            print(f"{stage}: would be set aside")
+    for stage in stages:
+        for line in importlib.import_module(f"mbt_lite.stages.{stage}").plan(recipe, run_dir):
+            print(line)
+
+
+def _interrupt(signal_number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Run the command line; SIGTERM ends it as Ctrl-C does, with exit code 130."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    app(prog_name="mbt-lite")

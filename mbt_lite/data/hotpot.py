@@ -1,0 +1,70 @@
+"""Reader of HotpotQA (Yang et al. 2018, arXiv 1809.09600), the raw array and the hub's rows.
+
+::
+
+    raw  {"_id": "5a8b...", "question": "...", "answer": "...", "type": "bridge", "level": "hard",
+          "supporting_facts": [["title", 0], ...], "context": [["title", ["First sentence.", " Second one."]], ...]}
+    hub  {"id": "5a8b...", ..., "supporting_facts": {"title": [...], "sent_id": [...]},
+          "context": {"title": [...], "sentences": [[...], ...]}}
+
+1. Titles hold HTML entities (`Simon &amp; Simon`): they are unescaped. Stray white space around titles and sentences goes.
+2. A document is supporting iff its title stands in `supporting_facts`; of two documents with one title, both are. A
+   supporting title without a document marks nothing: the record is kept as the dataset gives it.
+3. The dataset does not say the hops.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from typing import Any
+
+from mbt_lite.data.fields import all_text, field, of_type, optional, shown, text
+from mbt_lite.errors import DataError
+from mbt_lite.records import Document, Question
+
+
+def read_row(row: Mapping[str, Any], where: str) -> Question:
+    """Read one record; DataError names `where` and the field that is wrong."""
+    return Question(
+        question_id=text(row, "_id" if "_id" in row else "id", where),
+        question=text(row, "question", where),
+        answer=text(row, "answer", where),
+        aliases=(),
+        documents=read_documents(row, where),
+        source="hotpot",
+        question_type=optional(row, "type", str, where),
+        level=optional(row, "level", str, where),
+    )
+
+
+def read_documents(row: Mapping[str, Any], where: str) -> tuple[Document, ...]:
+    """Read `context` and `supporting_facts`, raw or hub; 2Wiki has the same."""
+    supporting = {_title(title, where) for title, _ in _pairs(row, "supporting_facts", "sent_id", where)}
+    documents = []
+    for number, (name, sentences) in enumerate(_pairs(row, "context", "sentences", where), 1):
+        place = f'{where}: field "context", document {number}'
+        title = _title(name, place)
+        body = " ".join(sentence.strip() for sentence in all_text(of_type(sentences, list, place), place))
+        documents.append(Document(title, body.strip(), title in supporting))
+    return tuple(documents)
+
+
+def _pairs(row: Mapping[str, Any], name: str, second: str, where: str) -> list[tuple[Any, Any]]:
+    """Give (title, other) pairs of a raw list of pairs or of a hub row's two columns."""
+    place = f'{where}: field "{name}"'
+    if name in row and type(row[name]) is dict:
+        columns = [field(row[name], column, list, place) for column in ("title", second)]
+        if len(columns[0]) != len(columns[1]):
+            raise DataError(f"{place}: title and {second} differ in length (got {len(columns[0])}, {len(columns[1])})")
+        return list(zip(*columns, strict=True))
+    pairs = field(row, name, list, where)
+    for number, pair in enumerate(pairs, 1):
+        if type(pair) is not list or len(pair) != 2:
+            raise DataError(f"{place}, item {number}: is not a pair (got {shown(pair)}); write [title, {second}]")
+    return [(title, other) for title, other in pairs]
+
+
+def _title(value: Any, where: str) -> str:
+    title: str = of_type(value, str, f"{where}: title")
+    return html.unescape(title).strip()

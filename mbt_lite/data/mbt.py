@@ -1,0 +1,49 @@
+"""Reader of our own layout: one `to_row(Question)` a line.
+
+::
+
+    {"question_id": "demo-dev-0000", "question": "Where was ...?", "answer": "Oakford", "aliases": [],
+     "documents": [{"title": "Judy Rice", "text": "Judy Rice was born in Oakford.", "is_supporting": true}, ...],
+     "source": "synthetic", "hops": 2, "question_type": "bridge", "level": "easy"}
+
+Every field but `hops`, `question_type` and `level` is needed, and no other is known: a misspelt one would be lost.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from mbt_lite.data.fields import field, of_type, optional, text, texts
+from mbt_lite.errors import DataError
+from mbt_lite.records import Document, Question
+
+FIELDS = tuple(field.name for field in dataclasses.fields(Question))
+
+
+def read_row(row: Mapping[str, Any], where: str) -> Question:
+    """Read one record; DataError names `where` and the field that is wrong."""
+    if unknown := sorted(set(row) - set(FIELDS)):
+        raise DataError(f"{where}: unknown field {', '.join(unknown)}; the layout has {', '.join(FIELDS)}")
+    documents = field(row, "documents", list, where)
+    return Question(
+        question_id=text(row, "question_id", where),
+        question=text(row, "question", where),
+        answer=text(row, "answer", where),
+        aliases=texts(row, "aliases", where),
+        documents=tuple(_document(item, f"{where}: document {number}") for number, item in enumerate(documents, 1)),
+        source=text(row, "source", where),
+        hops=optional(row, "hops", int, where),
+        question_type=optional(row, "question_type", str, where),
+        level=optional(row, "level", str, where),
+    )
+
+
+def _document(item: Any, where: str) -> Document:
+    item = of_type(item, dict, where)
+    return Document(
+        title=field(item, "title", str, where),
+        text=field(item, "text", str, where),
+        is_supporting=field(item, "is_supporting", bool, where),
+    )

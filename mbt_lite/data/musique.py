@@ -1,0 +1,54 @@
+"""Reader of MuSiQue's original JSONL (Trivedi et al. 2022, arXiv 2108.00573).
+
+::
+
+    {"id": "3hop1__482757_12019_20661", "question": "...", "answer": "...", "answer_aliases": ["..."], "answerable": true,
+     "paragraphs": [{"idx": 0, "title": "...", "paragraph_text": "...", "is_supporting": false}, ...]}
+
+1. The hops are the leading digits of the id (3), the question type its first part (`3hop1`); other ids have neither.
+2. Documents stand in the order of `idx`. Titles repeat, so support is by paragraph, never by title.
+3. `answerable` may be missing (the answerable set): then the record is answerable. One that says false has no answer
+   to learn or to score: `read_row` gives None, and the caller counts it.
+4. Aliases are kept as they are, odd ones too: an alias that normalises to nothing never equals an answer that says
+   something.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from mbt_lite.data.fields import field, of_type, optional, text, texts
+from mbt_lite.records import Document, Question
+
+SHAPE = re.compile(r"((\d+)hop\d*)__")
+
+
+def read_row(row: Mapping[str, Any], where: str) -> Question | None:
+    """Read one record, None if it says that it is not answerable; DataError names `where` and the wrong field."""
+    if optional(row, "answerable", bool, where) is False:
+        return None
+    question_id = text(row, "id", where)
+    shape = SHAPE.match(question_id)
+    return Question(
+        question_id=question_id,
+        question=text(row, "question", where),
+        answer=text(row, "answer", where),
+        aliases=texts(row, "answer_aliases", where),
+        documents=_documents(field(row, "paragraphs", list, where), where),
+        source="musique",
+        hops=int(shape[2]) if shape else None,
+        question_type=shape[1] if shape else None,
+    )
+
+
+def _documents(paragraphs: list[Any], where: str) -> tuple[Document, ...]:
+    by_idx = []
+    for number, item in enumerate(paragraphs, 1):
+        place = f"{where}: paragraph {number}"
+        paragraph = of_type(item, dict, place)
+        title, body = field(paragraph, "title", str, place), field(paragraph, "paragraph_text", str, place)
+        document = Document(title.strip(), body.strip(), field(paragraph, "is_supporting", bool, place))
+        by_idx.append((field(paragraph, "idx", int, place), document))
+    return tuple(document for _, document in sorted(by_idx, key=lambda pair: pair[0]))

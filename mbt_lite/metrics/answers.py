@@ -1,0 +1,121 @@
+"""Answer metrics: exact match, token F1, substring match, and their forms over k completions of one question.
+
+Source: the official scorers of MuSiQue, HotpotQA and 2WikiMultihopQA, whose outputs on edge cases are tested; pass@k is
+the unbiased estimator of Chen et al. (arXiv 2107.03374). An answer is the extracted text or None; no answer scores 0.
+Scores are the best over the golds (answer and aliases).
+
+1. The two houses of rules differ in F1 only: with "hotpot" an answer or gold yes/no/noanswer must match whole, and two
+   texts without any word score 0 (MuSiQue: 1).
+2. Substring match is on characters of the normalised texts, gold inside the answer, as is usual: "art" is in "party".
+   A gold without any word matches only an answer without any word.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Literal
+
+from mbt_lite.errors import DataError
+from mbt_lite.rewards.terms import answer_term, exact_term
+from mbt_lite.text.normalize import normalize
+from mbt_lite.text.overlap import token_f1
+
+Rules = Literal["musique", "hotpot"]
+
+_RULES_BY_SOURCE: dict[str, Rules] = {
+    "mbt": "musique",
+    "synthetic": "musique",
+    "musique": "musique",
+    "hotpot": "hotpot",
+    "2wiki": "hotpot",
+}
+_WHOLE_ANSWERS = ("yes", "no", "noanswer")
+
+
+def rules_for(source: str) -> Rules:
+    """Give the F1 rules of a question's source; DataError for a source without rules.
+
+    >>> rules_for("2wiki")
+    'hotpot'
+    """
+    if source not in _RULES_BY_SOURCE:
+        raise DataError(f"question source: no scoring rules (got {source!r}); use one of {sorted(_RULES_BY_SOURCE)}")
+    return _RULES_BY_SOURCE[source]
+
+
+def exact_match(answer: str | None, golds: Sequence[str]) -> int:
+    """Give 1 if the normalised answer equals a normalised gold, else 0: the reward's `exact`.
+
+    >>> exact_match("The Hague", ["hague"])
+    1
+    """
+    return int(exact_term(answer, golds))
+
+
+def f1(answer: str | None, golds: Sequence[str], rules: Rules) -> float:
+    """Give the best token F1 over the golds, 0..1, by the rules of the question's source.
+
+    >>> f1("yes it is", ["yes"], "musique"), f1("yes it is", ["yes"], "hotpot")
+    (0.5, 0.0)
+    """
+    if answer is None or rules == "musique":
+        return answer_term(answer, golds)
+    return max(_hotpot_f1(answer, gold) for gold in golds)
+
+
+def _hotpot_f1(answer: str, gold: str) -> float:
+    predicted, wanted = normalize(answer), normalize(gold)
+    must_match_whole = predicted in _WHOLE_ANSWERS or wanted in _WHOLE_ANSWERS
+    if (must_match_whole and predicted != wanted) or not wanted:
+        return 0.0
+    return token_f1(answer, gold)
+
+
+def substring_match(answer: str | None, golds: Sequence[str]) -> int:
+    """Give 1 if a normalised gold stands inside the normalised answer, else 0.
+
+    >>> substring_match("It was Rome, Italy", ["Rome"])
+    1
+    """
+    if answer is None:
+        return 0
+    text = normalize(answer)
+    return int(any(gold in text if gold else not text for gold in map(normalize, golds)))
+
+
+def avg_at_k(scores: Sequence[float]) -> float:
+    """Give the mean score of k completions of one question.
+
+    >>> avg_at_k([1, 0, 0, 1])
+    0.5
+    """
+    assert scores, "avg@k needs at least one score"
+    return math.fsum(scores) / len(scores)
+
+
+def pass_at_k(n: int, n_correct: int, k: int) -> float:
+    """Estimate without bias the chance that one of k completions is right, from n of which n_correct are.
+
+    1 - product over i = n - n_correct + 1 .. n of (1 - k/i).
+
+    >>> round(pass_at_k(4, 1, 2), 9)
+    0.5
+    """
+    assert 0 <= n_correct <= n, f"{n_correct} of {n} correct"
+    assert 1 <= k <= n, f"pass@{k} of {n} completions"
+    return 1.0 - math.prod(1 - k / i for i in range(n - n_correct + 1, n + 1))
+
+
+def maj_at_k(answers: Sequence[str | None], golds: Sequence[str]) -> int:
+    """Give 1 if the most frequent answer of k completions is an exact match, else 0.
+
+    Answers vote in normalised form, completions without an answer do not vote; of equally frequent ones the first wins.
+
+    >>> maj_at_k(["Rome", "Paris", "rome.", None], ["Rome"])
+    1
+    """
+    assert answers, "maj@k needs at least one completion"
+    votes = Counter(normalize(answer) for answer in answers if answer is not None)
+    return exact_match(votes.most_common(1)[0][0], golds) if votes else 0

@@ -1,0 +1,39 @@
+"""One completion to one scored prediction: the only road from model text to numbers in a report."""
+
+from __future__ import annotations
+
+from mbt_lite.metrics.answers import exact_match, f1, rules_for, substring_match
+from mbt_lite.metrics.traces import answer_hit, is_degenerate
+from mbt_lite.records import Completion, Prediction, Question
+from mbt_lite.text.completion import parse_completion
+
+
+def score_completion(
+    question: Question, completion: Completion, variant: str, *, prefilled_think: bool = False
+) -> Prediction:
+    """Score one completion of a question against its golds, by the rules of the question's source.
+
+    A completion that is cut off or has no answer is the model's failure: it scores 0 and counts. Raises DataError for a
+    source without rules.
+    """
+    assert completion.question_id == question.question_id, (completion.question_id, question.question_id)
+    parsed = parse_completion(completion.text, prefilled_think=prefilled_think)
+    stopped = completion.finish_reason == "stop"
+    golds = question.golds
+    return Prediction(
+        question_id=question.question_id,
+        variant=variant,
+        rollout_index=completion.rollout_index,
+        text=completion.text,
+        finish_reason=completion.finish_reason,
+        completion_tokens=completion.completion_tokens,
+        answer=parsed.answer,
+        golds=golds,
+        exact_match=exact_match(parsed.answer, golds),
+        f1=f1(parsed.answer, golds, rules_for(question.source)),
+        substring_match=substring_match(parsed.answer, golds),
+        answered=int(parsed.answer is not None),
+        stopped=int(stopped),
+        degenerate=int(is_degenerate(parsed.answer, stopped=stopped)),
+        answer_hit=answer_hit(parsed.trace, golds),
+    )

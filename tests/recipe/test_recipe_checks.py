@@ -1,0 +1,146 @@
+"""Relations between keys: each is refused at a line, none of the shipped or minimal recipes is."""
+
+import pytest
+
+from .conftest import MINIMAL, Problems
+
+CONFLICTS = {
+    "clip": (
+        "grpo:\n  clip_low: 1\n",
+        "a.yaml:5: `grpo.clip_low` is out of range (got 1); it must be below 1: 1 - clip_low bounds a ratio",
+    ),
+    "no room for a trace": (
+        "sft:\n  max_sequence_tokens: 4096\n",
+        "a.yaml:5: `sft.max_sequence_tokens` leaves no room for a trace (got 4096); "
+        "it must be above `data.max_prompt_tokens` (4096)",
+    ),
+    "variant twice": (
+        "eval:\n  variants: [base, sft, base]\n",
+        "a.yaml:5: `eval.variants` names a variant twice (got [base, sft, base]); write [base, sft]",
+    ),
+    "variants out of order": (
+        "eval:\n  variants: [grpo, base]\n",
+        "a.yaml:5: `eval.variants` is out of order (got [grpo, base]); write [base, grpo]",
+    ),
+    "no variants": (
+        "eval:\n  variants: []\n",
+        "a.yaml:5: `eval.variants` is empty (got []); name at least one, such as [base, sft]",
+    ),
+    "weights all zero": (
+        "grpo:\n  reward:\n    weights: {answer: 0}\n",
+        "a.yaml:6: `grpo.reward.weights` are all 0, so every completion earns the same; "
+        "give at least one term a weight",
+    ),
+    "negative weight": (
+        "grpo:\n  reward:\n    weights:\n      keep: -0.2\n",
+        "a.yaml:7: `grpo.reward.weights.keep` is negative (got -0.2); write 0.2: "
+        "terms that punish are negative themselves",
+    ),
+    "overlong buffer": (
+        "grpo:\n  max_completion_tokens: 256\n",
+        "a.yaml:5: `grpo.reward.overlong_buffer_tokens` is out of range (got 256); "
+        "it must be below `grpo.max_completion_tokens` (256)",
+    ),
+    "micro-batches do not divide": (
+        "grpo:\n  micro_batch_size: 3\n  group_size: 4\n",
+        "a.yaml:6: `grpo.micro_batch_size` does not divide the 32 completions of a step (got 3); "
+        "choose a divisor of prompts_per_step * group_size",
+    ),
+    "endpoint": (
+        "teacher:\n  base_url: localhost:8000\n",
+        "a.yaml:5: `teacher.base_url` is no endpoint (got localhost:8000); "
+        "write embedded, or a URL with http:// or https://",
+    ),
+    "model without endpoint": (
+        "teacher:\n  model: gpt-oss-120b\n",
+        "a.yaml:5: `teacher.model` is gpt-oss-120b, but the embedded teacher is scripted; "
+        "set `teacher.base_url` to its server",
+    ),
+    "key in place of its variable": (
+        "teacher:\n  api_key_env: sk-1234\n",
+        "a.yaml:5: `teacher.api_key_env` is no variable name; "
+        "write the name of the environment variable that holds the key, never the key itself",
+    ),
+    "traces all alike": (
+        "teacher:\n  temperature: 0\ngen:\n  traces_per_draft: 2\n",
+        "a.yaml:7: `gen.traces_per_draft` is 2, but at `teacher.temperature` 0 all traces of a draft are alike; "
+        "raise the temperature or ask for one",
+    ),
+    "drafts all alike": (
+        "gen:\n  rollouts_per_question: 4\n  sampling: {temperature: 0}\n",
+        "a.yaml:6: `gen.rollouts_per_question` is 4, but at `gen.sampling.temperature` 0 all drafts of a question "
+        "are alike; raise the temperature or ask for one",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CONFLICTS)
+def test_conflicts_name_a_line_and_a_cure(case: str, problems: Problems) -> None:
+    text, expected = CONFLICTS[case]
+    assert problems(MINIMAL + text) == [expected]
+
+
+QUESTIONS = {
+    "hub without split": (
+        "{path: 'hub:a/b'}",
+        "a.yaml:3: `data.dev.split` is missing for hub:a/b; name the split, such as train",
+    ),
+    "file with split": (
+        "{path: b.jsonl, split: dev}",
+        "a.yaml:3: `data.dev.split` is set, but a file has no splits (got dev); remove it",
+    ),
+    "no dataset name": (
+        "{path: 'hub:b', split: dev}",
+        "a.yaml:3: `data.dev.path` is no dataset name (got hub:b); write hub:owner/dataset[:config]",
+    ),
+    "the same file": (
+        "{path: a.jsonl}",
+        "a.yaml:3: `data.dev` holds the questions of `data.train` (got a.jsonl twice); score on held-out questions",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", QUESTIONS)
+def test_conflicts_of_questions_name_a_line_and_a_cure(case: str, problems: Problems) -> None:
+    dev, expected = QUESTIONS[case]
+    text = f"model: {{name: tiny}}\ndata: {{train: {{path: a.jsonl}},\n  dev: {dev}}}\n"
+    assert problems(text) == [expected]
+
+
+SOUND = {
+    "hub dataset with configuration": (
+        "data: {train: {path: 'hub:a/b:c', split: train}, dev: {path: 'hub:a/b:c', split: validation}}"
+    ),
+    "real teacher": "teacher: {base_url: 'https://api.example.org/v1', model: big, api_key_env: MY_KEY_2}",
+    "scripted teacher elsewhere": "teacher: {base_url: 'http://127.0.0.1:8000/v1'}",
+    "greedy single draft": "gen: {sampling: {temperature: 0}}",
+    "one variant": "eval: {variants: [grpo]}",
+}
+
+
+@pytest.mark.parametrize("case", SOUND)
+def test_conflicts_has_none_for_sound_relations(case: str, problems: Problems) -> None:
+    base = "model: {name: tiny}\n" if case.startswith("hub") else MINIMAL
+    assert problems(f"{base}{SOUND[case]}\n") == []
+
+
+def test_conflicts_are_not_drawn_from_wrong_values(problems: Problems) -> None:
+    # The default of micro_batch_size would divide; what is written there is not a number, so nothing is said of it.
+    text = "grpo:\n  micro_batch_size: three\n  group_size: 3\n  prompts_per_step: 3\n"
+    assert [line.partition(" (")[0] for line in problems(MINIMAL + text)] == [
+        "a.yaml:5: `grpo.micro_batch_size` is not a whole number"
+    ]
+
+
+def test_conflicts_are_reported_beside_missing_required_keys(problems: Problems) -> None:
+    assert [line.partition(";")[0] for line in problems("grpo:\n  clip_low: 2\ndata: {train: 4}\n")] == [
+        "a.yaml:1: missing key `model`",
+        "a.yaml:2: `grpo.clip_low` is out of range (got 2)",
+        "a.yaml:3: `data.train` is a section (got 4)",
+        "a.yaml:3: missing key `data.dev`",
+    ]
+
+
+def test_conflicts_stand_at_the_override_that_made_them(problems: Problems) -> None:
+    [problem] = problems(MINIMAL + "sft: {max_sequence_tokens: 6000}\n", ["data.max_prompt_tokens=6000"])
+    assert problem.startswith("--set data.max_prompt_tokens=6000: `sft.max_sequence_tokens` leaves no room")

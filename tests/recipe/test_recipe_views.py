@@ -1,0 +1,99 @@
+"""What others see of a recipe, and the recipes that ship."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from mbt_lite.recipe import json_schema, load_recipe, resolved, resumable_keys, written
+from mbt_lite.recipe.keys import choices, known_keys, section_of
+from mbt_lite.recipe.schema import Recipe
+from mbt_lite.run_dir import SECTIONS, flatten
+
+ROOT = Path(__file__).parents[2]
+RECIPES = sorted(ROOT.glob("recipes/**/*.yaml"))
+
+
+def test_every_shipped_recipe_is_found() -> None:
+    assert [path.stem for path in RECIPES] == ["demo", "mbt_r", "mbt_s"]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_load_recipe_loads_every_shipped_recipe(path: Path) -> None:
+    recipe = load_recipe(path)
+    assert written(recipe)["model"]["name"] == recipe.model.name
+    text = path.read_text(encoding="utf-8")
+    assert f"mbt-lite run recipes/{path.name}" in text, "the header tells how to run it"
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_resolved_can_be_read_back_as_the_same_recipe(path: Path) -> None:
+    recipe = load_recipe(path)
+    assert Recipe.model_validate_json(json.dumps(resolved(recipe))) == recipe
+
+
+def test_the_kinds_of_the_shipped_recipes_are_their_names() -> None:
+    for name in ("mbt_r", "mbt_s"):
+        assert load_recipe(ROOT / "recipes" / f"{name}.yaml").gen.kind == name
+
+
+def test_written_gives_only_what_differs_from_the_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("model: {name: tiny}\ndata: {train: {path: a}, dev: {path: b}}\nlora: {rank: 32, alpha: 8}\n")
+    assert written(load_recipe(path)) == {
+        "model": {"name": "tiny"},
+        "data": {"train": {"path": "a"}, "dev": {"path": "b"}},
+        "lora": {"alpha": 8},
+    }
+
+
+def test_resumable_keys_are_keys_and_change_speed_only() -> None:
+    keys = resumable_keys()
+    assert keys < {".".join(path) for path in known_keys()}
+    assert {"model.backend", "teacher.concurrency", "sft.micro_batch_size", "grpo.rollout_batch_size"} < keys
+    assert not keys & {"model.name", "sft.learning_rate", "grpo.group_size", "gen.seed", "eval.temperature"}
+
+
+def test_known_keys_are_those_of_a_resolved_recipe() -> None:
+    leaves = {".".join(path) for path, field in known_keys().items() if section_of(field) is None}
+    assert leaves == flatten(resolved(load_recipe(RECIPES[0]))).keys()
+
+
+def test_every_section_belongs_to_a_stage() -> None:
+    assert set(Recipe.model_fields) == {section for sections in SECTIONS.values() for section in sections}
+
+
+def test_every_required_value_is_text_so_that_a_stand_in_fits() -> None:
+    required = [field for field in known_keys().values() if field.is_required() and section_of(field) is None]
+    assert {field.annotation for field in required} == {str}
+
+
+def test_choices_gives_the_words_of_lists_and_refuses_other_fields() -> None:
+    fields = known_keys()
+    assert choices(fields["eval", "variants"]) == ["base", "metacognitive", "sft", "grpo"]
+    with pytest.raises(AssertionError, match="no enumeration"):
+        choices(fields["lora", "rank"])
+
+
+def test_json_schema_helps_with_every_key_and_refuses_unknown_ones() -> None:
+    schema = json_schema()
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    for section in [schema, *schema["$defs"].values()]:
+        assert section["additionalProperties"] is False
+        for name, key in section["properties"].items():
+            assert key.get("description"), (section["title"], name)
+    assert "Rank of the update." in json.dumps(schema["$defs"]["Lora"])
+    sections = [section for field in known_keys().values() if (section := section_of(field)) is not None]
+    assert all(issubclass(section, BaseModel) for section in sections)
+
+
+def test_importing_recipes_imports_pydantic_and_yaml_and_nothing_heavier() -> None:
+    code = "import mbt_lite.recipe, sys; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert {"pydantic", "yaml"} < set(loaded)
+    assert not {"typer", "rich", "openai", "torch", "numpy", "datasets", "transformers", "httpx"} & set(loaded)

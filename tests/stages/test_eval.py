@@ -1,0 +1,247 @@
+import dataclasses
+import io
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from mbt_lite.errors import DataError, RunError
+from mbt_lite.model.generate import Rollout
+from mbt_lite.recipe.schema import Data, Eval, Model, Questions, Recipe
+from mbt_lite.records import Document, Message, Question, to_row
+from mbt_lite.run_dir import RunDir, read_json, read_jsonl, write_jsonl
+from mbt_lite.stages import eval as stage
+
+ANSWERS = {
+    "base": "I do not know.",
+    "metacognitive": "<think>It could be Paris. No, Rome.</think><answer>Rome</answer>",
+    "sft": "<think>It must be Paris.</think><answer>Paris</answer>",
+}
+
+
+class WordTokenizer:
+    """A chat template whose tokens are words."""
+
+    def apply_chat_template(self, messages: list[Message], *, add_generation_prompt: bool, tokenize: bool) -> Any:
+        text = " ".join(message["content"] for message in messages) + " assistant:"
+        return text.split() if tokenize else text
+
+
+@dataclasses.dataclass
+class Lab:
+    """A run folder with a stand-in student that remembers what it was asked: (variant, prompt) pairs."""
+
+    recipe: Recipe
+    run_dir: RunDir
+    loaded: list[str]
+    generated: list[tuple[str, str]]
+    fail_after: int | None = None
+
+    def run(self) -> str:
+        console = Console(file=io.StringIO(), width=120)
+        stage.run(self.recipe, self.run_dir, console)
+        return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+    def with_eval(self, **changes: Any) -> None:
+        changed = self.recipe.eval.model_copy(update=changes)
+        self.recipe = self.recipe.model_copy(update={"eval": changed})
+
+    def generate(self, student: str, asked: Sequence[list[Message]], **settings: Any) -> Iterator[Rollout]:
+        assert settings["samples"] == 1
+        for index in reversed(range(len(asked))):
+            if self.fail_after is not None and len(self.generated) >= self.fail_after:
+                raise KeyboardInterrupt
+            variant = "metacognitive" if asked[index][0]["role"] == "system" else student
+            self.generated.append((variant, asked[index][-1]["content"]))
+            text = ANSWERS[variant]
+            yield Rollout(index, 0, text, tuple(range(len(text.split()))), "stop", 9)
+
+
+def question(number: int, n_words: int = 5) -> Question:
+    return Question(
+        question_id=f"q{number}",
+        question=f"Which city is number {number}?",
+        answer="Paris",
+        aliases=(),
+        documents=(Document("Cities", "word " * n_words, True), Document("Rivers", "filler " * 300, False)),
+        source="mbt",
+    )
+
+
+def write_adapter(run_dir: RunDir, name: str) -> None:
+    folder = run_dir.stage_dir(name) / "adapter"
+    folder.mkdir(parents=True)
+    (folder / "adapter_config.json").write_text("{}")
+    (folder / "adapter_model.safetensors").write_bytes(name.encode())
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    dev = tmp_path / "dev.jsonl"
+    write_jsonl(dev, (to_row(question(number)) for number in range(6)))
+    questions = Questions(path=str(dev), layout="mbt")
+    recipe = Recipe(
+        model=Model(name="tiny"),
+        data=Data(train=questions, dev=questions, max_prompt_tokens=2000),
+        eval=Eval(variants=("base", "metacognitive", "sft"), bootstrap_samples=50),
+    )
+    run_dir = RunDir.open(tmp_path / "run", recipe.model_dump(mode="json"), frozenset())
+    write_adapter(run_dir, "sft")
+    lab = Lab(recipe, run_dir, [], [])
+
+    def load_student(model: Model, adapter: Path | None = None) -> str:
+        lab.loaded.append(adapter.parent.name if adapter else "base")
+        return lab.loaded[-1]
+
+    monkeypatch.setattr("mbt_lite.model.student.load_tokenizer", lambda model: WordTokenizer())
+    monkeypatch.setattr("mbt_lite.model.student.load_student", load_student)
+    monkeypatch.setattr("mbt_lite.model.generate.generate", lab.generate)
+    return lab
+
+
+def metrics(lab: Lab, variant: str) -> dict[str, Any]:
+    return read_json(lab.run_dir.path / "eval" / variant / "metrics.json")  # type: ignore[no-any-return]
+
+
+def test_run_scores_every_variant(lab: Lab) -> None:
+    lab.run()
+    found = {
+        variant: [
+            metrics(lab, variant)["metrics"][name]["mean"]
+            for name in ("exact_match", "answered", "answer_inclusive_error")
+        ]
+        for variant in ANSWERS
+    }
+    assert found == {"base": [0, 0, 0], "metacognitive": [0, 1, 1], "sft": [1, 1, 0]}
+    assert metrics(lab, "sft")["n_questions"] == 6
+    rows = read_jsonl(lab.run_dir.path / "eval" / "sft" / "predictions.jsonl")
+    assert [row["question_id"] for row in rows] == [f"q{number}" for number in range(6)]
+
+
+def test_run_loads_the_untrained_student_once_for_its_two_variants(lab: Lab) -> None:
+    lab.run()
+    assert lab.loaded == ["base", "sft"]
+
+
+def test_run_prints_the_table_writes_the_report_and_marks_done(lab: Lab) -> None:
+    printed = lab.run()
+    assert "exact match" in printed
+    assert "n=6" in printed
+    assert printed.rstrip().endswith("report.html")
+    assert "Which city is number 3?" not in printed
+    assert (lab.run_dir.path / "eval" / "report.html").read_text().startswith("<!doctype html>")
+    mark = read_json(lab.run_dir.path / "eval" / "done.json")
+    assert mark["summary"] == {"n_questions": 6, "n_left_out": 0, "n_trimmed": 0}
+    assert {Path(name).name for name in mark["inputs"]} == {
+        "dev.jsonl", "adapter_config.json", "adapter_model.safetensors",
+    }  # fmt: skip
+
+
+def test_run_gives_no_aes_to_base_and_a_reason_where_it_is_undefined(lab: Lab) -> None:
+    lab.run()
+    assert metrics(lab, "base")["aes"] is None
+    assert metrics(lab, "sft")["aes"]["mean"] is None
+    assert "accuracy" in metrics(lab, "sft")["aes"]["undefined_reason"]
+
+
+def test_run_without_base_has_no_aes(lab: Lab) -> None:
+    lab.with_eval(variants=("sft",))
+    lab.run()
+    assert metrics(lab, "sft")["aes"] is None
+
+
+def test_run_when_done_loads_no_model_and_scores_anew(lab: Lab) -> None:
+    lab.run()
+    lab.loaded.clear()
+    predictions = lab.run_dir.path / "eval" / "sft" / "predictions.jsonl"
+    before = predictions.read_bytes()
+    predictions.unlink()
+    assert "exact match" in lab.run()
+    assert lab.loaded == []
+    assert predictions.read_bytes() == before
+
+
+def test_run_generates_only_what_is_missing(lab: Lab) -> None:
+    lab.run()
+    journal = lab.run_dir.path / "eval" / "sft" / "completions.jsonl"
+    kept = journal.read_bytes().splitlines(keepends=True)[:3]
+    journal.write_bytes(b"".join(kept) + b'{"question_id": "q')
+    lab.generated.clear()
+    lab.loaded.clear()
+    lab.run()
+    assert lab.loaded == ["sft"]
+    ids = [row["question_id"] for row in read_jsonl(journal)]
+    assert sorted(ids) == [f"q{number}" for number in range(6)]
+    assert ids[:3] == [json.loads(line)["question_id"] for line in kept]
+    assert len(lab.generated) == 3
+
+
+def test_run_goes_on_after_an_interruption(lab: Lab) -> None:
+    lab.fail_after = 8
+    with pytest.raises(KeyboardInterrupt):
+        lab.run()
+    assert not (lab.run_dir.path / "eval" / "done.json").exists()
+    lab.fail_after = None
+    lab.run()
+    assert len(lab.generated) == len(set(lab.generated)) == 18
+
+
+def test_run_names_a_missing_adapter_and_the_command(lab: Lab) -> None:
+    lab.with_eval(variants=("base", "grpo"))
+    with pytest.raises(RunError, match=r"grpo.adapter: no adapter for variant grpo .*run `mbt-lite grpo` first"):
+        lab.run()
+    assert lab.loaded == []
+
+
+@pytest.mark.parametrize("is_done", [True, False], ids=["done", "begun"])
+def test_run_refuses_inputs_that_changed(lab: Lab, is_done: bool) -> None:
+    lab.run()
+    if not is_done:
+        (lab.run_dir.path / "eval" / "done.json").unlink()
+    (lab.run_dir.stage_dir("sft") / "adapter" / "adapter_model.safetensors").write_bytes(b"another")
+    with pytest.raises(RunError, match=r"adapter_model.safetensors changed since eval .*--overwrite"):
+        lab.run()
+
+
+def test_run_leaves_a_question_that_cannot_fit_out_of_all_variants(lab: Lab) -> None:
+    dev = Path(lab.recipe.data.dev.path)
+    write_jsonl(dev, [to_row(question(0)), to_row(question(1, n_words=5000)), to_row(question(2))])
+    printed = lab.run()
+    assert "1 question is left out of all variants" in printed
+    assert read_jsonl(lab.run_dir.path / "eval" / "left_out.jsonl") == [
+        {"question_id": "q1", "reason": "prompt longer than 2000 tokens even without distractors"}
+    ]
+    for variant in ANSWERS:
+        assert metrics(lab, variant)["n_questions"] == 2
+        assert len(metrics(lab, variant)["left_out"]) == 1
+
+
+def test_run_drops_the_same_distractors_for_all_variants(lab: Lab) -> None:
+    data = lab.recipe.data.model_copy(update={"max_prompt_tokens": 400})
+    lab.recipe = lab.recipe.model_copy(update={"data": data})
+    lab.run()
+    assert read_json(lab.run_dir.path / "eval" / "done.json")["summary"]["n_trimmed"] == 6
+    assert not any("filler" in prompt for _, prompt in lab.generated)
+    prompts = {variant: {prompt for asked, prompt in lab.generated if asked == variant} for variant in ANSWERS}
+    assert prompts["base"] == prompts["sft"] == prompts["metacognitive"]
+
+
+def test_run_refuses_questions_of_which_none_fits(lab: Lab) -> None:
+    data = lab.recipe.data.model_copy(update={"max_prompt_tokens": 3})
+    lab.recipe = lab.recipe.model_copy(update={"data": data})
+    with pytest.raises(DataError, match=r"dev.jsonl: no question fits into `data.max_prompt_tokens` \(got 3\)"):
+        lab.run()
+
+
+def test_plan_counts_what_is_to_do_and_loads_nothing(lab: Lab) -> None:
+    lab.with_eval(variants=("base", "grpo"))
+    write_jsonl(lab.run_dir.path / "eval" / "base" / "completions.jsonl", [{"question_id": "q0"}])
+    lines = stage.plan(lab.recipe, lab.run_dir)
+    assert lines[0].startswith("eval: 6 questions from ")
+    assert lines[0].endswith("greedy")
+    assert lines[1] == "eval: base: 5 completions to make, 1 there"
+    assert lines[2].startswith("eval: grpo: 6 completions to make, 0 there; waits for ")
+    assert lab.loaded == []
