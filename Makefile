@@ -19,6 +19,9 @@ $(READY): pyproject.toml constraints-base.txt
 
 setup: $(READY)  ## virtual environment with the tested base set
 
+demo: $(READY)   ## the whole loop on a CPU: gen, sft, grpo, eval
+	$(BIN)/mbt-lite run recipes/demo.yaml
+
 test: $(READY)   ## run the tests
 	$(BIN)/python -m pytest
 
