@@ -7,7 +7,8 @@
     hub  {"id": "5a8b...", ..., "supporting_facts": {"title": [...], "sent_id": [...]},
           "context": {"title": [...], "sentences": [[...], ...]}}
 
-1. Titles hold HTML entities (`Simon &amp; Simon`): they are unescaped. Stray white space around titles and sentences goes.
+1. Titles hold HTML entities (`Simon &amp; Simon`): they are unescaped. Stray white space around titles and sentences
+   goes.
 2. A document is supporting iff its title stands in `supporting_facts`; of two documents with one title, both are. A
    supporting title without a document marks nothing: the record is kept as the dataset gives it.
 3. The dataset does not say the hops.

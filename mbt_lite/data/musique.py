@@ -2,7 +2,8 @@
 
 ::
 
-    {"id": "3hop1__482757_12019_20661", "question": "...", "answer": "...", "answer_aliases": ["..."], "answerable": true,
+    {"id": "3hop1__482757_12019_20661", "question": "...", "answer": "...", "answer_aliases": ["..."],
+     "answerable": true,
      "paragraphs": [{"idx": 0, "title": "...", "paragraph_text": "...", "is_supporting": false}, ...]}
 
 1. The hops are the leading digits of the id (3), the question type its first part (`3hop1`); other ids have neither.

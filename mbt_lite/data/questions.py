@@ -1,14 +1,14 @@
 """Questions from a file or a hub dataset, whatever their layout.
 
-A file is a JSON array or JSONL, told apart by its first character. Its layout is named in the recipe or recognised by the
-fields of its first record. All faulty records are reported at once, one line each. What no layout may have:
+A file is a JSON array or JSONL, told apart by its first character. Its layout is named in the recipe or recognised by
+the fields of its first record. All faulty records are reported at once, one line each. What no layout may have:
 
 1. a record without documents: there is nothing to reason over;
 2. an answer that normalises to nothing (`The`, `?!`): nothing could be scored against it;
 3. an id that stands twice: records are joined by id.
 
-MuSiQue records that say `answerable: false` are left out, and a log line says how many. They are left out before ids are
-compared, because the full set holds each id twice, answerable and not.
+MuSiQue records that say `answerable: false` are left out, and a log line says how many. They are left out before ids
+are compared, because the full set holds each id twice, answerable and not.
 """
 
 from __future__ import annotations
@@ -74,10 +74,11 @@ def _to_questions(rows: Iterator[tuple[str, Any]], layout: str, path: str, fault
     first_places: dict[str, str] = {}
     n_unanswerable = 0
     for where, row in rows:
-        if layout == "auto":
-            layout = _recognise(of_type(row, dict, f"{where}: record"), where)
         try:
-            question = READERS[layout](of_type(row, dict, f"{where}: record"), where)
+            row = of_type(row, dict, f"{where}: record")
+            if layout == "auto":
+                layout = _recognise(row, where)
+            question = READERS[layout](row, where)
             if question is None:
                 n_unanswerable += 1
                 continue
@@ -85,6 +86,8 @@ def _to_questions(rows: Iterator[tuple[str, Any]], layout: str, path: str, fault
             questions.append(question)
         except DataError as fault:
             faults.append(str(fault))
+            if layout == "auto":
+                break
     if faults:
         more = len(faults) - MAX_FAULTS_SHOWN
         raise DataError("\n".join(faults[:MAX_FAULTS_SHOWN] + ([f"{path}: ... and {more} more"] if more > 0 else [])))

@@ -56,8 +56,8 @@ def _read_text(path: pathlib.Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        near = difflib.get_close_matches(path.name, sorted(other.name for other in path.parent.glob("*.yaml")), n=1)
-        cure = f"did you mean {path.with_name(near[0])}?" if near else "give the path of a recipe file"
+        near = difflib.get_close_matches(path.stem, sorted(other.stem for other in path.parent.glob("*.yaml")), n=1)
+        cure = f"did you mean {path.with_name(near[0])}.yaml?" if near else "give the path of a recipe file"
         raise RecipeError([f"{path}: no such file; {cure}"]) from error
     except IsADirectoryError as error:
         raise RecipeError([f"{path}: a folder, not a file; give the path of a recipe file"]) from error
@@ -104,7 +104,7 @@ def _validate(tree: object) -> tuple[Recipe | None, list[ErrorDetails]]:
 def _sound_part(tree: Any, errors: list[ErrorDetails]) -> Recipe | None:
     """Give the recipe that is left without its wrong values: defaults in their place, `STAND_IN` where there is none.
 
-    None if no recipe is left, which takes a schema with required keys that are not text.
+    None if the tree is not even JSON.
     """
     for _ in range(5):
         if any(not error["loc"] for error in errors):
@@ -114,7 +114,7 @@ def _sound_part(tree: Any, errors: list[ErrorDetails]) -> Recipe | None:
         recipe, errors = _validate(tree)
         if recipe is not None:
             return recipe
-    return None
+    raise AssertionError(f"no sound part is left: {errors}")
 
 
 def _mend(tree: Any, path: Path, is_missing: bool) -> None:

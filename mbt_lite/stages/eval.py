@@ -75,7 +75,7 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
         write_report(folder / "report.html", report, datetime.datetime.now(datetime.UTC))
         summary = {"n_questions": len(exam.questions), "n_left_out": len(exam.left_out), "n_trimmed": exam.n_trimmed}
         run_dir.mark_done("eval", inputs, summary)
-    console.print(f"eval: {folder / 'report.html'}", soft_wrap=True)
+    console.print(f"eval: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
 
 
 def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
 import re
 import unicodedata
@@ -23,16 +24,23 @@ BEAM = 40
 YES_NO = ("yes", "no")
 
 _SENTENCE_END = re.compile(r"""(?<=[.!?])["')\]]?\s+(?=["'(]?[A-Z0-9])""")
-_ABBREVIATION = re.compile(r"(?:^|[\s(\"])(?:[A-Z]\.)+$|\b(?:St|Dr|Mr|Mrs|Ms|Jr|Sr|No|vs|ca?|Inc|Ltd|Co|Corp|Gen|Col)\.$")
+_ABBREVIATION = re.compile(
+    r"(?:^|[\s(\"])(?:[A-Z]\.)+$|\b(?:St|Dr|Mr|Mrs|Ms|Jr|Sr|No|vs|ca?|Inc|Ltd|Co|Corp|Gen|Col)\.$"
+)
 _CAPITAL = r"[A-Z0-9À-ÖØ-ÞĀ-Ž][\w'’.&-]*"
 _NAME = re.compile(rf"{_CAPITAL}(?:\s+(?:(?:of|the|and|de|von|van|del|la|le|du)\s+)*{_CAPITAL})*")
 _BRACKETS = re.compile(r"\s*\([^)]*\)")
 _OPENERS = frozenset(
-    "a all also although an and are as at besides both but by did do does during for from had has have he her his how i if "
-    "in is it its many most no not of on one or she since some such that the their there these they this to two was we "
-    "were what when where which while who whose why with".split()
+    re.findall(
+        r"\w+",
+        "a all also although an and are as at besides both but by did do does during for from had has have he her his "
+        "how i if in is it its many most no not of on one or she since some such that the their there these they this "
+        "to two was we were what when where which while who whose why with",
+    )
 )
-_NESTING = re.compile(r"\b(?:whose|(?:has|with) the)\b|\bthe (?:[a-z'-]+ ){1,4}(?:of|by|for|in|at|around|from|film)\b|'s\b")
+_NESTING = re.compile(
+    r"\b(?:whose|(?:has|with) the)\b|\bthe (?:[a-z'-]+ ){1,4}(?:of|by|for|in|at|around|from|film)\b|'s\b"
+)
 _TIME = re.compile(r"\b(?:earlier|later|first|older|younger|oldest|youngest|recently|born|died|before|after|longer)\b")
 
 
@@ -165,7 +173,7 @@ class Search:
         return sorted(found, key=lambda title: found[title])
 
     def _name_start(self, chain: Sequence[Fact]) -> str:
-        """Name what the chain starts from: a title in the question, else its longest name, else the first fact's title."""
+        """Name what the chain starts from: a title in the question, else its longest name, else a title."""
         if self.subjects:
             starts = [s for s in self.subjects if chain and has(chain[0].folded, fold(s))]
             return (starts or self.subjects)[0]
@@ -197,7 +205,9 @@ class Search:
 
     def _touches_question(self, fact: Fact) -> bool:
         named = any(has(self.asked, name) for name in fact.names)
-        return named or any(has(fact.folded, fold(subject)) for subject in self.subjects) or self._coverage((fact,)) >= 2.0
+        return (
+            named or any(has(fact.folded, fold(subject)) for subject in self.subjects) or self._coverage((fact,)) >= 2.0
+        )
 
     def _may_follow(self, chain: tuple[Fact, ...], fact: Fact) -> bool:
         return fact not in chain and self.link_strength(chain[-1], fact) > 0
@@ -216,6 +226,12 @@ class Search:
             shared.discard(self.gold)
         return sorted(shared, key=lambda name: (-self._name_strength(name), name))
 
+    def show_link(self, first: Fact, second: Fact) -> str:
+        """Give the strongest linking name of two facts as the documents write it."""
+        link = self.link_names(first, second)[0] if self.link_strength(first, second) else fold(plain_title(second.title))
+        written = [plain_title(first.title), plain_title(second.title), *read_names(first.text), *read_names(second.text)]
+        return next((name for name in written if fold(name) == link), plain_title(second.title))
+
     def link_strength(self, first: Fact, second: Fact) -> float:
         """Say how strongly two facts are linked: 0 not at all, 2 by a full name that leads to a new document."""
         names = self.link_names(first, second)
@@ -233,12 +249,12 @@ class Search:
         return 1.0 / math.sqrt(max(1, self._seen_in[name] - 1))
 
     def _coverage(self, chain: Sequence[Fact]) -> float:
-        """Sum the weights of the question's words that stand in a chain; long words match by their first five letters."""
+        """Sum the weights of the question's words in a chain; words match by their first five letters."""
         words = {word[:5] for fact in chain for word in fact.folded.split()}
         return sum(weight for word, weight in self._weights.items() if word[:5] in words)
 
     def _score(self, chain: tuple[Fact, ...], hops: int, gold: str | None) -> float:
-        links = sum(self.link_strength(a, b) for a, b in zip(chain, chain[1:], strict=False))
+        links = sum(self.link_strength(a, b) for a, b in itertools.pairwise(chain))
         score = self._coverage(chain) + links - 1.6 * (len(chain) - 1) - 0.8 * abs(len(chain) - hops)
         if gold is not None:
             # a gold that only the last fact holds has been reached, not stumbled over

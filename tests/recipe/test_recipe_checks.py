@@ -1,8 +1,7 @@
 """Relations between keys: each is refused at a line, none of the shipped or minimal recipes is."""
 
 import pytest
-
-from .conftest import MINIMAL, Problems
+from recipe_texts import MINIMAL, Problems
 
 CONFLICTS = {
     "clip": (

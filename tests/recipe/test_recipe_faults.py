@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import pytest
+from recipe_texts import MINIMAL, Problems
 
 from mbt_lite.errors import RecipeError
 from mbt_lite.recipe import load_recipe
-
-from .conftest import MINIMAL, Problems
 
 # What is added below MINIMAL (from line 4 on) -> the one problem.
 FAULTS = {
@@ -147,7 +146,8 @@ FAULTS = {
     ),
     "open bracket": (
         "lora: [1\n",
-        "a.yaml:5: not valid YAML (expected ',' or ']', but got '<stream end>'); check indentation, quotes and brackets",
+        "a.yaml:5: not valid YAML (expected ',' or ']', but got '<stream end>'); "
+        "check indentation, quotes and brackets",
     ),
     "tab as indentation": (
         "lora:\n\trank: 4\n",

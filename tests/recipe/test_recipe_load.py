@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from recipe_texts import MINIMAL, Problems
 
 from mbt_lite.recipe import load_recipe
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.recipe.tree import dotted, read_scalar
-
-from .conftest import MINIMAL, Problems
 
 SCALARS = {
     "1e-4": 1e-4,
@@ -140,7 +139,8 @@ BAD_OVERRIDES = {
     "unknown section": ("lroa.rank=4", "--set lroa.rank=4: unknown key `lroa`; did you mean `lora`?"),
     "wrong type": (
         "lora.rank=four",
-        '--set lora.rank=four: `lora.rank` is not a whole number (got the text "four"); write a whole number such as 32',
+        '--set lora.rank=four: `lora.rank` is not a whole number (got the text "four"); '
+        "write a whole number such as 32",
     ),
     "yes": (
         "sft.gradient_checkpointing=yes",
@@ -170,7 +170,8 @@ BAD_OVERRIDES = {
     ),
     "relation": (
         "grpo.clip_low=1",
-        "--set grpo.clip_low=1: `grpo.clip_low` is out of range (got 1); it must be below 1: 1 - clip_low bounds a ratio",
+        "--set grpo.clip_low=1: `grpo.clip_low` is out of range (got 1); "
+        "it must be below 1: 1 - clip_low bounds a ratio",
     ),
 }
 

@@ -29,7 +29,7 @@ def scored(text: str, *, stopped: bool = True, tokens: int = 50, golds: tuple[st
 
 
 def test_score_of_a_right_completion_by_hand() -> None:
-    # 13 words, the gold is the 8th; 3 words beyond the allowance of 2; ten 4-grams, none repeated; plan and verify show.
+    # 13 words, the gold is the 8th: 3 words beyond the allowance of 2. No 4-gram repeats; plan and verify show.
     trace = "First we need the city. The second document says Rome. Let us check: it fits."
     terms = scored(f"<think>{trace}</think>\n<answer>Rome</answer>", tokens=90)
     assert dataclasses.astuple(terms) == pytest.approx((1, 1, 1, 0, -3 / 13, 0, 0.4, -0.5), abs=1e-12)

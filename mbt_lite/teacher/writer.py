@@ -1,0 +1,114 @@
+"""The embedded teacher's reading and routing: from the text of one of our requests to a guide or a monologue, by rule.
+
+It reads what any teacher reads, the sections of the prompt texts (documents, question, correct answer, draft), and no
+hidden field. What it cannot do: infer what no sentence says. Its traces teach the form of steering to a tiny model; a
+real teacher writes better.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import random
+import re
+from collections.abc import Sequence
+
+from mbt_lite import prompts
+from mbt_lite.teacher import wording
+from mbt_lite.teacher.evidence import Findings, Search, plain_title
+from mbt_lite.teacher.monologue import Monologue, quote
+
+_SECTION = re.compile(r"^=== ([a-z ]+) ===$", re.MULTILINE)
+_DOCUMENT = re.compile(r"^\[\d+\] (.*?): (.*)$")
+
+
+class UnreadableRequestError(Exception):
+    """A chat that is not one of our teacher requests."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Brief:
+    """What a request says; documents are (title, text), `draft` is None unless `task` is mbt_r."""
+
+    task: str
+    documents: tuple[tuple[str, str], ...]
+    question: str
+    gold: str
+    draft: str | None
+
+
+def write_reply(contents: Sequence[str], seed: int) -> str:
+    """Write the reply to a chat, given the contents of its user messages in order.
+
+    The same contents and seed give the same reply. Raises UnreadableRequestError for a chat that is not ours.
+    """
+    brief = read_brief(contents)
+    search, findings = _investigate(brief.documents, brief.question, brief.gold)
+    if brief.task == "solution":
+        return write_guide(search, findings)
+    dice = random.Random(f"{seed}\0{contents[-1]}")
+    return Monologue(search, findings, brief.gold, brief.draft, dice).write()
+
+
+@functools.lru_cache(maxsize=512)
+def _investigate(documents: tuple[tuple[str, str], ...], question: str, gold: str) -> tuple[Search, Findings]:
+    """Search once for the requests that share a question."""
+    search = Search(documents, question, gold)
+    return search, search.run()
+
+
+def read_brief(contents: Sequence[str]) -> Brief:
+    """Read a chat: the task is the opening line of the last user message, sections may stand in earlier ones."""
+    openings = {prompts.text(name).partition("\n")[0]: name for name in ("solution", "mbt_s", "mbt_r")}
+    task = openings.get(contents[-1].partition("\n")[0]) if contents else None
+    if task is None:
+        raise UnreadableRequestError(f"the last user message opens with none of: {'; '.join(openings)}")
+    sections: dict[str, str] = {}
+    for content in contents:
+        sections |= read_sections(content)
+    wanted = ("documents", "question", "correct answer", *(("draft",) if task == "mbt_r" else ()))
+    if missing := [name for name in wanted if name not in sections]:
+        raise UnreadableRequestError(f"no section {', '.join(missing)}")
+    matches = (_DOCUMENT.match(line) for line in sections["documents"].splitlines())
+    documents = tuple((match[1], match[2]) for match in matches if match)
+    draft = sections["draft"] if task == "mbt_r" else None
+    return Brief(task, documents, sections["question"], sections["correct answer"], draft)
+
+
+def read_sections(content: str) -> dict[str, str]:
+    r"""Split a message at its `=== name ===` lines.
+
+    The draft comes last and may hold anything, such lines too: it ends at the last line of the message.
+
+    >>> read_sections("Hm.\n=== question ===\nWhy?\n=== draft ===\nA\n=== end ===\nB\n=== end ===")
+    {'question': 'Why?', 'draft': 'A\n=== end ===\nB'}
+    """
+    head, mark, draft = content.partition("\n=== draft ===\n")
+    parts = _SECTION.split(head)
+    sections = {name: body.strip() for name, body in zip(parts[1::2], parts[2::2], strict=True) if name != "end"}
+    if mark:
+        sections["draft"] = draft.rpartition("\n=== end ===")[0].strip()
+    return sections
+
+
+def write_guide(search: Search, findings: Findings) -> str:
+    """Write the solution guide: key facts, steps, pitfalls."""
+    facts = [
+        wording.GUIDE_FACT.format(number=fact.document, title=plain_title(fact.title), fact=quote(fact.text, fact.names))
+        for fact in findings.facts
+    ]
+    steps = []
+    for first, second in (pair for chain in findings.chains for pair in itertools.pairwise(chain)):
+        link = search.show_link(first, second)
+        step = wording.GUIDE_STEP.format(index=len(steps) + 1, link=link, first=first.document, second=second.document)
+        steps.append(step)
+    used = {fact.document for fact in findings.facts}
+    others = [plain_title(title) for number, (title, _) in enumerate(search.documents, 1) if number not in used]
+    pitfalls = [wording.GUIDE_PITFALL.format(title=title, subject=findings.subjects[0]) for title in others[:2]]
+    parts = {
+        "Key facts": facts or [wording.GUIDE_NO_FACT],
+        "Steps": steps or [wording.GUIDE_ONE_STEP],
+        "Pitfalls": pitfalls or [wording.GUIDE_NO_PITFALL],
+    }
+    return "\n\n".join(f"{name}: {' '.join(lines)}" for name, lines in parts.items())

@@ -1,0 +1,21 @@
+"""The examples in the docstrings of text, rewards and metrics are run, so that they stay true."""
+
+import doctest
+import importlib
+
+import pytest
+
+MODULES = {
+    "text.normalize": 2, "text.completion": 1, "text.paragraphs": 2, "text.overlap": 1,
+    "rewards.mentions": 3, "rewards.cues": 1, "rewards.terms": 8, "rewards.law": 2, "rewards.advantages": 1,
+    "metrics.answers": 7, "metrics.traces": 4, "metrics.efficiency": 3, "metrics.intervals": 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples_hold(name: str) -> None:
+    module = importlib.import_module(f"mbt_lite.{name}")
+    found = [test for test in doctest.DocTestFinder().find(module) if test.examples]
+    runner = doctest.DocTestRunner(verbose=False)
+    assert sum(runner.run(test).failed for test in found) == 0
+    assert len(found) == MODULES[name]

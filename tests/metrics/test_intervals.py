@@ -1,0 +1,72 @@
+import math
+import statistics
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mbt_lite.metrics.intervals import Z_95, draws, percentile_interval, wilson_interval
+
+PROPERTY = settings(deadline=None, max_examples=200)
+
+
+@pytest.mark.parametrize(
+    ("n_successes", "n", "low", "high"),
+    [
+        pytest.param(0, 96, 0.0, 0.038475, id="none of 96"),
+        pytest.param(96, 96, 0.961525, 1.0, id="all of 96"),
+        pytest.param(5, 10, 0.236593, 0.763407, id="half of ten"),
+        pytest.param(0, 1, 0.0, 0.793450, id="none of one"),
+    ],
+)
+def test_wilson_interval_by_hand(n_successes: int, n: int, low: float, high: float) -> None:
+    assert wilson_interval(n_successes, n) == pytest.approx((low, high), abs=1e-6)
+
+
+def test_z_is_the_normal_quantile() -> None:
+    assert pytest.approx(statistics.NormalDist().inv_cdf(0.975), abs=1e-12) == Z_95
+
+
+@PROPERTY
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_interval_solves_the_score_equation(case: tuple[int, int]) -> None:
+    n_successes, n = case
+    share = n_successes / n
+    low, high = wilson_interval(n_successes, n)
+    assert 0 <= low <= share <= high <= 1
+    assert low < high
+    for bound in (low, high):
+        # At 0 and 1 the end that touches the share is set, not solved.
+        if bound != share:
+            assert abs(share - bound) / math.sqrt(bound * (1 - bound) / n) == pytest.approx(Z_95)
+    mirrored = wilson_interval(n - n_successes, n)
+    assert mirrored == pytest.approx((1 - high, 1 - low))
+
+
+@pytest.mark.parametrize("case", [(0, 0), (3, 2), (-1, 2)])
+def test_wilson_interval_refuses_impossible_counts(case: tuple[int, int]) -> None:
+    with pytest.raises(AssertionError):
+        wilson_interval(*case)
+
+
+def test_draws_are_seeded() -> None:
+    assert draws(5, 3, seed=1) == draws(5, 3, seed=1)
+    assert draws(5, 3, seed=1) != draws(5, 3, seed=2)
+    assert all(len(draw) == 5 and set(draw) <= set(range(5)) for draw in draws(5, 3, seed=1))
+
+
+@pytest.mark.parametrize("case", [(0, 1), (1, 0)])
+def test_draws_refuse_nothing(case: tuple[int, int]) -> None:
+    with pytest.raises(AssertionError):
+        draws(*case, seed=0)
+
+
+@PROPERTY
+@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=50))
+def test_percentile_interval_agrees_with_the_standard_library(values: list[float]) -> None:
+    cuts = statistics.quantiles(values, n=40, method="inclusive")
+    assert percentile_interval(values) == pytest.approx((cuts[0], cuts[-1]), rel=1e-9, abs=1e-6)
+
+
+def test_percentile_interval_of_one_value_is_that_value() -> None:
+    assert percentile_interval([3.0]) == (3.0, 3.0)

@@ -1,0 +1,318 @@
+"""The run folder: what survives a kill, what may be resumed, what is refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mbt_lite import run_dir as module
+from mbt_lite.errors import DataError, RunError
+from mbt_lite.run_dir import Journal, RunDir, fingerprint, flatten, read_json, read_jsonl, write_json, write_jsonl
+
+ROOT = Path(__file__).parents[1]
+RECIPE: Mapping[str, Any] = {"model": {"name": "tiny"}, "gen": {"seed": 0, "batch_size": 4}, "sft": {"epochs": 1.0}}
+RESUMABLE = frozenset({"gen.batch_size"})
+
+
+def start(code: str, *arguments: object) -> "subprocess.Popen[str]":
+    """Start Python code in a process of its own."""
+    command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+def changed(key: str, value: object) -> dict[str, Any]:
+    """Give the recipe with one dotted key changed."""
+    section, _, name = key.partition(".")
+    return {**RECIPE, section: {**RECIPE[section], name: value}}
+
+
+def begin(run: RunDir, stage: str) -> None:
+    """Let a stage have begun."""
+    with Journal(run.stage_dir(stage) / "rows.jsonl") as journal:
+        journal.append({"id": 1})
+
+
+# Journals
+
+
+def test_journal_appends_rows_that_are_read_back_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "rows.jsonl"
+    with Journal(path) as journal:
+        journal.append({"id": 1, "text": "ä\n\u2028 "})
+        journal.extend([{"id": 2}, {"id": 3}])
+    with Journal(path) as journal:
+        journal.append({"id": 4})
+    assert [row["id"] for row in read_jsonl(path)] == [1, 2, 3, 4]
+    assert read_jsonl(path)[0]["text"] == "ä\n\u2028 "
+
+
+def test_journal_syncs_each_append_before_it_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "rows.jsonl"
+    synced: list[int] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        real(descriptor)
+        synced.append(path.stat().st_size)
+
+    monkeypatch.setattr(module.os, "fsync", fsync)
+    with Journal(path) as journal:
+        journal.append({"id": 1})
+        journal.extend([{"id": 2}, {"id": 3}])
+    assert synced == [len('{"id": 1}\n'), 3 * len('{"id": 1}\n')]
+
+
+@given(st.integers(min_value=0, max_value=40), st.booleans())
+@settings(deadline=None)
+def test_journal_cut_anywhere_keeps_the_whole_lines(cut: int, reopen: bool) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.jsonl"
+        whole = b"".join(json.dumps({"t": "ä" * n}, ensure_ascii=False).encode() + b"\n" for n in range(4))
+        path.write_bytes(whole[:cut])
+        n_whole = whole[:cut].count(b"\n")
+        if reopen:
+            with Journal(path) as journal:
+                journal.append({"t": "next"})
+            assert [row["t"] for row in read_jsonl(path)] == [*("ä" * n for n in range(n_whole)), "next"]
+        else:
+            assert [row["t"] for row in read_jsonl(path)] == ["ä" * n for n in range(n_whole)]
+
+
+def test_journal_survives_a_kill_in_the_middle_of_appends(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    process = start(
+        """
+        import sys
+        from pathlib import Path
+        from mbt_lite.run_dir import Journal
+
+        journal = Journal(Path(sys.argv[1]))
+        number = 0
+        while True:
+            journal.append({"id": number, "text": "x" * 50_000})
+            number += 1
+            print(number, flush=True)
+        """,
+        path,
+    )
+    assert process.stdout is not None
+    promised = 0
+    while promised < 20:
+        promised = int(process.stdout.readline())
+    process.kill()
+    promised = max([promised, *map(int, process.stdout.read().split())])
+    assert process.wait() == -signal.SIGKILL
+    process.stdout.close()
+    rows = read_jsonl(path)
+    assert len(rows) >= promised, "a row whose append had returned is lost"
+    with Journal(path) as journal:
+        journal.append({"id": len(rows), "text": "x" * 50_000})
+    assert [row["id"] for row in read_jsonl(path)] == list(range(len(rows) + 1))
+    assert all(len(row["text"]) == 50_000 for row in read_jsonl(path))
+
+
+def test_read_jsonl_gives_no_rows_of_a_missing_or_an_empty_file(tmp_path: Path) -> None:
+    assert read_jsonl(tmp_path / "none.jsonl") == []
+    (tmp_path / "empty.jsonl").touch()
+    assert read_jsonl(tmp_path / "empty.jsonl") == []
+
+
+BROKEN = {
+    "half a row": ('{"id": 1}\n{"id"\n', r"rows\.jsonl:2: not JSON \(Expecting ':' delimiter\); delete the line"),
+    "blank line": ('{"id": 1}\n\n{"id": 2}\n', r"rows\.jsonl:2: not JSON \(Expecting value\); delete the line"),
+    "list": ("[1]\n", r"rows\.jsonl:1: not a JSON object \(got list\); delete the line"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_read_jsonl_names_the_broken_line(case: str, tmp_path: Path) -> None:
+    text, message = BROKEN[case]
+    (tmp_path / "rows.jsonl").write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_jsonl(tmp_path / "rows.jsonl")
+
+
+# Whole files
+
+
+def test_write_json_replaces_the_file_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "a.json"
+    write_json(path, {"a": 1})
+    with path.open(encoding="utf-8") as still_open:
+        write_json(path, {"a": "ä"})
+        assert json.load(still_open) == {"a": 1}, "a reader sees the old file or the new one"
+    assert read_json(path) == {"a": "ä"}
+    assert [file.name for file in path.parent.iterdir()] == ["a.json"]
+
+
+def test_write_jsonl_writes_one_row_a_line(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a.jsonl", [{"a": 1}, {"a": 2}])
+    assert read_jsonl(tmp_path / "a.jsonl") == [{"a": 1}, {"a": 2}]
+
+
+def test_read_json_names_a_broken_file_and_line(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{\n"a": }')
+    with pytest.raises(DataError, match=r"a\.json:2: not JSON \(Expecting value\); delete the file to make it anew"):
+        read_json(tmp_path / "a.json")
+
+
+def test_fingerprint_is_the_sha_256_of_the_content(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert fingerprint([tmp_path / "a"]) == {str(tmp_path / "a"): digest}
+
+
+def test_flatten_gives_dotted_keys() -> None:
+    assert flatten({"a": {"b": {"c": 1}, "d": [2]}, "e": None}) == {"a.b.c": 1, "a.d": [2], "e": None}
+
+
+# Recipes of a run
+
+
+def test_open_writes_recipe_and_environment(tmp_path: Path) -> None:
+    RunDir.open(tmp_path / "run", RECIPE, RESUMABLE)
+    assert read_json(tmp_path / "run" / "recipe.resolved.json") == RECIPE
+    environment = read_json(tmp_path / "run" / "environment.json")
+    assert environment["python"].startswith("3.")
+    assert environment["cpu_count"] >= 1
+
+
+def test_open_accepts_the_same_recipe_again(tmp_path: Path) -> None:
+    run = RunDir.open(tmp_path, RECIPE, RESUMABLE)
+    begin(run, "sft")
+    assert RunDir.open(tmp_path, RECIPE, RESUMABLE).path == tmp_path
+
+
+def test_open_refuses_a_change_and_names_key_values_and_stage(tmp_path: Path) -> None:
+    begin(RunDir.open(tmp_path, RECIPE, RESUMABLE), "gen")
+    with pytest.raises(RunError, match=r"`gen\.seed` changed since gen began \(0 -> 1\); use --out .*gen --overwrite"):
+        RunDir.open(tmp_path, changed("gen.seed", 1), RESUMABLE)
+    assert read_json(tmp_path / "recipe.resolved.json") == RECIPE, "the refused recipe leaves no trace"
+
+
+def test_open_refuses_every_change_at_once(tmp_path: Path) -> None:
+    begin(RunDir.open(tmp_path, RECIPE, RESUMABLE), "gen")
+    with pytest.raises(RunError) as refusal:
+        RunDir.open(tmp_path, {**changed("gen.seed", 1), "model": {"name": "big"}}, RESUMABLE)
+    assert [line.split("`")[1] for line in str(refusal.value).split("\n")] == ["gen.seed", "model.name"]
+
+
+def test_open_accepts_a_change_of_a_resumable_key(tmp_path: Path) -> None:
+    begin(RunDir.open(tmp_path, RECIPE, RESUMABLE), "gen")
+    RunDir.open(tmp_path, changed("gen.batch_size", 8), RESUMABLE)
+    assert read_json(tmp_path / "recipe.resolved.json")["gen"]["batch_size"] == 8
+
+
+def test_open_accepts_a_change_for_stages_that_have_not_begun(tmp_path: Path) -> None:
+    begin(RunDir.open(tmp_path, RECIPE, RESUMABLE), "gen")
+    RunDir.open(tmp_path, changed("sft.epochs", 2.0), RESUMABLE)
+    assert read_json(tmp_path / "recipe.resolved.json")["sft"]["epochs"] == 2.0
+
+
+def test_open_refuses_a_new_and_a_vanished_key_of_a_begun_stage(tmp_path: Path) -> None:
+    begin(RunDir.open(tmp_path, RECIPE, RESUMABLE), "gen")
+    with pytest.raises(RunError, match=r"`gen\.kind` changed since gen began \(None -> 'mbt_r'\)"):
+        RunDir.open(tmp_path, changed("gen.kind", "mbt_r"), RESUMABLE)
+    with pytest.raises(RunError, match=r"`gen\.seed` changed since gen began \(0 -> None\)"):
+        RunDir.open(tmp_path, {**RECIPE, "gen": {"batch_size": 4}}, RESUMABLE)
+
+
+# Stages
+
+
+def test_is_done_needs_the_mark_and_the_same_inputs(tmp_path: Path) -> None:
+    run, traces = RunDir(tmp_path), tmp_path / "traces.jsonl"
+    traces.write_text("{}\n")
+    begin(run, "sft")
+    assert not run.is_done("sft", fingerprint([traces]))
+    run.mark_done("sft", fingerprint([traces]), {"rows": 1})
+    assert run.is_done("sft", fingerprint([traces]))
+    assert read_json(tmp_path / "sft" / "done.json")["summary"] == {"rows": 1}
+
+
+def test_is_done_refuses_stale_inputs_and_names_them(tmp_path: Path) -> None:
+    run, traces = RunDir(tmp_path), tmp_path / "traces.jsonl"
+    traces.write_text("{}\n")
+    run.mark_done("sft", fingerprint([traces]), {})
+    traces.write_text('{"more": 1}\n')
+    with pytest.raises(
+        RunError, match=r"traces\.jsonl changed since sft finished; run `mbt-lite sft` with --overwrite"
+    ):
+        run.is_done("sft", fingerprint([traces]))
+
+
+def test_set_aside_moves_a_stage_and_those_after_it(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    for stage in ("gen", "sft", "eval"):
+        begin(run, stage)
+    moved = run.set_aside("sft")
+    assert [path.name.partition("-")[0] for path in moved] == ["sft", "eval"]
+    assert all(read_jsonl(path / "rows.jsonl") == [{"id": 1}] for path in moved)
+    assert [stage for stage in module.STAGES if run.has_begun(stage)] == ["gen"]
+
+
+def test_set_aside_twice_keeps_both(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    for _ in range(2):
+        begin(run, "sft")
+        run.set_aside("sft")
+    assert len(list((tmp_path / "replaced").iterdir())) == 2
+    assert run.set_aside("sft") == []
+
+
+def test_stage_dir_refuses_what_is_no_stage(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="train"):
+        RunDir(tmp_path).stage_dir("train")
+
+
+def test_a_lock_alone_is_no_beginning(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    with run.locked("gen") as folder:
+        assert folder == tmp_path / "gen"
+        assert not run.has_begun("gen")
+
+
+def test_locked_holds_against_another_process_until_it_dies(tmp_path: Path) -> None:
+    process = start(
+        """
+        import sys, time
+        from pathlib import Path
+        from mbt_lite.run_dir import RunDir
+
+        with RunDir(Path(sys.argv[1])).locked("gen"):
+            print("locked", flush=True)
+            time.sleep(60)
+        """,
+        tmp_path,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "locked\n"
+    run = RunDir(tmp_path)
+    with (
+        pytest.raises(RunError, match="another process is running this stage; wait for it or use --out"),
+        run.locked("gen"),
+    ):
+        pass
+    with run.locked("sft"):
+        pass
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    deadline = time.monotonic() + 5
+    while True:
+        try:
+            with run.locked("gen"):
+                break
+        except RunError:
+            assert time.monotonic() < deadline, "the lock of a dead process is still held"
