@@ -66,7 +66,7 @@ def test_journal_syncs_each_append_before_it_returns(tmp_path: Path, monkeypatch
         real(descriptor)
         synced.append(path.stat().st_size)
 
-    monkeypatch.setattr(module.os, "fsync", fsync)
+    monkeypatch.setattr(os, "fsync", fsync)
     with Journal(path) as journal:
         journal.append({"id": 1})
         journal.extend([{"id": 2}, {"id": 3}])

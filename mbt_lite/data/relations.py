@@ -92,7 +92,7 @@ RELATIONS = (
     ),
     _relation(
         "spouse", "person", "person", "is married to | has a spouse named",
-        "the spouse of", "Who is {subject} married to?",
+        "the spouse of", "To whom is {subject} married?",
     ),
     _relation(
         "teacher", "person", "person", "was taught by | took lessons from",

@@ -129,6 +129,7 @@ def generate_questions(file: SampleFile) -> list[Question]:
 def _question(dice: Dice, file: SampleFile, shape: Shape, row: int) -> Question:
     world = World(dice, file.side)
     asked, text, answer = _ask(world, file.style, shape)
+    world.reserve(answer)
     supporting = set(world.facts)
     _add_distractors(world, asked, dice.between(*file.style.documents))
     _add_extra_facts(world, file.style)
@@ -223,7 +224,7 @@ def _add_extra_facts(world: World, style: Style) -> None:
 
 def _aliases(world: World, answer: str) -> tuple[str, ...]:
     """Give some answers another name that is right too; years have none."""
-    kind = world.kinds.get(answer, "year")
+    kind = world.kinds[answer]
     if kind not in ALIASES or not world.dice.chance(ALIAS_SHARE):
         return ()
     words = answer.split()

@@ -54,14 +54,20 @@ class World:
         self._decks: dict[tuple[str, ...], list[str]] = {}
 
     def draw(self, kind: Kind) -> str:
-        """Give a fresh name; names of one world share no word while the pools last. Years may repeat."""
+        """Give a fresh name; names share no word while the pools last. Years may repeat unless reserved."""
         if kind == "year":
-            return str(self.dice.pick(YEARS[self.side]))
+            while (year := str(self.dice.pick(YEARS[self.side]))) in self.kinds:
+                pass
+            return year
         pool = POOLS[kind]
         while (name := self._next(pool.first_of(self.side)) + pool.joint + self._next(pool.last)) in self.kinds:
             pass
         self.kinds[name] = kind
         return name
+
+    def reserve(self, answer: str) -> None:
+        """Let no later fact have the answer as its object; names never repeat, so this is about years."""
+        self.kinds.setdefault(answer, "year")
 
     def _next(self, words: tuple[str, ...]) -> str:
         deck = self._decks.get(words)

@@ -29,6 +29,7 @@ _ABBREVIATION = re.compile(
 )
 _CAPITAL = r"[A-Z0-9À-ÖØ-ÞĀ-Ž][\w'’.&-]*"
 _NAME = re.compile(rf"{_CAPITAL}(?:\s+(?:(?:of|the|and|de|von|van|del|la|le|du)\s+)*{_CAPITAL})*")
+_POSSESSIVE = re.compile(r"['’]s\b|(?<=s)['’](?!\w)")
 _BRACKETS = re.compile(r"\s*\([^)]*\)")
 _OPENERS = frozenset(
     re.findall(
@@ -46,13 +47,13 @@ _TIME = re.compile(r"\b(?:earlier|later|first|older|younger|oldest|youngest|rece
 
 @functools.lru_cache(maxsize=20_000)
 def fold(text: str) -> str:
-    """Give a text's words for comparison: normalised, and without accents, since questions often drop them.
+    """Give a text's words for comparison: normalised, and without accents and possessives, which come and go.
 
-    >>> fold("The Tekezé River!")
+    >>> fold("The Tekezé River's!")
     'tekeze river'
     """
-    decomposed = unicodedata.normalize("NFKD", text)
-    return normalize("".join(c for c in decomposed if not unicodedata.combining(c)).replace("’", "'"))
+    decomposed = unicodedata.normalize("NFKD", _POSSESSIVE.sub("", text))
+    return normalize("".join(c for c in decomposed if not unicodedata.combining(c)))
 
 
 def has(text: str, words: str) -> bool:
@@ -255,6 +256,8 @@ class Search:
 
     def _score(self, chain: tuple[Fact, ...], hops: int, gold: str | None) -> float:
         links = sum(self.link_strength(a, b) for a, b in itertools.pairwise(chain))
+        links -= 0.7 * (len(chain) - 1 - sum(a.document != b.document for a, b in itertools.pairwise(chain)))
+        links -= 1.5 * sum(chain[i].document in {f.document for f in chain[: max(0, i - 1)]} for i in range(len(chain)))
         score = self._coverage(chain) + links - 1.6 * (len(chain) - 1) - 0.8 * abs(len(chain) - hops)
         if gold is not None:
             # a gold that only the last fact holds has been reached, not stumbled over

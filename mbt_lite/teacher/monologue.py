@@ -18,14 +18,14 @@ from mbt_lite.text.completion import parse_completion
 from mbt_lite.text.paragraphs import sentences
 
 LONGEST_QUOTE_WORDS = 20
-LONGEST_RESTATED_WORDS = 18
 LONGEST_CLAIM_WORDS = 6
 
 # `the director of `, `the school attended by ` just before a name
 _NOUN = re.compile(r"\bthe ((?:[a-z][a-z'-]* ){1,4}?)(attended by|of|by|around|for|in|at) (?:the )?(?:film |book )?$")
 _YEAR = re.compile(r"\b(?:1\d{3}|20\d{2})\b")
 _TAG = re.compile(r"</?\w+>")
-_LOWERED = re.compile(r"^(?:An?|After|As|At|Both|By|During|From|He|Her|His|In|It|Its|On|She|The|Their|There|They|This) ")
+_DANGLING = frozenset(("a", "an", "and", "as", "at", "before", "but", "by", "for", "in", "is", "of", "on", "or", "the", "to", "who", "with"))
+_LOWERED = re.compile(r"^(?:An?|After|As|At|Born|Both|By|During|From|He|Her|His|In|It|Its|On|She|The|Their|There|They|This) ")
 
 
 def quote(text: str, keys: Iterable[str], longest: int = LONGEST_QUOTE_WORDS) -> str:
@@ -40,6 +40,8 @@ def quote(text: str, keys: Iterable[str], longest: int = LONGEST_QUOTE_WORDS) ->
         end = max(longest, max((stop for _, stop in spans), default=0))
         start = max(0, end - longest)
         words = words[start:end]
+        while len(words) > 1 and words[-1].lower() in _DANGLING:
+            words.pop()
     clause = " ".join(words).strip(" ,;:")
     return clause[0].lower() + clause[1:] if _LOWERED.match(clause) else clause
 
@@ -91,11 +93,11 @@ class Monologue:
         return self.dice.choice(variants).format(**slots)
 
     def understand(self) -> str:
-        """Restate the question and set one document aside."""
-        if len(self.search.question.split()) <= LONGEST_RESTATED_WORDS:
-            asked = self._say(wording.ASKED, question=self.search.question)
+        """Name what is asked about and set one document aside."""
+        if self.findings.is_comparison:
+            asked = self._say(wording.ASKED_TWO)
         else:
-            asked = self._say(wording.ASKED_ABOUT, subject=self.subject)
+            asked = self._say(wording.ASKED, subject=self.subject)
         if not self.aside:
             return f"{asked} {self._say(wording.NOTHING_ASIDE)}"
         # a title that only looks relevant shares words with the question
@@ -130,10 +132,10 @@ class Monologue:
                 steps.append(self._step(fact, chain[index - 1] if index else None, chain[index + 1 : index + 2]))
         if not self.findings.is_complete or not steps:
             return " ".join([*steps, self._say(wording.NOT_OUTRIGHT)])
+        if len(steps) > 2:
+            steps.insert(1, self._say(wording.SOUND))
         if order := self._order():
             steps.append(order)
-        if len(steps) > 1:
-            steps.insert(1, self._say(wording.SOUND))
         return " ".join([*steps, self._say(wording.SETTLED)])
 
     def _step(self, fact: Fact, before: Fact | None, after: tuple[Fact, ...]) -> str:
@@ -197,6 +199,8 @@ class Monologue:
         if elsewhere is None:
             return self._say(wording.WRONG_NOWHERE, wrong=claim)
         title = plain_title(elsewhere.title)
+        if has(fold(title), words):
+            return self._say(wording.WRONG_TITLE, wrong=claim, subject=self.subject)
         return self._say(wording.WRONG_ELSEWHERE, wrong=claim, number=elsewhere.document, title=title)
 
     def verify(self) -> str:
@@ -204,8 +208,7 @@ class Monologue:
         chain = self.findings.chains[0] if self.findings.chains else ()
         if self.findings.is_comparison:
             check = self._say(wording.CHECK_TWO)
-        elif len(chain) > 1:
-            link = self.search.show_link(chain[-2], chain[-1])
+        elif len(chain) > 1 and (link := self.search.show_link(chain[-2], chain[-1])) != self.subject:
             check = self._say(wording.CHECK_CHAIN, start=self.subject, link=link)
         else:
             check = self._say(wording.CHECK_FACT, number=chain[0].document if chain else 1)

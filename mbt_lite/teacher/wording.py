@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Final
 
-ASKED: Final = ("The question asks: {question}", "We are asked: {question}", "We want to know: {question}")
-ASKED_ABOUT: Final = ("The question asks about {subject}.", "The question is about {subject}.")
+ASKED: Final = ("The question asks about {subject}.", "We are asked about {subject}.", "The question is about {subject}.")
+ASKED_TWO: Final = ("The question asks us to weigh two.", "We are asked to compare two.")
 SET_ASIDE: Final = ("We set aside {title}.", "{title} does not help us.", "{title} is not needed here.")
 NOTHING_ASIDE: Final = ("All the documents that matter are here.", "Every one of the documents that matter is here.")
 
-PLAN: Final = ("We start with {first}, then follow it.", "First we need {first}, then the rest.")
+PLAN: Final = ("We start with {first}.", "First we need {first}.", "Once we know {first}, we can go on.")
 PLAN_MORE: Final = ("First we need {first}, then {rest}, then the answer.", "In this order: {first}, {rest}, the answer.")
 PLAN_TWO: Final = ("First we need the facts on {first}, then on {second}.", "We start with {first}, then take {second}.")
 
@@ -26,22 +26,26 @@ NOT_OUTRIGHT: Final = ("No document says it outright, but so far the facts point
 
 DOUBT_LINK: Final = (
     "Wait, is {link} the right link? Document {number} says so.",
-    "Hold on, do we have the right link? Document {number} names {link}.",
-    "Wait, who or what links them? {link}, by Document {number}.",
+    "Hold on, what links them? {link}, by Document {number}.",
+    "Wait, do we have the link? {link}, by Document {number}.",
 )
 DOUBT_MIXED: Final = (
-    "Wait, are we mixing up {subject} with {title}? Document {number} is on {subject}.",
+    "Wait, did we mix in {title}? Document {number} is on {subject}.",
     "Hold on, not {title}: Document {number} is on {subject}.",
 )
 DOUBT_PLAIN: Final = ("Wait, we look again at Document {number}: it says so.",)
 DOUBT_SWAPPED: Final = (
-    "Wait, did we swap the two? We look again: Document {number} is on {subject}.",
+    "Wait, did we swap the two? Document {number} is on {subject}.",
     "Hold on, which is which? Document {number} is on {subject}.",
 )
 
 WRONG_ELSEWHERE: Final = (
     "Wait, at first we were drawn to {wrong}, but Document {number} says that of {title}.",
     "Hold on, our first idea was {wrong}, but that is from Document {number}, on {title}.",
+)
+WRONG_TITLE: Final = (
+    "Wait, at first we were drawn to {wrong}, but nothing links it to {subject}.",
+    "Hold on, our first idea was {wrong}, but it has no link to {subject}.",
 )
 WRONG_LINK: Final = (
     "Wait, at first we stopped at {wrong}, but that is only a link on the way.",
@@ -65,13 +69,13 @@ WRONG_UNNAMED: Final = (
 )
 
 CHECK_CHAIN: Final = (
-    "Let us check: {start} leads to {link}, and {link} to the answer.",
-    "We check: from {start} to {link}, then on.",
+    "We check: {link} fits the question.",
+    "Let us check: {start}, then {link}.",
     "To verify: {start}, then {link}.",
 )
 CHECK_FACT: Final = ("Let us check: this fits the question.", "To verify: Document {number} fits the question.")
 CHECK_TWO: Final = ("Let us check: both facts are there.", "To verify: both sides are read.")
-CONCLUDE: Final = ("So the answer is {gold}.", "The answer is {gold}.")
+CONCLUDE: Final = ("So the answer is {gold}.",)
 
 GUIDE_FACT: Final = "Document {number} ({title}): {fact}."
 GUIDE_NO_FACT: Final = "No single sentence supports the answer."

@@ -1,6 +1,7 @@
 """What a sound recipe and its overrides mean."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -108,7 +109,7 @@ def test_load_recipe_accepts_a_document_mark_a_bom_and_windows_line_ends(tmp_pat
     assert load_recipe(path).model.name == "tiny"
 
 
-OVERRIDES = {
+OVERRIDES: dict[str, tuple[str, Callable[[Recipe], bool]]] = {
     "number": ("lora.rank=4", lambda recipe: recipe.lora.rank == 4),
     "exponent": ("sft.learning_rate=1e-4", lambda recipe: recipe.sft.learning_rate == 1e-4),
     "boolean": ("sft.gradient_checkpointing=false", lambda recipe: recipe.sft.gradient_checkpointing is False),

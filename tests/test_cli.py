@@ -1,0 +1,342 @@
+"""The command line: exit codes, what is printed where, and what each command asks of the stages."""
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from mbt_lite import __version__, cli
+from mbt_lite.errors import DataError
+from mbt_lite.recipe.schema import Recipe
+from mbt_lite.run_dir import STAGES, Journal, RunDir, read_json, read_jsonl
+
+ROOT = Path(__file__).parents[1]
+RECIPE = """\
+model: {name: tiny}
+data: {train: {path: train.jsonl},
+  dev: {path: dev.jsonl}}
+lora: {rank: 4}
+"""
+
+
+class Calls(list[tuple[str, str, int]]):
+    """What the stand-in stages were asked: (verb, stage, lora.rank); `failure` is what the next `run` raises."""
+
+    failure: BaseException | None = None
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
+    """Stand-ins for the stages: they note the call; `run` writes one row into the stage's folder."""
+    (tmp_path / "a.yaml").write_text(RECIPE)
+    monkeypatch.chdir(tmp_path)
+    noted = Calls()
+
+    def stage_module(stage: str) -> types.ModuleType:
+        module = types.ModuleType(f"mbt_lite.stages.{stage}")
+
+        def run(recipe: Recipe, run_dir: RunDir, console: object) -> None:
+            noted.append(("run", stage, recipe.lora.rank))
+            if noted.failure is not None:
+                raise noted.failure
+            with Journal(run_dir.stage_dir(stage) / "rows.jsonl") as journal:
+                journal.append({"rank": recipe.lora.rank})
+
+        def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
+            noted.append(("plan", stage, recipe.lora.rank))
+            return [f"{stage}: would run in {run_dir.path}"]
+
+        module.__dict__.update(run=run, plan=plan)
+        return module
+
+    for stage in STAGES:
+        monkeypatch.setitem(sys.modules, f"mbt_lite.stages.{stage}", stage_module(stage))
+    return noted
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.app, arguments)
+
+
+def ranks_of(stage: str, run: str = "runs/a") -> list[int]:
+    return [row["rank"] for row in read_jsonl(Path(run) / stage / "rows.jsonl")]
+
+
+# Stages
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_command_runs_its_stage_in_the_default_folder(stage: str, calls: Calls) -> None:
+    result = invoke(stage, "a.yaml")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert calls == [("run", stage, 4)]
+    assert ranks_of(stage) == [4]
+    assert read_json(Path("runs/a/recipe.resolved.json"))["lora"]["rank"] == 4
+
+
+def test_run_calls_all_stages_in_order_and_says_where(calls: Calls) -> None:
+    result = invoke("run", "a.yaml", "--out", "elsewhere")
+    assert calls == [("run", stage, 4) for stage in ("gen", "sft", "grpo", "eval")]
+    assert result.stdout.endswith("all stages are done: elsewhere\n")
+
+
+def test_run_stops_at_the_stage_that_fails(calls: Calls) -> None:
+    calls.failure = DataError("train.jsonl: no such file; give the path of a question file")
+    result = invoke("run", "a.yaml")
+    assert result.exit_code == 2
+    assert result.stderr == "train.jsonl: no such file; give the path of a question file\n"
+    assert calls == [("run", "gen", 4)]
+
+
+def test_set_overrides_the_recipe(calls: Calls) -> None:
+    assert invoke("gen", "a.yaml", "--set", "lora.rank=8", "--set", "model.name=other").exit_code == 0
+    assert calls == [("run", "gen", 8)]
+
+
+def test_a_stage_command_refuses_a_changed_recipe(calls: Calls) -> None:
+    invoke("sft", "a.yaml")
+    result = invoke("sft", "a.yaml", "--set", "lora.rank=8")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("runs/a: `lora.rank` changed since sft began (4 -> 8); ")
+    assert result.stderr.count("\n") == 1
+    assert len(calls) == 1
+
+
+def test_a_stage_command_accepts_a_resumable_change(calls: Calls) -> None:
+    invoke("sft", "a.yaml")
+    assert invoke("sft", "a.yaml", "--set", "sft.micro_batch_size=1").exit_code == 0
+    assert len(calls) == 2
+
+
+# --overwrite
+
+
+def test_overwrite_sets_the_stage_and_what_follows_aside_and_says_where(calls: Calls) -> None:
+    invoke("run", "a.yaml")
+    result = invoke("sft", "a.yaml", "--overwrite", "--set", "lora.rank=8")
+    assert result.exit_code == 0
+    assert [line.partition("-")[0] for line in result.stdout.splitlines()] == [
+        f"set aside: runs/a/replaced/{stage}" for stage in ("sft", "grpo", "eval")
+    ]
+    assert (ranks_of("gen"), ranks_of("sft"), ranks_of("grpo")) == ([4], [8], [])
+
+
+def test_overwrite_refuses_a_change_of_an_earlier_stage_before_anything_moves(calls: Calls) -> None:
+    invoke("run", "a.yaml")
+    result = invoke("sft", "a.yaml", "--overwrite", "--set", "gen.seed=1")
+    assert result.exit_code == 2
+    assert "`gen.seed` changed since gen began (0 -> 1)" in result.stderr
+    assert ranks_of("sft") == [4]
+    assert not Path("runs/a/replaced").exists()
+
+
+def test_overwrite_refuses_to_move_a_stage_that_is_running(calls: Calls) -> None:
+    invoke("run", "a.yaml")
+    with RunDir(Path("runs/a")).locked("eval"):
+        result = invoke("sft", "a.yaml", "--overwrite")
+    assert result.exit_code == 2
+    assert "another process is running this stage" in result.stderr
+    assert ranks_of("sft") == [4]
+
+
+def test_run_overwrite_begins_anew_from_gen(calls: Calls) -> None:
+    invoke("run", "a.yaml")
+    assert invoke("run", "a.yaml", "--overwrite", "--set", "gen.seed=1").exit_code == 0
+    assert len(list(Path("runs/a/replaced").iterdir())) == 4
+    assert ranks_of("eval") == [4]
+
+
+def test_overwrite_of_nothing_is_a_plain_run(calls: Calls) -> None:
+    result = invoke("gen", "a.yaml", "--overwrite")
+    assert (result.exit_code, result.stdout) == (0, "")
+
+
+# --dry-run
+
+
+def test_dry_run_prints_keys_and_plan_and_writes_nothing(calls: Calls) -> None:
+    result = invoke("run", "a.yaml", "--dry-run")
+    assert result.stdout.splitlines() == [
+        "run folder: runs/a",
+        'model.name: "tiny"',
+        'data.train.path: "train.jsonl"',
+        'data.dev.path: "dev.jsonl"',
+        "lora.rank: 4",
+        *(f"{stage}: would run in runs/a" for stage in STAGES),
+    ]
+    assert calls == [("plan", stage, 4) for stage in STAGES]
+    assert [path.name for path in Path().iterdir()] == ["a.yaml"]
+
+
+def test_dry_run_refuses_a_changed_recipe_and_writes_nothing(calls: Calls) -> None:
+    invoke("gen", "a.yaml")
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    result = invoke("gen", "a.yaml", "--dry-run", "--set", "gen.seed=1")
+    assert result.exit_code == 2
+    assert "`gen.seed` changed since gen began" in result.stderr
+    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
+
+
+def test_dry_run_of_overwrite_says_what_would_be_set_aside(calls: Calls) -> None:
+    invoke("run", "a.yaml")
+    result = invoke("grpo", "a.yaml", "--dry-run", "--overwrite", "--set", "lora.rank=4", "--set", "grpo.steps=3")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-3:] == [
+        "grpo: would be set aside",
+        "eval: would be set aside",
+        "grpo: would run in runs/a",
+    ]
+    assert ranks_of("grpo") == [4]
+
+
+# Mistakes, bugs, interruptions
+
+
+def test_a_recipe_with_five_faults_reports_all_five_and_exits_2(calls: Calls) -> None:
+    Path("b.yaml").write_text(
+        RECIPE + "sft:\n  epochs: many\n  epoch: 2\ngrpo:\n  clip_low: 2\neval:\n  variants: [bas]\n"
+    )
+    result = invoke("run", "b.yaml", "--set", "lora.rnak=4")
+    assert result.exit_code == 2
+    assert [line.partition(": ")[0] for line in result.stderr.splitlines()] == [
+        "b.yaml:6",
+        "b.yaml:7",
+        "b.yaml:9",
+        "b.yaml:11",
+        "--set lora.rnak=4",
+    ]
+    assert result.stdout == ""
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("out", ["a.yaml", "a.yaml/below"])
+def test_a_run_folder_that_is_a_file_is_one_line_and_exit_2(out: str, calls: Calls) -> None:
+    result = invoke("gen", "a.yaml", "--out", out)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"{out}: cannot be a run folder (")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug"), EOFError("a bug"), BrokenPipeError("a bug")], ids=repr)
+def test_a_bug_keeps_its_traceback_and_exits_1(error: Exception, calls: Calls) -> None:
+    calls.failure = error
+    result = invoke("gen", "a.yaml")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Traceback (most recent call last):\n")
+    assert result.stderr.endswith(f"{type(error).__name__}: a bug\n")
+
+
+def test_ctrl_c_says_how_to_go_on_and_exits_130(calls: Calls) -> None:
+    calls.failure = KeyboardInterrupt()
+    result = invoke("gen", "a.yaml")
+    assert result.exit_code == 130
+    assert result.stderr == ("interrupted; everything finished so far is kept: run the same command to go on\n")
+
+
+# Other commands
+
+
+def test_schema_prints_the_json_schema() -> None:
+    result = invoke("schema")
+    assert result.exit_code == 0
+    assert set(json.loads(result.stdout)["properties"]) == set(Recipe.model_fields)
+
+
+def test_teacher_serves_at_the_given_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[tuple[str, int]] = []
+    module = types.ModuleType("mbt_lite.teacher.scripted")
+    module.__dict__["serve_forever"] = lambda host, port: served.append((host, port))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    assert invoke("teacher").exit_code == 0
+    assert invoke("teacher", "--host", "0.0.0.0", "--port", "9000").exit_code == 0
+    assert served == [("127.0.0.1", 8000), ("0.0.0.0", 9000)]
+
+
+def test_version_is_that_of_the_package() -> None:
+    result = invoke("--version")
+    assert (result.exit_code, result.stdout) == (0, f"mbt-lite {__version__}\n")
+
+
+def test_help_names_every_command() -> None:
+    listed = invoke("--help").stdout
+    assert all(f"\n  {command} " in listed for command in (*STAGES, "run", "schema", "teacher"))
+
+
+USAGE = {
+    "no recipe": ("gen",),
+    "unknown command": ("train", "a.yaml"),
+    "unknown option": ("gen", "a.yaml", "--epochs", "2"),
+    "port that is no number": ("teacher", "--port", "x"),
+}
+
+
+@pytest.mark.parametrize("case", USAGE)
+def test_a_wrong_call_exits_2_without_a_traceback(case: str, calls: Calls) -> None:
+    result = invoke(*USAGE[case])
+    assert result.exit_code == 2
+    assert "Usage:" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+# The real program
+
+
+def start(code: str, folder: Path) -> "subprocess.Popen[str]":
+    """Start Python code in a process of its own, with this checkout's package."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [sys.executable, "-c", code], cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True
+    )
+
+
+def test_the_module_is_the_program_and_its_exit_code_is_2_for_a_missing_recipe(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "mbt_lite", "run", "missing.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "missing.yaml: no such file; give the path of a recipe file\n"
+
+
+# A teacher that waits stands in for a long stage.
+WAITING = """
+import sys, time, types
+
+def serve_forever(host, port):
+    print("waiting", flush=True)
+    time.sleep(60)
+
+module = types.ModuleType("mbt_lite.teacher.scripted")
+module.serve_forever = serve_forever
+sys.modules[module.__name__] = module
+sys.argv = ["mbt-lite", "teacher"]
+
+from mbt_lite.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_a_signal_ends_the_program_with_130_and_one_line(number: signal.Signals, tmp_path: Path) -> None:
+    process = start(WAITING, tmp_path)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "waiting\n"
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (130, cli.INTERRUPTED + "\n")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_offers_run_and_plan(stage: str) -> None:
+    if not (ROOT / "mbt_lite" / "stages" / f"{stage}.py").exists():
+        pytest.skip(f"mbt_lite/stages/{stage}.py is not written yet")
+    module = importlib.import_module(f"mbt_lite.stages.{stage}")
+    assert callable(module.run)
+    assert callable(module.plan)
