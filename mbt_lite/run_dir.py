@@ -95,13 +95,14 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     rows = []
-    content = path.read_text(encoding="utf-8", errors="strict")
-    complete, _, _ = content.rpartition("\n")
-    for number, line in enumerate(complete.split("\n") if complete else [], 1):
+    # cut before decoding: the torn line may end within a character
+    complete, newline, _ = path.read_bytes().rpartition(b"\n")
+    for number, line in enumerate(complete.split(b"\n") if newline else [], 1):
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}:{number}: not JSON ({error.msg}); delete the line to redo its work") from error
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else "not UTF-8"
+            raise DataError(f"{path}:{number}: not JSON ({reason}); delete the line to redo its work") from error
         if not isinstance(row, dict):
             raise DataError(f"{path}:{number}: not a JSON object (got {type(row).__name__}); delete the line")
         rows.append(row)

@@ -50,7 +50,9 @@ def unpack(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     memo: dict[int, object] = {id(module): module for module in _linears(base).values()}
     memo |= {id(parameter): parameter for parameter in base.parameters()}
-    view = copy.deepcopy(base, memo)  # type: ignore[arg-type]
+    view: nn.Module = copy.deepcopy(base, memo)  # type: ignore[arg-type]
+    # TRL replaces a model's forward on the instance; the copied one would still run the trained model
+    view.__dict__.pop("forward", None)
     for name, module in _linears(base).items():
         parent, _, child = name.rpartition(".")
         setattr(view.get_submodule(parent), child, _unpack_linear(module, dtype))

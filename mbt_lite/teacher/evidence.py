@@ -229,8 +229,15 @@ class Search:
 
     def show_link(self, first: Fact, second: Fact) -> str:
         """Give the strongest linking name of two facts as the documents write it."""
-        link = self.link_names(first, second)[0] if self.link_strength(first, second) else fold(plain_title(second.title))
-        written = [plain_title(first.title), plain_title(second.title), *read_names(first.text), *read_names(second.text)]
+        link = (
+            self.link_names(first, second)[0] if self.link_strength(first, second) else fold(plain_title(second.title))
+        )
+        written = [
+            plain_title(first.title),
+            plain_title(second.title),
+            *read_names(first.text),
+            *read_names(second.text),
+        ]
         return next((name for name in written if fold(name) == link), plain_title(second.title))
 
     def link_strength(self, first: Fact, second: Fact) -> float:

@@ -24,8 +24,31 @@ LONGEST_CLAIM_WORDS = 6
 _NOUN = re.compile(r"\bthe ((?:[a-z][a-z'-]* ){1,4}?)(attended by|of|by|around|for|in|at) (?:the )?(?:film |book )?$")
 _YEAR = re.compile(r"\b(?:1\d{3}|20\d{2})\b")
 _TAG = re.compile(r"</?\w+>")
-_DANGLING = frozenset(("a", "an", "and", "as", "at", "before", "but", "by", "for", "in", "is", "of", "on", "or", "the", "to", "who", "with"))
-_LOWERED = re.compile(r"^(?:An?|After|As|At|Born|Both|By|During|From|He|Her|His|In|It|Its|On|She|The|Their|There|They|This) ")
+_DANGLING = frozenset(
+    (
+        "a",
+        "an",
+        "and",
+        "as",
+        "at",
+        "before",
+        "but",
+        "by",
+        "for",
+        "in",
+        "is",
+        "of",
+        "on",
+        "or",
+        "the",
+        "to",
+        "who",
+        "with",
+    )
+)
+_LOWERED = re.compile(
+    r"^(?:An?|After|As|At|Born|Both|By|During|From|He|Her|His|In|It|Its|On|She|The|Their|There|They|This) "
+)
 
 
 def quote(text: str, keys: Iterable[str], longest: int = LONGEST_QUOTE_WORDS) -> str:

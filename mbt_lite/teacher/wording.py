@@ -8,14 +8,24 @@ from __future__ import annotations
 
 from typing import Final
 
-ASKED: Final = ("The question asks about {subject}.", "We are asked about {subject}.", "The question is about {subject}.")
+ASKED: Final = (
+    "The question asks about {subject}.",
+    "We are asked about {subject}.",
+    "The question is about {subject}.",
+)
 ASKED_TWO: Final = ("The question asks us to weigh two.", "We are asked to compare two.")
 SET_ASIDE: Final = ("We set aside {title}.", "{title} does not help us.", "{title} is not needed here.")
 NOTHING_ASIDE: Final = ("All the documents that matter are here.", "Every one of the documents that matter is here.")
 
 PLAN: Final = ("We start with {first}.", "First we need {first}.", "Once we know {first}, we can go on.")
-PLAN_MORE: Final = ("First we need {first}, then {rest}, then the answer.", "In this order: {first}, {rest}, the answer.")
-PLAN_TWO: Final = ("First we need the facts on {first}, then on {second}.", "We start with {first}, then take {second}.")
+PLAN_MORE: Final = (
+    "First we need {first}, then {rest}, then the answer.",
+    "In this order: {first}, {rest}, the answer.",
+)
+PLAN_TWO: Final = (
+    "First we need the facts on {first}, then on {second}.",
+    "We start with {first}, then take {second}.",
+)
 
 STEP: Final = ("Document {number} says {fact}.", "According to Document {number}, {fact}.")
 STEP_ON: Final = ("Document {number}, on {title}, says {fact}.", "According to Document {number}, on {title}, {fact}.")

@@ -95,7 +95,9 @@ def read_sections(content: str) -> dict[str, str]:
 def write_guide(search: Search, findings: Findings) -> str:
     """Write the solution guide: key facts, steps, pitfalls."""
     facts = [
-        wording.GUIDE_FACT.format(number=fact.document, title=plain_title(fact.title), fact=quote(fact.text, fact.names))
+        wording.GUIDE_FACT.format(
+            number=fact.document, title=plain_title(fact.title), fact=quote(fact.text, fact.names)
+        )
         for fact in findings.facts
     ]
     steps = []

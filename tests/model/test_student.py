@@ -89,6 +89,20 @@ def test_rollout_model_follows_the_adapter(embedded):
 
 @pytest.mark.slow
 @needs_embedded
+def test_rollout_model_does_not_run_a_forward_that_a_trainer_put_on_the_model(embedded):
+    """TRL does that; rollouts through it would leave out the prompt."""
+    base = embedded.model.get_base_model()
+    embedded._unpacked = None
+    base.forward = lambda *args, **kwargs: pytest.fail("the trained model ran")
+    try:
+        with torch.no_grad(), embedded.rollout_model() as view:
+            assert view(input_ids=torch.arange(200, 216).view(1, -1)).logits.isfinite().all()
+    finally:
+        del base.forward
+
+
+@pytest.mark.slow
+@needs_embedded
 def test_embedded_student_ends_its_turn_with_the_right_token(embedded):
     assert embedded.tokenizer.eos_token == "<|im_end|>"
     assert embedded.tokenizer.pad_token == "<|endoftext|>"
