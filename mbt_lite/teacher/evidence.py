@@ -29,7 +29,7 @@ _ABBREVIATION = re.compile(
 )
 _CAPITAL = r"[A-Z0-9À-ÖØ-ÞĀ-Ž][\w'’.&-]*"
 _NAME = re.compile(rf"{_CAPITAL}(?:\s+(?:(?:of|the|and|de|von|van|del|la|le|du)\s+)*{_CAPITAL})*")
-_POSSESSIVE = re.compile(r"['’]s\b|(?<=s)['’](?!\w)")
+_POSSESSIVE = re.compile(r"['’][sS]\b|(?<=s)['’](?!\w)")
 _BRACKETS = re.compile(r"\s*\([^)]*\)")
 _OPENERS = frozenset(
     re.findall(
@@ -229,16 +229,10 @@ class Search:
 
     def show_link(self, first: Fact, second: Fact) -> str:
         """Give the strongest linking name of two facts as the documents write it."""
-        link = (
-            self.link_names(first, second)[0] if self.link_strength(first, second) else fold(plain_title(second.title))
-        )
-        written = [
-            plain_title(first.title),
-            plain_title(second.title),
-            *read_names(first.text),
-            *read_names(second.text),
-        ]
-        return next((name for name in written if fold(name) == link), plain_title(second.title))
+        titles = [plain_title(first.title), plain_title(second.title)]
+        written = [*titles, *read_names(first.text), *read_names(second.text)]
+        links = self.link_names(first, second)[:1]
+        return next((name for name in written if fold(name) in links), titles[1])
 
     def link_strength(self, first: Fact, second: Fact) -> float:
         """Say how strongly two facts are linked: 0 not at all, 2 by a full name that leads to a new document."""

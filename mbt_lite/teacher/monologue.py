@@ -1,8 +1,8 @@
 """The scripted monologue: five phases over the facts that were found, in the variants of `wording.py`.
 
 Source: the phases of arXiv 2602.22508. Each phase is one paragraph: understand and filter, plan, execute and monitor,
-self-correct, verify. Facts are quoted nearly word for word, links are named outright, and the last words are the gold. A
-wrong value appears only where the draft held it: then the self-correction says what was wrong with it.
+self-correct, verify. Facts are quoted nearly word for word, links are named outright, and the last words are the gold.
+A wrong value appears only where the draft held it: then the self-correction says what was wrong with it.
 """
 
 from __future__ import annotations
@@ -24,30 +24,10 @@ LONGEST_CLAIM_WORDS = 6
 _NOUN = re.compile(r"\bthe ((?:[a-z][a-z'-]* ){1,4}?)(attended by|of|by|around|for|in|at) (?:the )?(?:film |book )?$")
 _YEAR = re.compile(r"\b(?:1\d{3}|20\d{2})\b")
 _TAG = re.compile(r"</?\w+>")
-_DANGLING = frozenset(
-    (
-        "a",
-        "an",
-        "and",
-        "as",
-        "at",
-        "before",
-        "but",
-        "by",
-        "for",
-        "in",
-        "is",
-        "of",
-        "on",
-        "or",
-        "the",
-        "to",
-        "who",
-        "with",
-    )
-)
+# words that a cut quotation must not end with, and sentence openers that are no names
+_DANGLING = re.compile(r"(?:a|an|and|as|at|before|but|by|for|in|is|of|on|or|the|to|who|with)", re.IGNORECASE)
 _LOWERED = re.compile(
-    r"^(?:An?|After|As|At|Born|Both|By|During|From|He|Her|His|In|It|Its|On|She|The|Their|There|They|This) "
+    r"(?:An?|After|As|At|Born|Both|By|During|From|He|Her|His|In|It|Its|On|She|The|Their|There|They|This) "
 )
 
 
@@ -63,7 +43,7 @@ def quote(text: str, keys: Iterable[str], longest: int = LONGEST_QUOTE_WORDS) ->
         end = max(longest, max((stop for _, stop in spans), default=0))
         start = max(0, end - longest)
         words = words[start:end]
-        while len(words) > 1 and words[-1].lower() in _DANGLING:
+        while len(words) > 1 and _DANGLING.fullmatch(words[-1]):
             words.pop()
     clause = " ".join(words).strip(" ,;:")
     return clause[0].lower() + clause[1:] if _LOWERED.match(clause) else clause

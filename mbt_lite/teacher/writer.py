@@ -100,7 +100,7 @@ def write_guide(search: Search, findings: Findings) -> str:
         )
         for fact in findings.facts
     ]
-    steps = []
+    steps: list[str] = []
     for first, second in (pair for chain in findings.chains for pair in itertools.pairwise(chain)):
         link = search.show_link(first, second)
         step = wording.GUIDE_STEP.format(index=len(steps) + 1, link=link, first=first.document, second=second.document)

@@ -1,0 +1,1 @@
+"""Traces: one builder per kind, and the quality gate."""
