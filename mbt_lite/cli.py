@@ -185,7 +185,7 @@ def _open(recipe: Recipe, path: Path, redo: str | None) -> RunDir:
     from mbt_lite.run_dir import STAGES, RunDir
 
     if redo is not None:
-        _refuse_changes(recipe, path, redo)
+        RunDir.check(path, resolved(recipe), resumable_keys(), redo)
         old = RunDir(path)
         with contextlib.ExitStack() as locks:
             for stage in STAGES[STAGES.index(redo) :]:
@@ -199,28 +199,12 @@ def _open(recipe: Recipe, path: Path, redo: str | None) -> RunDir:
         raise RunError(f"{path}: cannot be a run folder ({error.strerror}); choose another with --out") from error
 
 
-def _refuse_changes(recipe: Recipe, path: Path, redo: str | None) -> None:
-    """Raise RunError where opening the folder would, writing nothing; the stages from `redo` on do not count."""
-    from mbt_lite.recipe import resolved, resumable_keys
-    from mbt_lite.run_dir import STAGES, RunDir, flatten, read_json
-
-    class Remaining(RunDir):
-        def has_begun(self, stage: str) -> bool:
-            is_kept = redo is None or STAGES.index(stage) < STAGES.index(redo)
-            return is_kept and super().has_begun(stage)
-
-    recipe_file = path / "recipe.resolved.json"
-    if recipe_file.exists():
-        old, new = flatten(read_json(recipe_file)), flatten(resolved(recipe))
-        Remaining(path)._refuse_changes(old, new, resumable_keys())
-
-
 def _print_plan(stages: Sequence[str], recipe: Recipe, path: Path, redo: str | None) -> None:
     """Say what the stages would do."""
-    from mbt_lite.recipe import written
+    from mbt_lite.recipe import resolved, resumable_keys, written
     from mbt_lite.run_dir import STAGES, RunDir, flatten
 
-    _refuse_changes(recipe, path, redo)
+    RunDir.check(path, resolved(recipe), resumable_keys(), redo)
     run_dir = RunDir(path)
     print(f"run folder: {path}")
     for key, value in flatten(written(recipe)).items():

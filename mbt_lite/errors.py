@@ -9,8 +9,8 @@
     ├── ModelError           a model, tokenizer, adapter or library that does not fit the recipe
     └── RunError             a run folder that is in use, or belongs to another recipe
 
-A message reads `<where>: <what is wrong> (got <value>); <what to do>`, lower case. Anything else that is raised is a bug
-of ours: it keeps its traceback and ends with exit code 1.
+A message reads `<where>: <what is wrong> (got <value>); <what to do>`, lower case. Anything else that is raised is a
+bug of ours: it keeps its traceback and ends with exit code 1.
 """
 
 from __future__ import annotations

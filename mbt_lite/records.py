@@ -35,8 +35,8 @@ class Document:
 class Question:
     """One multi-hop question with its documents and golds.
 
-    `hops` is the number of reasoning steps, `question_type` the dataset's own word (bridge, comparison, ...), `level` its own
-    difficulty word; each is None where the dataset does not say. `source` names the layout it was read from.
+    `hops` is the number of reasoning steps, `question_type` the dataset's own word (bridge, comparison, ...), `level`
+    its own difficulty word; each is None where the dataset does not say. `source` names the layout it was read from.
     """
 
     question_id: str
@@ -59,7 +59,8 @@ class Question:
 class Completion:
     """One completion of a question by a model: what it wrote and how it ended.
 
-    `text` is the generated text without special tokens; `finish_reason` is "stop" iff the model ended its turn by itself.
+    `text` is the generated text without special tokens; `finish_reason` is "stop" iff the model ended its turn by
+    itself.
     """
 
     question_id: str
@@ -85,8 +86,8 @@ class Trace:
     """One training row: a trace of the teacher as prompt and completion messages, with where it came from.
 
     `kind` is the builder (mbt_r, mbt_s, ...), `rollout_index` the student draft it rewrites (None without a draft),
-    `trace_index` counts traces of one draft. `scripted` is True iff the rule-based teacher wrote it. `prompt_version` is
-    the hash of the prompt texts used. `prompt` and `completion` train in plain TRL as they are.
+    `trace_index` counts traces of one draft. `scripted` is True iff the rule-based teacher wrote it. `prompt_version`
+    is the hash of the prompt texts used. `prompt` and `completion` train in plain TRL as they are.
     """
 
     trace_id: str
@@ -107,8 +108,8 @@ class Trace:
 class Prediction:
     """One scored completion of one variant: the numbers behind every figure of the report.
 
-    Scores are per completion: `exact_match`, `substring_match`, `answered`, `stopped`, `degenerate`, `answer_hit` are 0 or 1,
-    `f1` is 0..1, `completion_tokens` counts by the student's tokenizer.
+    Scores are per completion: `exact_match`, `substring_match`, `answered`, `stopped`, `degenerate`, `answer_hit` are
+    0 or 1, `f1` is 0..1, `completion_tokens` counts by the student's tokenizer.
     """
 
     question_id: str
@@ -143,9 +144,7 @@ def from_row(record_type: type[R], row: Mapping[str, Any], where: str) -> R:
     """
     fields = {field.name: field for field in dataclasses.fields(record_type)}  # type: ignore[arg-type]
     unknown = sorted(set(row) - set(fields))
-    missing = sorted(
-        name for name, field in fields.items() if name not in row and field.default is dataclasses.MISSING
-    )
+    missing = sorted(name for name, field in fields.items() if name not in row and field.default is dataclasses.MISSING)
     if unknown or missing:
         raise DataError(
             f"{where}: not a {record_type.__name__} (missing {missing}, unknown {unknown}); "

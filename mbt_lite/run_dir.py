@@ -5,10 +5,10 @@
     runs/<name>/ recipe.resolved.json  environment.json
       gen/ sft/ grpo/ eval/   one folder a stage; done.json in it is written last
 
-Rules. A journal line is on disk before the work it stands for counts as done; a line that a kill tore is cut off when the
-journal is next opened. Whole files are written beside and renamed. One process at a time writes a stage. A stage that has
-begun goes on only with the recipe it began with (keys marked resumable may change) and counts as done only while the files
-it read are the ones it read.
+Rules. A journal line is on disk before the work it stands for counts as done; a line that a kill tore is cut off when
+the journal is next opened. Whole files are written beside and renamed. One process at a time writes a stage. A stage
+that has begun goes on only with the recipe it began with (keys marked resumable may change) and counts as done only
+while the files it read are the ones it read.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from typing import Any
 from mbt_lite.errors import DataError, RunError
 
 STAGES = ("gen", "sft", "grpo", "eval")
+RECIPE_FILE = "recipe.resolved.json"
 
 # Which recipe sections each stage's result depends on: its own, and what it reads.
 SECTIONS = {
@@ -146,7 +147,7 @@ def fingerprint(paths: Iterable[Path]) -> dict[str, str]:
 class RunDir:
     """One run folder.
 
-    `open` checks the recipe against what has begun; `stage` locks one stage for this process.
+    `check` holds a recipe against what has begun, `open` then writes it; `locked` keeps a stage for this process.
     """
 
     def __init__(self, path: Path) -> None:
@@ -159,23 +160,30 @@ class RunDir:
         `resumable` holds the dotted keys that may differ from the run's first recipe. Raises RunError naming each other
         key that differs and the begun stage that depends on it.
         """
-        run = cls(path)
-        recipe_file = path / "recipe.resolved.json"
-        if recipe_file.exists():
-            run._refuse_changes(flatten(read_json(recipe_file)), flatten(resolved), resumable)
-        write_json(recipe_file, resolved)
+        cls.check(path, resolved, resumable)
+        write_json(path / RECIPE_FILE, resolved)
         write_json(path / "environment.json", _environment())
-        return run
+        return cls(path)
 
-    def _refuse_changes(self, old: dict[str, Any], new: dict[str, Any], resumable: frozenset[str]) -> None:
+    @classmethod
+    def check(cls, path: Path, resolved: Mapping[str, Any], resumable: frozenset[str], redo: str | None = None) -> None:
+        """Raise RunError where `open` would, writing nothing.
+
+        With `redo`, that stage and those after it count as not begun: they are about to be set aside.
+        """
+        if not (path / RECIPE_FILE).exists():
+            return
+        kept = STAGES if redo is None else STAGES[: STAGES.index(redo)]
+        begun = [stage for stage in kept if cls(path).has_begun(stage)]
+        old, new = flatten(read_json(path / RECIPE_FILE)), flatten(resolved)
         problems = []
         for key in sorted(old.keys() | new.keys()):
             if old.get(key) == new.get(key) or key in resumable:
                 continue
-            stage = next((s for s in STAGES if key.split(".")[0] in SECTIONS[s] and self.has_begun(s)), None)
+            stage = next((stage for stage in begun if key.split(".")[0] in SECTIONS[stage]), None)
             if stage is not None:
                 problems.append(
-                    f"{self.path}: `{key}` changed since {stage} began ({old.get(key)!r} -> {new.get(key)!r}); "
+                    f"{path}: `{key}` changed since {stage} began ({old.get(key)!r} -> {new.get(key)!r}); "
                     f"use --out for a new run, or `mbt-lite {stage} --overwrite` to redo it"
                 )
         if problems:

@@ -111,7 +111,7 @@ def test_a_stage_command_refuses_a_changed_recipe(calls: Calls) -> None:
 
 def test_a_stage_command_accepts_a_resumable_change(calls: Calls) -> None:
     invoke("sft", "a.yaml")
-    assert invoke("sft", "a.yaml", "--set", "sft.micro_batch_size=1").exit_code == 0
+    assert invoke("sft", "a.yaml", "--set", "sft.save_every_steps=1").exit_code == 0
     assert len(calls) == 2
 
 

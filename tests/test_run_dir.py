@@ -228,6 +228,31 @@ def test_open_refuses_a_new_and_a_vanished_key_of_a_begun_stage(tmp_path: Path) 
         RunDir.open(tmp_path, {**RECIPE, "gen": {"batch_size": 4}}, RESUMABLE)
 
 
+def test_check_refuses_what_open_refuses_and_writes_nothing(tmp_path: Path) -> None:
+    begin(RunDir.open(tmp_path, RECIPE, RESUMABLE), "gen")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(RunError, match=r"`gen\.seed` changed since gen began \(0 -> 1\)"):
+        RunDir.check(tmp_path, changed("gen.seed", 1), RESUMABLE)
+    RunDir.check(tmp_path, changed("gen.batch_size", 8), RESUMABLE)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_check_accepts_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    RunDir.check(tmp_path / "new", RECIPE, RESUMABLE)
+    assert not (tmp_path / "new").exists()
+
+
+def test_check_leaves_out_the_stages_that_are_redone(tmp_path: Path) -> None:
+    run = RunDir.open(tmp_path, RECIPE, RESUMABLE)
+    for stage in ("gen", "sft", "eval"):
+        begin(run, stage)
+    RunDir.check(tmp_path, changed("sft.epochs", 2.0), RESUMABLE, redo="sft")
+    with pytest.raises(RunError, match=r"`sft\.epochs` changed since sft began"):
+        RunDir.check(tmp_path, changed("sft.epochs", 2.0), RESUMABLE, redo="grpo")
+    with pytest.raises(RunError, match=r"`gen\.seed` changed since gen began"):
+        RunDir.check(tmp_path, changed("gen.seed", 1), RESUMABLE, redo="sft")
+
+
 # Stages
 
 

@@ -1,7 +1,8 @@
 """Checkpoints of a training run: the newest complete one, and what a kill left half written.
 
-transformers resumes from the highest number even if that folder is partial: without `trainer_state.json` it crashes, without
-`optimizer.pt` it silently starts a fresh optimizer. So completeness is checked here, and partial folders are set aside.
+transformers resumes from the highest number even if that folder is partial: without `trainer_state.json` it crashes,
+without `optimizer.pt` it silently starts a fresh optimizer. So completeness is checked here, and partial folders are
+set aside.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def newest_complete(folder: Path) -> tuple[Path | None, list[Path]]:
 
     Returns the checkpoint (None: start from the beginning) and the new places of what was set aside.
     """
-    set_aside = []
+    set_aside: list[Path] = []
     for checkpoint in sorted(folder.glob("checkpoint-*"), key=step_of, reverse=True):
         if is_complete(checkpoint):
             return checkpoint, set_aside

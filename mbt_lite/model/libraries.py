@@ -10,8 +10,8 @@ import logging
 import os
 import sys
 
-# glibc gives large blocks back to the kernel and faults them in again at each tensor; keeping them makes training on a CPU
-# about a tenth faster. Values of mallopt(3).
+# glibc gives large blocks back to the kernel and faults them in again at each tensor; keeping them makes training on a
+# CPU about a tenth faster. Values of mallopt(3).
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 _KEEP_BYTES = 1 << 28
 

@@ -1,15 +1,16 @@
 """A second view of a QLoRA model for fast rollouts on a CPU: 4-bit weights unpacked once instead of at each product.
 
-Decoding reads every weight once a token. On a CPU bitsandbytes unpacks nf4 weights at each product and peft casts between
-precisions around each adapter; both cost more than the product itself. This view holds the unpacked frozen weights in the
-compute precision, and reads the live adapter, so it is never stale. The numbers are those of the 4-bit model: unpacking is
-what its own forward pass does. Costs 2 bytes (bfloat16) or 4 bytes (float32) a parameter of memory, and is used on a CPU
-only, where that is cheap next to the time it saves.
+Decoding reads every weight once a token. On a CPU bitsandbytes unpacks nf4 weights at each product and peft casts
+between precisions around each adapter; both cost more than the product itself. This view holds the unpacked frozen
+weights in the compute precision, and reads the live adapter, so it is never stale. The numbers are those of the 4-bit
+model: unpacking is what its own forward pass does. Costs 2 bytes (bfloat16) or 4 bytes (float32) a parameter of memory,
+and is used on a CPU only, where that is cheap next to the time it saves.
 """
 
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ class UnpackedLinear(nn.Module):
         self.weight = nn.Parameter(weight, requires_grad=False)
         self.bias = bias
         # kept out of the module tree: the parameters belong to the trained model
-        self._adapter = (adapter, name)
+        self._adapter: tuple[Any, str | None] = (adapter, name)
         self._low_rank: tuple[Tensor, Tensor] | None = None
 
     def refresh(self) -> None:
@@ -32,8 +33,8 @@ class UnpackedLinear(nn.Module):
         if adapter is None or getattr(adapter, "disable_adapters", False):
             self._low_rank = None
             return
-        down = adapter.lora_A[name].weight.detach().to(self.weight.dtype)  # type: ignore[index]
-        up = adapter.lora_B[name].weight.detach() * adapter.scaling[name]  # type: ignore[index]
+        down = adapter.lora_A[name].weight.detach().to(self.weight.dtype)
+        up = adapter.lora_B[name].weight.detach() * adapter.scaling[name]
         self._low_rank = (down, up.to(self.weight.dtype))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -45,12 +46,12 @@ class UnpackedLinear(nn.Module):
         return y + nn.functional.linear(nn.functional.linear(x, down), up)
 
 
-def unpack(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+def unpack(model: Any, dtype: torch.dtype) -> nn.Module:
     """Build the view of a (peft-wrapped or plain) model; small modules are shared, big linears unpacked."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     memo: dict[int, object] = {id(module): module for module in _linears(base).values()}
     memo |= {id(parameter): parameter for parameter in base.parameters()}
-    view: nn.Module = copy.deepcopy(base, memo)  # type: ignore[arg-type]
+    view: nn.Module = copy.deepcopy(base, memo)
     # TRL replaces a model's forward on the instance; the copied one would still run the trained model
     view.__dict__.pop("forward", None)
     for name, module in _linears(base).items():
@@ -80,12 +81,12 @@ def _is_quantized(module: nn.Module) -> bool:
     return hasattr(getattr(module, "weight", None), "quant_state")
 
 
-def _unpack_linear(module: nn.Module, dtype: torch.dtype) -> UnpackedLinear:
+def _unpack_linear(module: Any, dtype: torch.dtype) -> UnpackedLinear:
     from bitsandbytes.functional import dequantize_4bit
 
     layer = module.base_layer if hasattr(module, "lora_A") else module
-    weight = layer.weight  # type: ignore[union-attr]
-    unpacked = dequantize_4bit(weight.data, weight.quant_state) if _is_quantized(layer) else weight.data  # type: ignore[arg-type, union-attr]
+    weight = layer.weight
+    unpacked = dequantize_4bit(weight.data, weight.quant_state) if _is_quantized(layer) else weight.data
     adapter = module if hasattr(module, "lora_A") else None
-    name = adapter.active_adapters[0] if adapter is not None else None  # type: ignore[index]
-    return UnpackedLinear(unpacked.to(dtype), layer.bias, adapter, name)  # type: ignore[union-attr, arg-type]
+    name = adapter.active_adapters[0] if adapter is not None else None
+    return UnpackedLinear(unpacked.to(dtype), layer.bias, adapter, name)

@@ -1,7 +1,7 @@
 """Training rows: token ids and mask of a trace under the student's template, and the checks each row must pass.
 
-What goes wrong silently in this field is checked on every row: the prompt is a token prefix of the whole, there is one think
-pair, the turn ends with one trained end-of-turn token that is last, the answer tag is there, and nothing is cut.
+What goes wrong silently in this field is checked on every row: the prompt is a token prefix of the whole, there is one
+think pair, the turn ends with one trained end-of-turn token that is last, the answer tag is there, and nothing is cut.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def encode_traces(traces: Sequence[Trace], tokenizer: Any, max_sequence_tokens: 
 
 
 def encode(trace: Trace, tokenizer: Any) -> Row:
-    """Tokenise one trace: the prompt by the template, then the completion as the model itself would have to write it."""
+    """Tokenise one trace: the prompt by the template, then the completion as the model itself has to write it."""
     prompt = prompt_ids(tokenizer, trace.prompt)
     text = trace.completion[-1]["content"]
     if prefills_think(tokenizer):
@@ -67,10 +67,11 @@ def encode(trace: Trace, tokenizer: Any) -> Row:
 def check_row(row: Row, tokenizer: Any, prompt: Sequence[Any], where: str) -> None:
     """Check a row; ModelError names the first rule it breaks."""
     trained = [token for token, mask in zip(row.input_ids, row.completion_mask, strict=True) if mask]
+    untrained = list(row.input_ids[: -len(trained)])
     text = tokenizer.decode(trained[:-1])
     thinks = text.count(THINK_OPEN) + prefills_think(tokenizer)
     rules = {
-        "the prompt is no token prefix of the row": list(row.input_ids[: -len(trained)]) == prompt_ids(tokenizer, prompt),
+        "the prompt is no token prefix of the row": untrained == prompt_ids(tokenizer, prompt),
         "the trained part does not end with the end of the turn": trained[-1] == tokenizer.eos_token_id,
         "the end of the turn stands inside the trained part": tokenizer.eos_token_id not in trained[:-1],
         "there is not exactly one think pair": thinks == 1 and text.count(THINK_CLOSE) == 1,

@@ -1,11 +1,11 @@
 """Decode the completions of one prompt against one copy of its keys and values.
 
-A group of G completions shares its prompt, so the prompt is computed once and its KV cache is kept once: memory for the
+A group of G completions shares its prompt, so the prompt is computed once and its KV cache is kept once: memory for
 prompts falls G-fold, and attention over them turns from G thin products into one thick product, which is what a CPU
 wants (its fused attention kernel is made for long queries and takes most of a decoding step otherwise).
 
-Works for every transformers model with full attention whose attention goes through `AttentionInterface` (Llama, SmolLM2,
-Qwen2.5, Qwen3). Notation: P prompts, G completions each, B = P·G rows, H key/value heads, R query heads per key/value
+Works for every transformers model with full attention that goes through `AttentionInterface` (Llama, SmolLM2, Qwen2.5,
+Qwen3). Notation: P prompts, G completions each, B = P·G rows, H key/value heads, R query heads per key/value
 head, S prompt tokens, T completion tokens so far, D head size.
 """
 
@@ -27,7 +27,7 @@ class SharedPrefixLayer(DynamicLayer):
     """Keys and values of one layer: the prompt's [P, H, S, D] once, the completions' [B, H, T, D] in a buffer."""
 
     def __init__(self, capacity: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.capacity = capacity
         self.length = 0
         self.prompt_keys: Tensor | None = None
@@ -35,6 +35,8 @@ class SharedPrefixLayer(DynamicLayer):
 
     def start_decoding(self, samples: int) -> None:
         """Keep what was prefilled as the prompt part, and make room for `samples` completions of each prompt."""
+        assert self.keys is not None
+        assert self.values is not None
         self.prompt_keys, self.prompt_values = self.keys, self.values
         prompts, heads, _, size = self.keys.shape
         shape = (prompts * samples, heads, self.capacity, size)
@@ -44,6 +46,8 @@ class SharedPrefixLayer(DynamicLayer):
         """Append [B, H, 1, D] while decoding, and give [B, H, T, D]; before that, fill the prompt part."""
         if self.prompt_keys is None:
             return super().update(key_states, value_states)
+        assert self.keys is not None
+        assert self.values is not None
         end = self.length + key_states.shape[-2]
         assert end <= self.capacity, (end, self.capacity)
         self.keys[:, :, self.length : end] = key_states
@@ -59,7 +63,10 @@ class SharedPrefixLayer(DynamicLayer):
 
     def keep(self, prompts: Tensor, rows: Tensor) -> None:
         """Keep only these prompts and these rows, in this order."""
-        assert self.prompt_keys is not None and self.prompt_values is not None
+        assert self.keys is not None
+        assert self.values is not None
+        assert self.prompt_keys is not None
+        assert self.prompt_values is not None
         self.prompt_keys, self.prompt_values = self.prompt_keys[prompts], self.prompt_values[prompts]
         self.keys, self.values = self.keys[rows], self.values[rows]
 
@@ -71,18 +78,27 @@ class SharedPrefixCache(Cache):
     """
 
     def __init__(self, layers: int, capacity: int, prompt_mask: Tensor) -> None:
-        super().__init__(layers=[SharedPrefixLayer(capacity) for _ in range(layers)])
+        self.shared_layers = [SharedPrefixLayer(capacity) for _ in range(layers)]
+        super().__init__(layers=list(self.shared_layers))
         self.prompt_mask = prompt_mask
 
     def start_decoding(self, samples: int) -> None:
         """Turn from prefill to decoding `samples` completions of each prompt."""
-        for layer in self.layers:
+        for layer in self.shared_layers:
             layer.start_decoding(samples)
+
+    def prompt_of(self, attention: nn.Module) -> tuple[Tensor, Tensor] | None:
+        """Give the prompt's keys and values [P, H, S, D] at the layer of an attention module; None in prefill."""
+        assert isinstance(attention.layer_idx, int), attention
+        layer = self.shared_layers[attention.layer_idx]
+        if layer.prompt_keys is None or layer.prompt_values is None:
+            return None
+        return layer.prompt_keys, layer.prompt_values
 
     def keep(self, prompts: Tensor, samples: int) -> None:
         """Keep only these prompts and their completions. Shapes: prompts [P'] of indices."""
         rows = (prompts[:, None] * samples + torch.arange(samples, device=prompts.device)).flatten()
-        for layer in self.layers:
+        for layer in self.shared_layers:
             layer.keep(prompts, rows)
         self.prompt_mask = self.prompt_mask[prompts]
 
@@ -101,10 +117,10 @@ def attend(
 
     Shapes: query [B, H·R, 1, D], key and value [B, H, T, D] (completion part) -> [B, 1, H·R, D]
     """
-    if shared_prefix is None or shared_prefix.layers[0].prompt_keys is None:
+    prompt = shared_prefix.prompt_of(module) if shared_prefix is not None else None
+    if shared_prefix is None or prompt is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    layer = shared_prefix.layers[module.layer_idx]
-    prompt_key, prompt_value = layer.prompt_keys, layer.prompt_values
+    prompt_key, prompt_value = prompt
     prompts, heads, prompt_length, size = prompt_key.shape
     rows = query.shape[0]
     samples, repeats = rows // prompts, query.shape[1] // heads

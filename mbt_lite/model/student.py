@@ -94,7 +94,7 @@ def choose_backend(wanted: str) -> Backend:
 
     there = importlib.util.find_spec("unsloth") is not None
     if wanted == "unsloth" and not there:
-        raise ModelError("model.backend: unsloth is not installed; pip install 'mbt-lite[unsloth]' or use `transformers`")
+        raise ModelError("model.backend: unsloth is not installed; pip install 'mbt-lite[unsloth]' or use transformers")
     if wanted == "unsloth" or (wanted == "auto" and there and torch.cuda.is_available()):
         return "unsloth"
     return "transformers"
@@ -144,7 +144,7 @@ def check_tokenizer(tokenizer: Any, name: str) -> None:
         )
     if tokenizer.eos_token_id == tokenizer.pad_token_id:
         raise ModelError(
-            f"{name}: padding equals the end of the turn (got {tokenizer.pad_token}), so stopping would not be learned; "
+            f"{name}: padding equals the end of the turn (got {tokenizer.pad_token}), so stopping is never learned; "
             "set another pad_token in the model folder's tokenizer_config.json"
         )
 
@@ -176,7 +176,7 @@ def _load_with_transformers(model: schema.Model, adapter: Path | None, trainable
     dtype = choose_dtype(model.dtype)
     tokenizer = load_tokenizer(model)
     with _named(model.name):
-        loaded = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder_or_id(model.name),
             dtype=dtype,
             quantization_config=_quantization(model, dtype),
@@ -230,7 +230,7 @@ def _named(name: str) -> Iterator[None]:
 
 def close_cpu_repacking(model: torch.nn.Module) -> int:
     """Switch off bitsandbytes' in-place repacking on CPUs (trap 1); give the number of layers that had it."""
-    layers = [module for module in model.modules() if hasattr(module, "support_avx512bf16_for_cpu")]
+    layers: list[Any] = [module for module in model.modules() if hasattr(module, "support_avx512bf16_for_cpu")]
     for layer in layers:
         layer.support_avx512bf16_for_cpu = False
     return len(layers)

@@ -15,7 +15,7 @@ from mbt_lite.errors import ModelError
 from mbt_lite.run_dir import Journal, read_jsonl, write_jsonl
 
 
-class TrainingLog(TrainerCallback):  # type: ignore[misc]
+class TrainingLog(TrainerCallback):
     """Append each log of the trainer to `metrics.jsonl`, move the bar, stop on a loss that is no number.
 
     On resume, rows of steps after the checkpoint are dropped: they are about to be made again.
@@ -40,8 +40,9 @@ class TrainingLog(TrainerCallback):  # type: ignore[misc]
         self.journal = Journal(self.path)
         self.started = time.monotonic()
         if self.console.is_terminal:
-            columns = (TextColumn(self.stage), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-            self.progress = Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[said]}"), console=self.console)
+            counts = (TextColumn(self.stage), BarColumn(), MofNCompleteColumn())
+            times = (TimeElapsedColumn(), TimeRemainingColumn())
+            self.progress = Progress(*counts, *times, TextColumn("{task.fields[said]}"), console=self.console)
             self.task = self.progress.add_task(self.stage, total=state.max_steps, completed=state.global_step, said="")
             self.progress.start()
 
@@ -52,7 +53,8 @@ class TrainingLog(TrainerCallback):  # type: ignore[misc]
             return
         row = {"step": state.global_step, "seconds": round(time.monotonic() - self.started, 2), **logs}
         if isinstance(row.get("loss"), float) and not math.isfinite(row["loss"]):
-            raise ModelError(f"{self.stage}: the loss is {row['loss']} at step {state.global_step}; lower the learning rate")
+            where = f"{self.stage} step {state.global_step}"
+            raise ModelError(f"{where}: the loss is no number (got {row['loss']}); lower `{self.stage}.learning_rate`")
         self.journal.append(row)
         said = f"{self.headline} {row[self.headline]:.3f}" if isinstance(row.get(self.headline), float) else ""
         if self.progress is not None:

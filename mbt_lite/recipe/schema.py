@@ -1,8 +1,8 @@
 """What a recipe may say: every key, its type, its unit, its default and why it exists.
 
-One recipe is one method: the shared sections `model data teacher lora` and one section per stage. The docstring under an
-attribute is its help text, in `mbt-lite schema` too. Units stand in the names. Keys marked `Free` change how fast or how
-safely a stage runs but not what it makes, so a run may be resumed with another value.
+One recipe is one method: the shared sections `model data teacher lora` and one section per stage. The docstring under
+an attribute is its help text, in `mbt-lite schema` too. Units stand in the names. Keys marked `Free` change how fast or
+how safely a stage runs but not what it makes, so a run may be resumed with another value.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ PositiveInt = Annotated[int, Field(gt=0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
+# Below 1: a trainer takes a warm-up of 1 for one step, not for all of them.
+Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Section(BaseModel):
@@ -136,8 +137,8 @@ class Sft(Section):
     """About ten times the full fine-tuning rate."""
     epochs: PositiveFloat = 1.0
     """Passes over the traces."""
-    micro_batch_size: Annotated[PositiveInt, Free] = 2
-    """Rows on the device at once."""
+    micro_batch_size: PositiveInt = 2
+    """Rows on the device at once; times `gradient_accumulation_steps` they are the rows of an optimizer step."""
     gradient_accumulation_steps: PositiveInt = 8
     """Micro-batches per optimizer step."""
     max_sequence_tokens: PositiveInt = 8192
@@ -200,7 +201,7 @@ class Grpo(Section):
     group_size: Annotated[int, Field(ge=2)] = 8
     """Completions per prompt."""
     micro_batch_size: Annotated[PositiveInt, Free] = 2
-    """Completions on the device at once in the backward pass."""
+    """Completions on the device at once in the backward pass; a step always has prompts_per_step * group_size."""
     rollout_batch_size: Annotated[PositiveInt, Free] = 32
     """Completions generated at once: this bounds the KV cache."""
     learning_rate: PositiveFloat = 1e-5
@@ -243,6 +244,10 @@ class Eval(Section):
     """base and metacognitive (a five-phase system prompt) are untrained; sft and grpo use the adapters."""
     temperature: NonNegativeFloat = 0.0
     """0 is greedy."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Nucleus; 1 switches it off, and greedy answers have none."""
+    top_k: NonNegativeInt = 0
+    """0 switches it off; greedy answers have none."""
     max_completion_tokens: PositiveInt = 2048
     """Longest completion; a longer one counts as degenerate."""
     batch_size: Annotated[PositiveInt, Free] = 16

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mbt_lite.rewards.law import RewardLimits, Terms, score, total
+from mbt_lite.rewards.law import TERM_NAMES, RewardLimits, Terms, score, total
 
 
 @dataclasses.dataclass(slots=True)
@@ -23,7 +23,11 @@ class LawReward:
     limits: RewardLimits
     prefilled_think: bool
     record: Callable[[list[dict[str, Any]]], None]
-    __name__: str = "law"
+
+    @property
+    def __name__(self) -> str:
+        """The name under which TRL logs the reward: `rewards/law/mean`."""
+        return "law"
 
     def __call__(
         self,
@@ -34,9 +38,13 @@ class LawReward:
         trainer_state: Any,
         log_metric: Callable[[str, float], None],
         **_: Any,
-    ) -> list[float]:
-        """Give one reward per completion. `completion_ids` are unpadded and end with the stop token if it was reached."""
-        rows = []
+    ) -> list[float | None]:
+        """Give one reward per completion: B lists of unpadded ids, each ending with the stop token if it was reached.
+
+        TRL hands over the columns and its own tools by keyword, and more than is used here. The rewards are typed as
+        TRL does, which takes None for "not scored"; the law scores every completion.
+        """
+        rows: list[dict[str, Any]] = []
         for ids, question, accepted in zip(completion_ids, question_id, golds, strict=True):
             stopped = bool(ids) and ids[-1] in self.stop_ids
             text = self.decode(ids[:-1] if stopped else ids)
@@ -52,7 +60,7 @@ class LawReward:
                     "reward": total(terms, self.weights),
                 }
             )
-        for name in dataclasses.asdict(terms):
+        for name in TERM_NAMES:
             log_metric(f"reward/{name}", sum(row["terms"][name] for row in rows) / len(rows))
         log_metric("stop_rate", sum(row["finish_reason"] == "stop" for row in rows) / len(rows))
         self.record(rows)

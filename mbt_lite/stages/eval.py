@@ -11,15 +11,19 @@ anew on every run: a change of the scoring never needs the model again.
 Source: the measures of arXiv 2602.22508. Where we differ:
 1. All variants see the same documents: a prompt must fit with the longest system prompt of the variants, and a question
    that cannot fit is left out of all of them.
-2. Greedy by default; with `eval.temperature` above 0 the whole distribution is sampled (no nucleus, no top-k).
+2. Greedy by default; with `eval.temperature` above 0 the whole distribution is sampled, unless `eval.top_p` or
+   `eval.top_k` cut it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import gc
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +35,7 @@ from mbt_lite.data.questions import read_questions
 from mbt_lite.data.trimming import trim_question
 from mbt_lite.errors import DataError, RunError
 from mbt_lite.metrics.aggregate import aggregate, aggregate_aes
+from mbt_lite.metrics.answers import rules_for
 from mbt_lite.metrics.predictions import score_completion
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.records import Completion, Message, Prediction, Question, from_row, to_row
@@ -59,7 +64,8 @@ class Exam:
 def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
     """Complete what is missing, score everything, print the table and write the report.
 
-    Raises RunError when an adapter is missing or an input changed since the stage began.
+    Raises RunError when an adapter is missing or an input changed since the stage began, DataError for questions that
+    cannot be scored or do not fit.
     """
     adapters: dict[str, Path | None] = {variant: _adapter(run_dir, variant) for variant in recipe.eval.variants}
     inputs = _inputs(recipe, [adapter for adapter in adapters.values() if adapter])
@@ -80,9 +86,10 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
 
 def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
     """Say what `run` would do, without loading a model."""
-    questions = read_questions(recipe.data.dev, recipe.data.seed)
+    questions = _read_dev_questions(recipe)
     limits = f"{recipe.data.max_prompt_tokens} prompt and {recipe.eval.max_completion_tokens} completion tokens"
-    drawing = f"temperature {recipe.eval.temperature:g}" if recipe.eval.temperature else "greedy"
+    sampled = f"temperature {recipe.eval.temperature:g}, top_p {recipe.eval.top_p:g}, top_k {recipe.eval.top_k}"
+    drawing = sampled if recipe.eval.temperature else "greedy"
     lines = [f"eval: {len(questions)} questions from {recipe.data.dev.path}, at most {limits}, {drawing}"]
     for variant in recipe.eval.variants:
         n_there = len(read_jsonl(_completions_file(run_dir.stage_dir("eval"), variant)))
@@ -128,11 +135,23 @@ def _refuse_changed_inputs(folder: Path, inputs: Mapping[str, str]) -> None:
         raise RunError(f"{folder}: {', '.join(changed)} changed since eval began; run `mbt-lite eval` with --overwrite")
 
 
+def _read_dev_questions(recipe: Recipe) -> list[Question]:
+    """Read the dev questions; DataError for one that could be answered but not scored: its source has no rules."""
+    questions = read_questions(recipe.data.dev, recipe.data.seed)
+    for question in questions:
+        try:
+            rules_for(question.source)
+        except DataError as error:
+            raise DataError(f"{recipe.data.dev.path}: question {question.question_id}: {error}") from error
+    return questions
+
+
 def _set_exam(recipe: Recipe) -> Exam:
     """Read the dev questions and drop distractors until each prompt fits; loads the tokenizer only."""
     from mbt_lite.model import chat
     from mbt_lite.model.student import load_tokenizer
 
+    questions = _read_dev_questions(recipe)
     tokenizer = load_tokenizer(recipe.model)
     metacognitive = "metacognitive" in recipe.eval.variants
     limit = recipe.data.max_prompt_tokens
@@ -141,7 +160,7 @@ def _set_exam(recipe: Recipe) -> Exam:
     def count_tokens(question: Question) -> int:
         return chat.count_prompt_tokens(tokenizer, prompts.student_messages(question, metacognitive=metacognitive))
 
-    for question in read_questions(recipe.data.dev, recipe.data.seed):
+    for question in questions:
         trimmed = trim_question(question, limit, count_tokens)
         if trimmed.question is None:
             reason = f"prompt longer than {limit} tokens even without distractors"
@@ -165,17 +184,12 @@ def _complete_missing(
 ) -> None:
     """Generate every completion that is not in the journals; variants without an adapter share one loaded student."""
     missing = {variant: _missing(folder, variant, exam) for variant in adapters}
-    if not any(missing.values()):
-        return
-    with _progress(console) as progress:
-        for adapter in dict.fromkeys(adapters.values()):
-            todo = {
-                variant: missing[variant] for variant in adapters if adapters[variant] == adapter and missing[variant]
-            }
-            if todo:
-                _complete_with(recipe, adapter, todo, folder, progress)
-                # a model is full of cycles; the next one needs its memory
-                gc.collect()
+    for adapter in dict.fromkeys(adapters.values()):
+        todo = {variant: missing[variant] for variant in adapters if adapters[variant] == adapter and missing[variant]}
+        if todo:
+            _complete_with(recipe, adapter, todo, folder, console)
+            # a model is full of cycles; the next one needs its memory
+            gc.collect()
 
 
 def _missing(folder: Path, variant: str, exam: Exam) -> list[Question]:
@@ -183,28 +197,44 @@ def _missing(folder: Path, variant: str, exam: Exam) -> list[Question]:
     return [question for question in exam.questions if question.question_id not in there]
 
 
-def _progress(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, disable=not console.is_terminal)
+@contextlib.contextmanager
+def _counting(console: Console, what: str, total: int) -> Iterator[Callable[[], None]]:
+    """Lend a function to call after each piece of work: it moves a bar or, without a terminal, prints each quarter."""
+    if console.is_terminal:
+        columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console) as progress:
+            task = progress.add_task(what, total=total)
+            yield lambda: progress.advance(task)
+        return
+    quarters = {math.ceil(total * quarter / 4) for quarter in range(5)}
+    counted = itertools.count()
+
+    def count() -> None:
+        n_done = next(counted)
+        if n_done in quarters:
+            console.print(f"{what}: {n_done} of {total}", markup=False, highlight=False)
+
+    # the first call says that the work begins
+    count()
+    yield count
 
 
 def _complete_with(
-    recipe: Recipe, adapter: Path | None, todo: Mapping[str, Sequence[Question]], folder: Path, progress: Progress
+    recipe: Recipe, adapter: Path | None, todo: Mapping[str, Sequence[Question]], folder: Path, console: Console
 ) -> None:
     """Load one student, generate the missing completions of its variants, let it go."""
     from mbt_lite.model.student import load_student
 
-    loading = progress.add_task(f"loading {recipe.model.name}", total=None)
-    student = load_student(recipe.model, adapter)
-    progress.remove_task(loading)
+    with console.status(f"loading {recipe.model.name}"):
+        student = load_student(recipe.model, adapter)
     for variant, questions in todo.items():
-        task = progress.add_task(f"eval {variant}", total=len(questions))
-        if not progress.console.is_terminal:
-            progress.console.print(f"eval: {variant}: {len(questions)} completions to make")
-        with Journal(_completions_file(folder, variant)) as journal:
+        with (
+            Journal(_completions_file(folder, variant)) as journal,
+            _counting(console, f"eval: {variant} completions", len(questions)) as count,
+        ):
             for completion in _completions(recipe, student, variant, questions):
                 journal.append(to_row(completion))
-                progress.advance(task)
+                count()
 
 
 def _completions(recipe: Recipe, student: Student, variant: str, questions: Sequence[Question]) -> Iterator[Completion]:
@@ -219,8 +249,8 @@ def _completions(recipe: Recipe, student: Student, variant: str, questions: Sequ
         asked,
         samples=1,
         temperature=recipe.eval.temperature,
-        top_p=1.0,
-        top_k=0,
+        top_p=recipe.eval.top_p,
+        top_k=recipe.eval.top_k,
         max_completion_tokens=recipe.eval.max_completion_tokens,
         batch_size=recipe.eval.batch_size,
         seed=recipe.eval.seed,

@@ -1,8 +1,9 @@
 """Stage `gen`: questions to traces.
 
-Read and trim questions -> the student drafts (MBT-R) -> the teacher writes guides (MBT-R) -> the teacher writes monologues ->
-the gate keeps the good ones. Rollouts and replies are on disk before they count as done, so nothing is paid for twice; the
-other files are derived from them as a whole. Drafts that did not stop by themselves are not rewritten, but counted.
+Read and trim questions -> the student drafts (MBT-R) -> the teacher writes guides (MBT-R) -> the teacher writes
+monologues -> the gate keeps the good ones. Rollouts and replies are on disk before they count as done, so nothing is
+paid for twice; the other files are derived from them as a whole. Drafts that did not stop by themselves are not
+rewritten, but counted.
 """
 
 from __future__ import annotations
@@ -97,7 +98,11 @@ def _fit(recipe: Recipe, questions: Sequence[Question]) -> tuple[list[Question],
 
     tokenizer = load_tokenizer(recipe.model)
     limit = recipe.data.max_prompt_tokens
-    trimmed = [trim_question(q, limit, lambda q: count_prompt_tokens(tokenizer, student_messages(q))) for q in questions]
+
+    def count_tokens(question: Question) -> int:
+        return count_prompt_tokens(tokenizer, student_messages(question))
+
+    trimmed = [trim_question(question, limit, count_tokens) for question in questions]
     fitting = [found.question for found in trimmed if found.question is not None]
     if not fitting:
         raise DataError(f"data.max_prompt_tokens: no question fits (got {limit}); raise it")
@@ -176,7 +181,8 @@ def _rewrite_requests(
         if reply.finish_reason == "stop" and reply.text
     }
     write_jsonl(folder / "solutions.jsonl", map(to_row, solutions.values()))
-    requests, owners = [], {}
+    requests: list[TeacherRequest] = []
+    owners: dict[str, Owner] = {}
     for draft in valid:
         for index in range(recipe.gen.traces_per_draft):
             if draft.question_id not in solutions:
@@ -189,11 +195,10 @@ def _rewrite_requests(
     return requests, owners
 
 
-def _scratch_requests(
-    recipe: Recipe, questions: Sequence[Question]
-) -> tuple[list[TeacherRequest], dict[str, Owner]]:
+def _scratch_requests(recipe: Recipe, questions: Sequence[Question]) -> tuple[list[TeacherRequest], dict[str, Owner]]:
     """MBT-S: a monologue per question from scratch."""
-    requests, owners = [], {}
+    requests: list[TeacherRequest] = []
+    owners: dict[str, Owner] = {}
     for question in questions:
         for index in range(recipe.gen.traces_per_draft):
             label = f"{question.question_id}:-:{index}"

@@ -76,20 +76,23 @@ async def complete_all(
     on_reply: Callable[[Reply], None] = lambda reply: None,
     backoff_seconds: float = 1.0,
 ) -> dict[str, Reply]:
-    """Give the reply of every request, by its label; journaled ones are not sent again.
+    """Give the reply of every request, by its label; journaled ones are not sent again, equal ones are sent once.
 
     `on_reply` is called for each new reply after it is on disk. Waits between attempts start at `backoff_seconds` and
     double. Raises TeacherError when the endpoint cannot be used, or when requests are left without a reply at the end.
     """
     keys = {request.label: request_key(settings, request) for request in requests}
     assert len(keys) == len(requests), "labels name requests: they must differ"
-    replies = {label: journal.replies[key] for label, key in keys.items() if key in journal.replies}
-    missing = [request for request in requests if request.label not in replies]
+    replies = {key: journal.replies[key] for key in keys.values() if key in journal.replies}
+    missing: dict[str, TeacherRequest] = {}
+    for request in requests:
+        if keys[request.label] not in replies:
+            missing.setdefault(keys[request.label], request)
     if missing:
         async with _open_client(settings, base_url) as client:
             session = _Session(client, settings, base_url, backoff_seconds)
-            replies |= await session.ask_all(missing, journal, on_reply)
-    return {request.label: replies[request.label] for request in requests}
+            replies |= await session.ask_all(list(missing.values()), journal, on_reply)
+    return {label: replies[key] for label, key in keys.items()}
 
 
 def _open_client(settings: Teacher, base_url: str) -> openai.AsyncOpenAI:
@@ -117,6 +120,11 @@ def _read_key(settings: Teacher, base_url: str) -> str:
     key = os.environ.get(settings.api_key_env)
     if not key:
         raise TeacherError(f"teacher {base_url}: no key; set the environment variable {settings.api_key_env}")
+    if not (key.isascii() and key.isprintable()) or key != key.strip():
+        raise TeacherError(
+            f"teacher {base_url}: the key in {settings.api_key_env} cannot stand in a header; "
+            "set it again, without line breaks, outer spaces and accents"
+        )
     return key
 
 
@@ -134,7 +142,7 @@ class _Session:
     async def ask_all(
         self, requests: Sequence[TeacherRequest], journal: ReplyJournal, on_reply: Callable[[Reply], None]
     ) -> dict[str, Reply]:
-        """Ask with `concurrency` workers that share one queue."""
+        """Ask with `concurrency` workers that share one queue; give the replies by request key."""
         replies: dict[str, Reply] = {}
         queue = iter(requests)
         try:
@@ -163,7 +171,7 @@ class _Session:
                 continue
             if reply.finish_reason != "refused":
                 journal.add(reply)
-            replies[request.label] = reply
+            replies[reply.key] = reply
             on_reply(reply)
 
     async def _ask(self, request: TeacherRequest) -> Reply | None:
@@ -217,7 +225,7 @@ class _Session:
                 response = await self.client.chat.completions.with_raw_response.create(
                     **request_body(self.settings, request)
                 )
-                return _read_reply(request_key(self.settings, request), request, response.text)
+                reply = _read_reply(request_key(self.settings, request), request, response.text)
         except openai.APIStatusError as error:
             return self._judge_status(request, error, attempt)
         except (TimeoutError, openai.APITimeoutError):
@@ -227,10 +235,17 @@ class _Session:
             if type(error.__cause__).__name__ == "ConnectError":
                 raise _AttemptError("cannot connect", connected=False) from None
             raise _AttemptError(f"connection lost ({type(error.__cause__).__name__})") from None
+        if reply is None:
+            raise _AttemptError(f"reply is not a chat completion (got {self._hide_key(response.text)[:80]!r})")
+        return reply
+
+    def _hide_key(self, said: str) -> str:
+        """Blot the key out of what a server said: some repeat it in their errors."""
+        return said if self.settings.api_key_env is None else said.replace(self.client.api_key, "***")
 
     def _judge_status(self, request: TeacherRequest, error: openai.APIStatusError, attempt: int) -> Reply:
         """Turn an error status into a refusal, an _AttemptError or a TeacherError."""
-        status, said = error.status_code, " ".join(_error_text(error.body).split())[:200]
+        status, said = error.status_code, " ".join(self._hide_key(_error_text(error.body)).split())[:200]
         variable = self.settings.api_key_env
         key_cure = f"set {variable} to a valid key" if variable else "name the key's variable in teacher.api_key_env"
         cures = {
@@ -250,8 +265,8 @@ class _Session:
         return Reply(key, request.kind, request.label, f"{status}: {said}", "refused", self.settings.model, None, None)
 
 
-def _read_reply(key: str, request: TeacherRequest, body: str) -> Reply:
-    """Read a chat completion; _AttemptError if it is none.
+def _read_reply(key: str, request: TeacherRequest, body: str) -> Reply | None:
+    """Read a chat completion; None if it is none.
 
     A `content` of null (all tokens spent on reasoning) is an empty text, for the caller to reject with a reason.
     """
@@ -267,7 +282,7 @@ def _read_reply(key: str, request: TeacherRequest, body: str) -> Reply:
     except (json.JSONDecodeError, KeyError, IndexError, TypeError, AttributeError):
         well_formed = False
     if not well_formed:
-        raise _AttemptError(f"reply is not a chat completion (got {body[:80]!r})")
+        return None
     return Reply(
         key, request.kind, request.label, (text or "").strip(), finish_reason, model, prompt_tokens, completion_tokens
     )

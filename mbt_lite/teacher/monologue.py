@@ -74,6 +74,16 @@ def read_claim(draft: str, question: str) -> str | None:
     return fitting[0] if fitting else None
 
 
+def is_idea(claim: str) -> bool:
+    """Tell whether a claim that no document holds is worth naming: a name of two words or a number, no stray word.
+
+    >>> [is_idea(claim) for claim in ("Nora Vale", "1912", "True", "answer and")]
+    [True, True, False, False]
+    """
+    words = claim.split()
+    return claim.isdigit() or (len(words) > 1 and all(word[0].isupper() for word in words))
+
+
 class Monologue:
     """One monologue over one search."""
 
@@ -199,6 +209,8 @@ class Monologue:
         if any(has(fact.folded, words) for fact in facts):
             return self._say(wording.WRONG_LINK, wrong=claim)
         elsewhere = next((fact for fact in self.search.facts if has(fact.folded, words)), None)
+        if elsewhere is None and not is_idea(claim):
+            return self._say(wording.WRONG_UNNAMED, number=number)
         if elsewhere is None:
             return self._say(wording.WRONG_NOWHERE, wrong=claim)
         title = plain_title(elsewhere.title)

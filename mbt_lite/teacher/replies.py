@@ -69,9 +69,10 @@ class ReplyJournal:
     """Every reply of a run; `replies` maps keys to those on disk."""
 
     def __init__(self, path: Path) -> None:
+        # read first: a broken line must not leave the file open
+        read = [from_row(Reply, row, f"{path}:{line}") for line, row in enumerate(read_jsonl(path), 1)]
+        self.replies = {reply.key: reply for reply in read}
         self._journal = Journal(path)
-        rows = enumerate(read_jsonl(path), 1)
-        self.replies = {row["key"]: from_row(Reply, row, f"{path}:{line}") for line, row in rows}
 
     def add(self, reply: Reply) -> None:
         """Keep a reply; it is on disk when this returns."""

@@ -5,7 +5,7 @@ signed `model: scripted`. What it leaves out of the schema: streaming, more than
 are white-space words, an approximation for a writer that has no tokenizer.
 
     GET  /v1/models              the one model
-    POST /v1/chat/completions    a reply to one of our teacher requests; anything else is a 400 in the schema's words
+    POST /v1/chat/completions    a reply to one of our teacher requests; anything else is a 4xx in the schema's words
 """
 
 from __future__ import annotations
@@ -90,15 +90,22 @@ class _Endpoint(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Answer a chat completion."""
-        content = self.rfile.read(int(self.headers["Content-Length"] or 0))
+        length = self.headers["Content-Length"] or ""
+        if not (length.isascii() and length.isdigit()):
+            # what follows cannot be told from the next request
+            self.close_connection = True
+            return self._refuse(411, f"no length in bytes: {length!r}", "invalid_request_error")
+        content = self.rfile.read(int(length))
         if self.path.rstrip("/") != "/v1/chat/completions":
             return self._refuse(404, f"no such path: {self.path}", "not_found")
         try:
             body = json.loads(content)
             model, seed = body["model"], body.get("seed", 0)
             messages = [(message["role"], message["content"]) for message in body["messages"]]
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             return self._refuse(400, f"not a chat request: {error!r}", "invalid_request_error")
+        if not all(isinstance(text, str) for _, text in messages):
+            return self._refuse(400, "not a chat request: this teacher reads plain text only", "invalid_request_error")
         if model != MODEL:
             return self._refuse(404, f"no such model: {model}; this teacher has only {MODEL}", "model_not_found")
         if self.server.on_request is not None:

@@ -8,83 +8,65 @@ from __future__ import annotations
 
 from typing import Final
 
-ASKED: Final = (
-    "The question asks about {subject}.",
-    "We are asked about {subject}.",
-    "The question is about {subject}.",
-)
-ASKED_TWO: Final = ("The question asks us to weigh two.", "We are asked to compare two.")
-SET_ASIDE: Final = ("We set aside {title}.", "{title} does not help us.", "{title} is not needed here.")
-NOTHING_ASIDE: Final = ("All the documents that matter are here.", "Every one of the documents that matter is here.")
+ASKED: Final = ("The question is about {subject}.", "We are asked about {subject}.")
+ASKED_TWO: Final = ("We are asked to compare two.",)
+SET_ASIDE: Final = ("We set aside {title}.", "{title} is not needed here.")
+NOTHING_ASIDE: Final = ("All the documents that matter are here.",)
 
-PLAN: Final = ("We start with {first}.", "First we need {first}.", "Once we know {first}, we can go on.")
-PLAN_MORE: Final = (
-    "First we need {first}, then {rest}, then the answer.",
-    "In this order: {first}, {rest}, the answer.",
-)
-PLAN_TWO: Final = (
-    "First we need the facts on {first}, then on {second}.",
-    "We start with {first}, then take {second}.",
-)
+PLAN: Final = ("First we need {first}.", "We start with {first}.")
+PLAN_MORE: Final = ("First we need {first}, then {rest}, then the answer.",)
+PLAN_TWO: Final = ("First we need {first}, then {second}.", "We start with {first}, then take {second}.")
 
 STEP: Final = ("Document {number} says {fact}.", "According to Document {number}, {fact}.")
 STEP_ON: Final = ("Document {number}, on {title}, says {fact}.", "According to Document {number}, on {title}, {fact}.")
-SOUND: Final = ("This step holds.", "That step is sound.", "So far so good.")
-SETTLED: Final = ("That settles it.", "This follows.", "That follows.")
-ORDER: Final = ("{low} comes before {high}.", "{low} is earlier than {high}.")
+SOUND: Final = ("This step holds.", "So far so good.")
+SETTLED: Final = ("That follows.", "That settles it.")
+ORDER: Final = ("{low} comes before {high}.",)
 NOT_OUTRIGHT: Final = ("No document says it outright, but so far the facts point one way.",)
 
 DOUBT_LINK: Final = (
     "Wait, is {link} the right link? Document {number} says so.",
     "Hold on, what links them? {link}, by Document {number}.",
-    "Wait, do we have the link? {link}, by Document {number}.",
 )
 DOUBT_MIXED: Final = (
-    "Wait, did we mix in {title}? Document {number} is on {subject}.",
+    "Wait, did we mix in {title}? No, Document {number} is on {subject}.",
     "Hold on, not {title}: Document {number} is on {subject}.",
 )
 DOUBT_PLAIN: Final = ("Wait, we look again at Document {number}: it says so.",)
-DOUBT_SWAPPED: Final = (
-    "Wait, did we swap the two? Document {number} is on {subject}.",
-    "Hold on, which is which? Document {number} is on {subject}.",
-)
+DOUBT_SWAPPED: Final = ("Wait, did we swap the two? No, Document {number} is on {subject}.",)
 
 WRONG_ELSEWHERE: Final = (
-    "Wait, at first we were drawn to {wrong}, but Document {number} says that of {title}.",
-    "Hold on, our first idea was {wrong}, but that is from Document {number}, on {title}.",
+    "Wait, is it {wrong}? No, Document {number} says that of {title}.",
+    "Hold on, not {wrong}: that is Document {number}, on {title}.",
 )
 WRONG_TITLE: Final = (
-    "Wait, at first we were drawn to {wrong}, but nothing links it to {subject}.",
-    "Hold on, our first idea was {wrong}, but it has no link to {subject}.",
+    "Wait, is it {wrong}? No, nothing links it to {subject}.",
+    "Hold on, not {wrong}: it has no link to {subject}.",
 )
 WRONG_LINK: Final = (
-    "Wait, at first we stopped at {wrong}, but that is only a link on the way.",
-    "Hold on, our first idea was {wrong}, but that is one step too early.",
+    "Wait, is it {wrong}? No, that is only a link on the way.",
+    "Hold on, not {wrong}: that is one step too early.",
 )
 WRONG_RIVAL: Final = (
-    "Wait, at first we were drawn to {wrong}, but the facts speak against it.",
-    "Hold on, our first idea was {wrong}, but Document {number} speaks against it.",
+    "Wait, is it {wrong}? No, the facts speak against it.",
+    "Hold on, not {wrong}: Document {number} speaks against it.",
 )
 WRONG_ECHO: Final = (
-    "Wait, at first we were drawn to {wrong}, but that only repeats the question.",
-    "Hold on, our first idea was {wrong}, but the question says that itself.",
+    "Wait, is it {wrong}? No, the question says that itself.",
+    "Hold on, not {wrong}: that only repeats the question.",
 )
 WRONG_NOWHERE: Final = (
-    "Wait, at first we were drawn to {wrong}, but no document says so.",
-    "Hold on, our first idea was {wrong}, but that was a guess.",
+    "Wait, is it {wrong}? No, no document says so.",
+    "Hold on, not {wrong}: that was a guess.",
 )
 WRONG_UNNAMED: Final = (
-    "Wait, our first idea had no document behind it. Document {number} has it.",
-    "Hold on, at first we only guessed. We look again at Document {number}.",
+    "Wait, did we only guess? No, Document {number} has it.",
+    "Hold on, we look again at Document {number}: it is there.",
 )
 
-CHECK_CHAIN: Final = (
-    "We check: {link} fits the question.",
-    "Let us check: {start}, then {link}.",
-    "To verify: {start}, then {link}.",
-)
-CHECK_FACT: Final = ("Let us check: this fits the question.", "To verify: Document {number} fits the question.")
-CHECK_TWO: Final = ("Let us check: both facts are there.", "To verify: both sides are read.")
+CHECK_CHAIN: Final = ("We check: {link} fits the question.", "To verify: {start}, then {link}.")
+CHECK_FACT: Final = ("We check: this fits the question.", "To verify: Document {number} fits the question.")
+CHECK_TWO: Final = ("We check: both facts are there.",)
 CONCLUDE: Final = ("So the answer is {gold}.",)
 
 GUIDE_FACT: Final = "Document {number} ({title}): {fact}."

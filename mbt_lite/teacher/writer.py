@@ -72,6 +72,8 @@ def read_brief(contents: Sequence[str]) -> Brief:
         raise UnreadableRequestError(f"no section {', '.join(missing)}")
     matches = (_DOCUMENT.match(line) for line in sections["documents"].splitlines())
     documents = tuple((match[1], match[2]) for match in matches if match)
+    if not documents:
+        raise UnreadableRequestError("the section documents holds no line such as `[1] Title: text`")
     draft = sections["draft"] if task == "mbt_r" else None
     return Brief(task, documents, sections["question"], sections["correct answer"], draft)
 

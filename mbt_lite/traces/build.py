@@ -1,7 +1,7 @@
 """One builder per kind of trace: a question (and a draft) to the teacher's messages, and its reply to a training row.
 
-Source: the data construction of arXiv 2602.22508. MBT-S writes from scratch; MBT-R is a chat of three turns: the request for a
-solution guide, the guide, the request to rewrite a draft.
+Source: the data construction of arXiv 2602.22508. MBT-S writes from scratch; MBT-R is a chat of three turns: the
+request for a solution guide, the guide, the request to rewrite a draft.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def solution_messages(question: Question) -> tuple[Message, ...]:
         "solution",
         documents=prompts.number_documents(question.documents),
         question=prompts.one_line(question.question),
-        answer=question.answer,
+        answer=prompts.one_line(question.answer),
     )
     return ({"role": "user", "content": request},)
 
@@ -30,7 +30,7 @@ def mbt_s_messages(question: Question) -> tuple[Message, ...]:
         monologue=prompts.text("monologue"),
         documents=prompts.number_documents(question.documents),
         question=prompts.one_line(question.question),
-        answer=question.answer,
+        answer=prompts.one_line(question.answer),
     )
     return ({"role": "user", "content": request},)
 
@@ -42,7 +42,7 @@ def mbt_r_messages(question: Question, solution: Solution, draft: Completion) ->
         "mbt_r",
         monologue=prompts.text("monologue"),
         question=prompts.one_line(question.question),
-        answer=question.answer,
+        answer=prompts.one_line(question.answer),
         draft=draft.text,
     )
     return (
@@ -53,7 +53,14 @@ def mbt_r_messages(question: Question, solution: Solution, draft: Completion) ->
 
 
 def build_trace(
-    question: Question, kind: str, text: str, *, rollout_index: int | None, trace_index: int, teacher: str, scripted: bool
+    question: Question,
+    kind: str,
+    text: str,
+    *,
+    rollout_index: int | None,
+    trace_index: int,
+    teacher: str,
+    scripted: bool,
 ) -> Trace:
     """Make the training row of an accepted monologue."""
     text = text.strip()

@@ -2,7 +2,9 @@ import json
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
+
+import torch
 from safetensors.torch import save_file
 
 from mbt_lite.errors import RunError

@@ -1,11 +1,9 @@
 import pytest
 
-torch = pytest.importorskip("torch")
-
-from mbt_lite.model.libraries import prepare
-
-prepare()
 pytest.importorskip("trl")
+
+import torch
+
 from mbt_lite.model.grpo_trainer import live_rows, without_shared_padding
 
 INPUTS = {

@@ -12,8 +12,8 @@ from mbt_lite.records import Trace
 
 def make_trace(text="we think", answer="the answer"):
     return Trace(
-        trace_id="q1:0", question_id="q1", kind="mbt_s", rollout_index=None, trace_index=0, teacher="test", scripted=True,
-        prompt_version="0", text=text, answer=answer,
+        trace_id="q1:0", question_id="q1", kind="mbt_s", rollout_index=None, trace_index=0, teacher="test",
+        scripted=True, prompt_version="0", text=text, answer=answer,
         prompt=({"role": "user", "content": "about"},),
         completion=({"role": "assistant", "content": completion_text(text, answer)},),
     )  # fmt: skip
@@ -23,7 +23,8 @@ def test_encode_trains_the_completion_and_one_end_of_turn(tokenizer):
     row = encode(make_trace(), tokenizer)
     trained = [token for token, mask in zip(row.input_ids, row.completion_mask, strict=True) if mask]
     assert tokenizer.decode(trained) == completion_text("we think", "the answer") + "<|im_end|>"
-    assert tokenizer.decode(row.input_ids[: -len(trained)]) == "<|im_start|>user\nabout<|im_end|>\n<|im_start|>assistant\n"
+    prompt = tokenizer.decode(row.input_ids[: -len(trained)])
+    assert prompt == "<|im_start|>user\nabout<|im_end|>\n<|im_start|>assistant\n"
 
 
 def test_encode_traces_leaves_overlong_rows_out_whole(tokenizer):
@@ -41,7 +42,12 @@ def test_encode_traces_refuses_to_train_on_nothing(tokenizer):
 
 @pytest.mark.parametrize(
     ("text", "problem"),
-    [("we <think> again", "one think pair"), ("so <answer>x</answer>", "one answer pair"), ("a <|im_end|> b", "end of the turn")],
+    [
+        ("we <think> again", "one think pair"),
+        ("so <answer>x</answer>", "one answer pair"),
+        ("a <|im_end|> b", "end of the turn"),
+    ],
+    ids=["second think", "second answer", "end of the turn inside"],
 )
 def test_encode_refuses_a_broken_trace(tokenizer, text, problem):
     with pytest.raises(ModelError, match=problem):

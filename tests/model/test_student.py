@@ -4,7 +4,9 @@ import importlib.util
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
+
+import torch
 
 from mbt_lite.errors import ModelError
 from mbt_lite.model.adapters import add_adapter

@@ -40,6 +40,11 @@ CONFLICTS = {
         "a.yaml:5: `grpo.reward.overlong_buffer_tokens` is out of range (got 256); "
         "it must be below `grpo.max_completion_tokens` (256)",
     ),
+    "overlong buffer longer than the completion": (
+        "grpo:\n  reward:\n    overlong_buffer_tokens: 4096\n",
+        "a.yaml:6: `grpo.reward.overlong_buffer_tokens` is out of range (got 4096); "
+        "it must be below `grpo.max_completion_tokens` (2048)",
+    ),
     "micro-batches do not divide": (
         "grpo:\n  micro_batch_size: 3\n  group_size: 4\n",
         "a.yaml:6: `grpo.micro_batch_size` does not divide the 32 completions of a step (got 3); "

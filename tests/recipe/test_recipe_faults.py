@@ -23,7 +23,7 @@ FAULTS = {
     ),
     "key of many sections": (
         "sft:\n  top_p: 0.5\n",
-        "a.yaml:5: unknown key `sft.top_p`; it belongs in `teacher` or `gen.sampling`",
+        "a.yaml:5: unknown key `sft.top_p`; it belongs in `teacher` or `gen.sampling` or `eval`",
     ),
     "section in a section": ("gen:\n  lora: {}\n", "a.yaml:5: unknown key `gen.lora`; it belongs in the top level"),
     "dotted key": ("lora.rank: 8\n", "a.yaml:4: unknown key `lora.rank`; write `rank` in the section `lora`"),
@@ -119,10 +119,14 @@ FAULTS = {
         "grpo:\n  group_size: 1\n",
         "a.yaml:5: `grpo.group_size` is out of range (got 1); it must be at least 2",
     ),
+    "warm-up of all steps": (
+        "sft:\n  warmup_fraction: 1.0\n",
+        "a.yaml:5: `sft.warmup_fraction` is out of range (got 1.0); it must be below 1",
+    ),
     "not below": ("lora:\n  dropout: 1\n", "a.yaml:5: `lora.dropout` is out of range (got 1); it must be below 1"),
     "not at most": (
-        "sft:\n  warmup_fraction: 1.5\n",
-        "a.yaml:5: `sft.warmup_fraction` is out of range (got 1.5); it must be at most 1",
+        "eval:\n  top_p: 1.5\n",
+        "a.yaml:5: `eval.top_p` is out of range (got 1.5); it must be at most 1",
     ),
     "negative rate": (
         "sft:\n  learning_rate: -1e-4\n",

@@ -53,8 +53,15 @@ def test_written_gives_only_what_differs_from_the_defaults(tmp_path: Path) -> No
 def test_resumable_keys_are_keys_and_change_speed_only() -> None:
     keys = resumable_keys()
     assert keys < {".".join(path) for path in known_keys()}
-    assert {"model.backend", "teacher.concurrency", "sft.micro_batch_size", "grpo.rollout_batch_size"} < keys
+    assert {"model.backend", "teacher.concurrency", "sft.save_every_steps", "grpo.rollout_batch_size"} < keys
     assert not keys & {"model.name", "sft.learning_rate", "grpo.group_size", "gen.seed", "eval.temperature"}
+    assert not keys & {"eval.top_p", "eval.top_k"}
+
+
+def test_resumable_keys_never_change_the_rows_of_an_optimizer_step() -> None:
+    # sft: micro_batch_size x gradient_accumulation_steps; grpo: prompts_per_step x group_size, however it is cut
+    assert "sft.micro_batch_size" not in resumable_keys()
+    assert "grpo.micro_batch_size" in resumable_keys()
 
 
 def test_known_keys_are_those_of_a_resolved_recipe() -> None:

@@ -39,9 +39,10 @@ class Lab:
     loaded: list[str]
     generated: list[tuple[str, str]]
     fail_after: int | None = None
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-    def run(self) -> str:
-        console = Console(file=io.StringIO(), width=120)
+    def run(self, *, is_terminal: bool = False) -> str:
+        console = Console(file=io.StringIO(), width=120, force_terminal=is_terminal)
         stage.run(self.recipe, self.run_dir, console)
         return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
@@ -51,6 +52,7 @@ class Lab:
 
     def generate(self, student: str, asked: Sequence[list[Message]], **settings: Any) -> Iterator[Rollout]:
         assert settings["samples"] == 1
+        self.settings = settings
         for index in reversed(range(len(asked))):
             if self.fail_after is not None and len(self.generated) >= self.fail_after:
                 raise KeyboardInterrupt
@@ -138,6 +140,46 @@ def test_run_prints_the_table_writes_the_report_and_marks_done(lab: Lab) -> None
     assert {Path(name).name for name in mark["inputs"]} == {
         "dev.jsonl", "adapter_config.json", "adapter_model.safetensors",
     }  # fmt: skip
+
+
+def test_run_says_each_quarter_of_a_variant_where_there_is_no_terminal(lab: Lab) -> None:
+    lines = [line for line in lab.run().splitlines() if line.startswith("eval: sft completions")]
+    assert lines == [f"eval: sft completions: {n_done} of 6" for n_done in (0, 2, 3, 5, 6)]
+
+
+def test_run_moves_a_bar_on_a_terminal(lab: Lab) -> None:
+    printed = lab.run(is_terminal=True)
+    assert "6/6" in printed
+    assert "completions: 6 of 6" not in printed
+
+
+def test_run_says_nothing_of_completions_that_are_there(lab: Lab) -> None:
+    lab.run()
+    assert "completions:" not in lab.run()
+
+
+def test_run_samples_as_the_recipe_says(lab: Lab) -> None:
+    lab.with_eval(temperature=0.6, top_p=0.95, top_k=20, max_completion_tokens=77, batch_size=5, seed=3)
+    lab.run()
+    assert lab.settings == {
+        "samples": 1, "temperature": 0.6, "top_p": 0.95, "top_k": 20,
+        "max_completion_tokens": 77, "batch_size": 5, "seed": 3,
+    }  # fmt: skip
+    assert stage.plan(lab.recipe, lab.run_dir)[0].endswith("temperature 0.6, top_p 0.95, top_k 20")
+
+
+def test_run_and_plan_refuse_a_question_without_scoring_rules_before_anything_is_loaded(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mbt_lite.model.student.load_tokenizer", lambda model: pytest.fail("loaded a tokenizer"))
+    strange = dataclasses.replace(question(1), source="mine")
+    write_jsonl(Path(lab.recipe.data.dev.path), [to_row(question(0)), to_row(strange)])
+    message = r"dev.jsonl: question q1: question source: no scoring rules \(got 'mine'\); use one of \['2wiki', "
+    with pytest.raises(DataError, match=message):
+        lab.run()
+    with pytest.raises(DataError, match=message):
+        stage.plan(lab.recipe, lab.run_dir)
+    assert lab.loaded == []
 
 
 def test_run_gives_no_aes_to_base_and_a_reason_where_it_is_undefined(lab: Lab) -> None:

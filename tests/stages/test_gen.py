@@ -1,4 +1,4 @@
-"""The gen stage through the real client and the real scripted server; the student is stood in for (no model is loaded)."""
+"""The gen stage through the real client and the real scripted server; the student is a stand-in (no model loads)."""
 
 import io
 import json

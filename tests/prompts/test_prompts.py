@@ -1,0 +1,143 @@
+"""The prompt texts: their slots, how they are filled, what each reader sees, and their version."""
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mbt_lite import prompts
+from mbt_lite.errors import DataError
+from mbt_lite.records import Document, Question
+
+QUESTION = Question(
+    question_id="q1",
+    question="Who  runs\nthe {{mill}}?",
+    answer="Nora",
+    aliases=(),
+    documents=(
+        Document("Mill", "The mill costs $5 {{question}} \\1.\nIt is old.", True),
+        Document("Lake", "Wet.", False),
+    ),
+    source="mbt",
+)
+SLOTS: dict[str, set[str]] = {
+    "student": {"documents", "question"},
+    "metacognitive": set(),
+    "solution": {"documents", "question", "answer"},
+    "mbt_s": {"monologue", "documents", "question", "answer"},
+    "mbt_r": {"monologue", "question", "answer", "draft"},
+    "monologue": set(),
+}
+
+
+@pytest.mark.parametrize("name", prompts.NAMES)
+def test_render_fills_every_text(name: str) -> None:
+    filled = prompts.render(name, **{slot: f"<{slot}>" for slot in SLOTS[name]})
+    assert "{{" not in filled
+    assert all(f"<{slot}>" in filled for slot in SLOTS[name])
+
+
+def test_slots_table_covers_every_text_and_every_file() -> None:
+    files = {path.stem for path in Path(prompts.__file__).parent.glob("*.txt")}
+    assert set(SLOTS) == set(prompts.NAMES) == files
+
+
+@pytest.mark.parametrize("name", prompts.NAMES)
+def test_render_names_the_file_whose_slots_do_not_fit(name: str) -> None:
+    with pytest.raises(
+        DataError, match=rf"^prompts/{name}\.txt: slots do not fit .*missing \['other'\]\); the text must"
+    ):
+        prompts.render(name, other="x", **{slot: "x" for slot in SLOTS[name]})
+
+
+@pytest.mark.parametrize(
+    ("template", "slots", "message"),
+    [
+        ("{{a}}", {}, r"unknown \['a'\]"),
+        ("{{a}}", {"a": "1", "b": "2"}, r"missing \['b'\]"),
+        ("{{ a }}", {"a": "1"}, r"unknown \[' a '\], missing \['a'\]"),
+        ("{{}}", {}, r"unknown \[''\]"),
+    ],
+    ids=["slot without value", "value without slot", "slot with spaces", "slot without name"],
+)
+def test_fill_refuses_slots_that_do_not_fit(template: str, slots: dict[str, str], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        prompts.fill(template, slots, "prompts/x.txt")
+
+
+@given(st.text(), st.text())
+def test_fill_passes_values_through_untouched(first: str, second: str) -> None:
+    assert prompts.fill("<{{a}}|{{b}}>", {"a": first, "b": second}, "x") == f"<{first}|{second}>"
+
+
+def test_student_messages_number_documents_one_a_line_with_braces_and_dollars() -> None:
+    (message,) = prompts.student_messages(QUESTION)
+    assert message["role"] == "user"
+    assert message["content"].splitlines() == [
+        "[1] Mill: The mill costs $5 {{question}} \\1. It is old.",
+        "[2] Lake: Wet.",
+        "",
+        "Question: Who runs the {{mill}}?",
+        "Think between <think> and </think>, then give the final answer between <answer> and </answer>.",
+    ]
+
+
+def test_student_messages_metacognitive_adds_a_system_prompt_only() -> None:
+    system, user = prompts.student_messages(QUESTION, metacognitive=True)
+    assert system["role"] == "system"
+    assert [user] == prompts.student_messages(QUESTION)
+    assert len(system["content"].split()) <= 140
+
+
+def test_completion_text_is_think_then_answer() -> None:
+    assert prompts.completion_text("We read.", "Nora") == "<think>\nWe read.\n</think>\n\n<answer>Nora</answer>"
+
+
+def test_version_depends_on_the_texts_and_not_on_their_order() -> None:
+    assert prompts.version("student", "mbt_s") == prompts.version("mbt_s", "student")
+    assert len({prompts.version(name) for name in prompts.NAMES} | {prompts.version()}) == len(prompts.NAMES) + 1
+    assert prompts.version() == prompts.version(*prompts.NAMES)
+    assert all(re.fullmatch("[0-9a-f]{12}", prompts.version(name)) for name in prompts.NAMES)
+
+
+def test_version_changes_iff_a_named_text_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {names: prompts.version(*names) for names in ((), ("student",), ("mbt_s", "student"), ("mbt_s", "mbt_r"))}
+    texts = {name: prompts.text(name) for name in prompts.NAMES} | {"student": prompts.text("student") + "."}
+    monkeypatch.setattr(prompts, "text", texts.__getitem__)
+    changed = {names for names, version in before.items() if prompts.version(*names) != version}
+    assert changed == {(), ("student",), ("mbt_s", "student")}
+
+
+@pytest.mark.parametrize("name", ["solution", "mbt_s", "mbt_r"])
+def test_teacher_texts_end_their_sections(name: str) -> None:
+    assert prompts.text(name).endswith("\n=== end ===")
+
+
+def test_only_the_student_facing_texts_are_free_of_the_gold() -> None:
+    assert [name for name in prompts.NAMES if "{{answer}}" in prompts.text(name)] == ["solution", "mbt_s", "mbt_r"]
+
+
+@pytest.mark.parametrize("name", ["solution", "mbt_s", "mbt_r"])
+def test_teacher_texts_open_with_a_task_line_of_their_own(name: str) -> None:
+    first = prompts.text(name).partition("\n")[0]
+    assert first.startswith("Task: ")
+    assert [other for other in prompts.NAMES if prompts.text(other).startswith(first)] == [name]
+
+
+def test_text_refuses_an_unknown_name() -> None:
+    with pytest.raises(AssertionError, match="nothing"):
+        prompts.text("nothing")
+
+
+@given(st.text())
+def test_one_line_has_no_line_ends_and_keeps_the_words(value: str) -> None:
+    assert prompts.one_line(value).split() == value.split()
+    assert len(prompts.one_line(value).splitlines()) <= 1
+
+
+@given(st.lists(st.tuples(st.text(), st.text()), max_size=5))
+def test_number_documents_writes_one_line_each(rows: list[tuple[str, str]]) -> None:
+    lines = prompts.number_documents([Document(title, text, False) for title, text in rows]).splitlines()
+    assert [line.partition(" ")[0] for line in lines] == [f"[{number}]" for number in range(1, len(rows) + 1)]
