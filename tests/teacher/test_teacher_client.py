@@ -208,8 +208,8 @@ def test_complete_takes_a_date_that_has_passed_as_no_wait(ask: Ask) -> None:
 
 def test_complete_does_not_wait_longer_than_a_reply_may_take(ask: Ask) -> None:
     with (
-        teacher_server(refusal(429, Retry_After="3600")) as server,
-        pytest.raises(TeacherError, match=r"429 \(no\), and asks to wait 3600 s; run the same command again then"),
+        teacher_server(refusal(429, Retry_After="12")) as server,
+        pytest.raises(TeacherError, match=r"429 \(no\), and asks to wait 12 s; run the same command again then"),
     ):
         ask(server)
     assert len(server.bodies) == 1
