@@ -93,7 +93,9 @@ def complete_batch(
     with student.rollout_model() as model:
         if not shared_prefix.is_supported(model) or student.backend == "unsloth":
             return _complete_with_library(student, model, prompts, samples, settings, max_completion_tokens, generator)
-        return _complete_with_shared_prefix(student, model, prompts, samples, settings, max_completion_tokens, generator)
+        return _complete_with_shared_prefix(
+            student, model, prompts, samples, settings, max_completion_tokens, generator
+        )
 
 
 def _complete_with_shared_prefix(

@@ -241,3 +241,18 @@ def train_in_float32(model: torch.nn.Module) -> None:
     for parameter in model.parameters():
         if parameter.requires_grad and parameter.dtype != torch.float32:
             parameter.data = parameter.data.float()
+
+
+@contextlib.contextmanager
+def kept_in_float32(model: torch.nn.Module) -> Iterator[None]:
+    """Keep trainable weights as they are while the block runs: TRL rounds the adapters of 4-bit models to bfloat16.
+
+    Turning them back to float32 afterwards is not enough: an adapter that is continued would start rounded.
+    """
+    exact = {name: weight.detach().clone() for name, weight in model.named_parameters() if weight.requires_grad}
+    yield
+    train_in_float32(model)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name in exact:
+                weight.copy_(exact[name])

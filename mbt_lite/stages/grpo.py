@@ -1,8 +1,9 @@
 """Stage `grpo`: continue the SFT adapter with group-relative policy optimization on a reward by rule.
 
 Read questions -> check the reward on gold completions -> roll out, score, train -> write the adapter.
-Differs from the paper (arXiv 2602.22508): 1. small groups and steps, no reference model by default; 2. groups whose rewards are
-all equal cost no training pass; 3. besides the paper's answer F1, the recipe may weigh seven other terms (`rewards/terms.py`).
+Differs from the paper (arXiv 2602.22508): 1. small groups and steps, no reference model by default; 2. groups whose
+rewards are all equal cost no training pass; 3. besides the paper's answer F1, the recipe may weigh seven other terms
+(`rewards/terms.py`).
 """
 
 from __future__ import annotations
@@ -130,7 +131,7 @@ def train(recipe: Recipe, adapter: Path, folder: Path, console: Console) -> dict
     """Train and save; give the counts for `done.json`."""
     from mbt_lite.model.adapters import save_adapter
     from mbt_lite.model.checkpoints import newest_complete
-    from mbt_lite.model.student import load_student, train_in_float32
+    from mbt_lite.model.student import kept_in_float32, load_student
 
     checkpoint, set_aside = newest_complete(folder / "checkpoints")
     for partial in set_aside:
@@ -140,8 +141,8 @@ def train(recipe: Recipe, adapter: Path, folder: Path, console: Console) -> dict
     student = load_student(recipe.model, adapter, trainable=True)
     questions = fitting_questions(recipe, student)
     check_reward(recipe, questions)
-    trainer, log, journal = build_trainer(recipe, student, questions, folder, console, checkpoint)
-    train_in_float32(student.model)
+    with kept_in_float32(student.model):
+        trainer, log, journal = build_trainer(recipe, student, questions, folder, console, checkpoint)
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:

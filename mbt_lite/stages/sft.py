@@ -1,8 +1,8 @@
 """Stage `sft`: traces to an adapter, by 4-bit QLoRA with TRL, loss on the completion only.
 
 Read traces -> tokenise and check every row -> train from the newest complete checkpoint -> write the adapter.
-Differs from the paper (arXiv 2602.22508), which tunes all weights: 1. LoRA on all linear layers of a 4-bit model, with about
-ten times its learning rate (LoRA Without Regret); 2. small batches, which suit LoRA better.
+Differs from the paper (arXiv 2602.22508), which tunes all weights: 1. LoRA on all linear layers of a 4-bit model, with
+about ten times its learning rate (LoRA Without Regret); 2. small batches, which suit LoRA better.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
     """Say what a run would do, without loading a model."""
     traces = read_jsonl(run_dir.stage_dir("gen") / "traces.jsonl")
     batch = recipe.sft.micro_batch_size * recipe.sft.gradient_accumulation_steps
-    return [f"sft: {len(traces)} traces, {recipe.sft.epochs:g} epochs, {batch} rows a step, LoRA rank {recipe.lora.rank}"]
+    counts = f"{len(traces)} traces, {recipe.sft.epochs:g} epochs, {batch} rows a step"
+    return [f"sft: {counts}, LoRA rank {recipe.lora.rank}"]
 
 
 def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
@@ -89,7 +90,7 @@ def train(recipe: Recipe, traces: list[Trace], folder: Path, console: Console) -
     from mbt_lite.model.adapters import add_adapter, save_adapter
     from mbt_lite.model.checkpoints import newest_complete
     from mbt_lite.model.rows import encode_traces
-    from mbt_lite.model.student import load_student, train_in_float32
+    from mbt_lite.model.student import kept_in_float32, load_student
 
     checkpoint, set_aside = newest_complete(folder / "checkpoints")
     for partial in set_aside:
@@ -101,9 +102,8 @@ def train(recipe: Recipe, traces: list[Trace], folder: Path, console: Console) -
     rows = encode_traces(traces, student.tokenizer, recipe.sft.max_sequence_tokens)
     if rows.too_long:
         console.print(f"sft: {len(rows.too_long)} traces are too long and left out", highlight=False)
-    trainer, log = build_trainer(recipe, student, rows.rows, folder, console)
-    # TRL casts the adapters of 4-bit models to bfloat16, where small steps are lost
-    train_in_float32(student.model)
+    with kept_in_float32(student.model):
+        trainer, log = build_trainer(recipe, student, rows.rows, folder, console)
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:

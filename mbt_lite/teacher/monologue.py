@@ -21,7 +21,9 @@ LONGEST_QUOTE_WORDS = 20
 LONGEST_CLAIM_WORDS = 6
 
 # `the director of `, `the school attended by ` just before a name
-_NOUN = re.compile(r"\bthe ((?:[a-z][a-z'-]* ){1,4}?)(attended by|of|by|around|for|in|at) (?:the )?(?:film |book )?$")
+_NOUN = re.compile(
+    r"\bthe ((?:(?!of |the )[a-z][a-z'-]* ){1,4}?)(attended by|of|by|around|for|in|at) (?:the )?(?:film |book )?$"
+)
 _YEAR = re.compile(r"\b(?:1\d{3}|20\d{2})\b")
 _TAG = re.compile(r"</?\w+>")
 # words that a cut quotation must not end with, and sentence openers that are no names

@@ -11,7 +11,7 @@ import torch
 from mbt_lite.errors import ModelError
 from mbt_lite.model.adapters import add_adapter
 from mbt_lite.model.embedded import PACKAGE, embedded_folder
-from mbt_lite.model.student import check_tokenizer, load_student, train_in_float32
+from mbt_lite.model.student import check_tokenizer, kept_in_float32, load_student, train_in_float32
 from mbt_lite.recipe import schema
 
 MODEL = schema.Model(name="embedded:smollm2-135m", dtype="float32")
@@ -127,6 +127,15 @@ def test_train_in_float32_leaves_frozen_weights_alone():
     model[0].requires_grad_(False)
     train_in_float32(model)
     assert [p.dtype for p in model.parameters()] == [torch.bfloat16] * 2 + [torch.float32] * 2
+
+
+def test_kept_in_float32_undoes_rounding_to_the_last_bit():
+    model = torch.nn.Linear(4, 4)
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    with kept_in_float32(model):
+        model.to(torch.bfloat16)
+    assert {name: weight.dtype for name, weight in model.named_parameters()} == dict.fromkeys(before, torch.float32)
+    assert all(torch.equal(weight, before[name]) for name, weight in model.named_parameters())
 
 
 def test_check_tokenizer_refuses_padding_that_is_the_end_of_the_turn(tokenizer):

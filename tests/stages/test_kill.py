@@ -1,7 +1,7 @@
 """Stages in their own process, killed with SIGKILL in the middle and started again by the same command.
 
-The student is a two-layer Llama with random weights in real 4-bit, saved as a model folder: what is tested is what survives,
-and the code that survives it is the one that trains the real student.
+The student is a two-layer Llama with random weights in real 4-bit, saved as a model folder. Its size aside, all that
+runs here is what trains a real student.
 """
 
 import collections
