@@ -1,12 +1,16 @@
-"""LoRA adapters: a new one on all linear layers, saving one that plain peft loads."""
+"""LoRA adapters: a new one on all linear layers, a check that rollouts use it, saving one that plain peft loads."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mbt_lite.errors import ModelError
+from mbt_lite.model.chat import prompt_ids
 from mbt_lite.model.student import Student, train_in_float32
 from mbt_lite.recipe import schema
+from mbt_lite.records import Message
 
 
 def to_lora_config(lora: schema.Lora) -> Any:
@@ -45,6 +49,29 @@ def add_adapter(student: Student, lora: schema.Lora, seed: int, *, gradient_chec
 
         student.model = get_peft_model(student.model, to_lora_config(lora))
     train_in_float32(student.model)
+
+
+def check_rollouts_use_adapter(student: Student, messages: Sequence[Message]) -> None:
+    """Compare the next-token logits of rollouts with the adapter on and off.
+
+    Raises ModelError if they are equal: rollouts of the untrained model would teach the adapter nothing.
+    """
+    import torch
+
+    ids = torch.tensor([prompt_ids(student.tokenizer, messages)], device=student.device)
+
+    def logits() -> Any:
+        with torch.inference_mode(), student.rollout_model() as model:
+            return model(input_ids=ids, use_cache=False, logits_to_keep=1).logits
+
+    used = logits()
+    with student.model.disable_adapter():
+        unused = logits()
+    if torch.equal(used, unused):
+        raise ModelError(
+            f"rollouts of {student.backend}: the adapter changes nothing (equal logits with it and without); "
+            "train sft longer, or set model.backend to transformers"
+        )
 
 
 def save_adapter(student: Student, folder: Path) -> None:

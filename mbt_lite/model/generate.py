@@ -28,7 +28,7 @@ REPACK_BELOW = 0.8
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rollout:
-    """One completion: `token_ids` end with the end-of-turn token iff `finish_reason` is "stop"; `text` leaves it out."""
+    """One completion: `token_ids` end with the stop token iff `finish_reason` is "stop"; `text` leaves it out."""
 
     prompt_index: int
     sample_index: int

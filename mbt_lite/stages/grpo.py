@@ -129,9 +129,10 @@ def limits(recipe: Recipe) -> Any:
 
 def train(recipe: Recipe, adapter: Path, folder: Path, console: Console) -> dict[str, Any]:
     """Train and save; give the counts for `done.json`."""
-    from mbt_lite.model.adapters import save_adapter
+    from mbt_lite.model.adapters import check_rollouts_use_adapter, save_adapter
     from mbt_lite.model.checkpoints import newest_complete
     from mbt_lite.model.student import kept_in_float32, load_student
+    from mbt_lite.prompts import student_messages
 
     checkpoint, set_aside = newest_complete(folder / "checkpoints")
     for partial in set_aside:
@@ -141,6 +142,7 @@ def train(recipe: Recipe, adapter: Path, folder: Path, console: Console) -> dict
     student = load_student(recipe.model, adapter, trainable=True)
     questions = fitting_questions(recipe, student)
     check_reward(recipe, questions)
+    check_rollouts_use_adapter(student, student_messages(questions[0]))
     with kept_in_float32(student.model):
         trainer, log, journal = build_trainer(recipe, student, questions, folder, console, checkpoint)
     try:

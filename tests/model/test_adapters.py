@@ -1,0 +1,53 @@
+import pytest
+
+pytest.importorskip("peft")
+
+import torch
+
+from mbt_lite.errors import ModelError
+from mbt_lite.model.adapters import add_adapter, check_rollouts_use_adapter, save_adapter
+from mbt_lite.recipe import schema
+
+MESSAGES = [{"role": "user", "content": "think"}]
+
+
+@pytest.fixture
+def adapted(student):
+    add_adapter(student, schema.Lora(rank=4, alpha=8), 0, gradient_checkpointing=False)
+    return student
+
+
+def move(student):
+    with torch.no_grad():
+        for name, parameter in student.model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.1)
+
+
+def test_check_rollouts_use_adapter_refuses_an_adapter_that_changes_nothing(adapted):
+    with pytest.raises(ModelError, match="the adapter changes nothing"):
+        check_rollouts_use_adapter(adapted, MESSAGES)
+
+
+def test_check_rollouts_use_adapter_passes_a_trained_one_and_leaves_it_on(adapted):
+    move(adapted)
+    ids = torch.tensor([[5, 6, 7]])
+    with adapted.rollout_model() as model, torch.inference_mode():
+        before = model(input_ids=ids).logits
+    check_rollouts_use_adapter(adapted, MESSAGES)
+    with adapted.rollout_model() as model, torch.inference_mode():
+        assert torch.equal(model(input_ids=ids).logits, before)
+
+
+def test_save_adapter_is_loaded_by_plain_peft_with_equal_logits(adapted, tmp_path):
+    from peft import PeftModel
+
+    move(adapted)
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.inference_mode():
+        ours = adapted.model.eval()(input_ids=ids).logits
+    save_adapter(adapted, tmp_path / "adapter")
+    plain = PeftModel.from_pretrained(adapted.model.unload(), str(tmp_path / "adapter")).eval()
+    with torch.inference_mode():
+        assert torch.equal(plain(input_ids=ids).logits, ours)
+    assert not (tmp_path / ".adapter.partial").exists()
