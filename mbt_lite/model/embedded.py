@@ -12,10 +12,12 @@ import fcntl
 import importlib.util
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 from mbt_lite.errors import ModelError
+from mbt_lite.model.libraries import quieten_loading
 
 PREFIX = "embedded:"
 NAME = "smollm2-135m"
@@ -64,6 +66,8 @@ def _convert(gguf: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
+    quieten_loading()
+    print(f"{PREFIX}{NAME}: converting once into {folder.parent} (about 25 s)", file=sys.stderr, flush=True)
     source = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.bfloat16)
     tokenizer: Any = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
     tokenizer.eos_token, tokenizer.pad_token = "<|im_end|>", "<|endoftext|>"

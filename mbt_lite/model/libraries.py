@@ -21,13 +21,22 @@ def prepare() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
-    # the stages show their own progress
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    # the stages show their own progress; downloads from the hub keep their bars
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     # bitsandbytes says at import that an optional compiled kernel is missing: harmless, and not the user's concern
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     if sys.platform == "linux":
         _keep_freed_memory()
+
+
+def quieten_loading() -> None:
+    """Hide transformers' bars over weights that are on this disk; those of the hub over downloads stay."""
+    from huggingface_hub.utils.tqdm import enable_progress_bars
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    # transformers switches both off together
+    enable_progress_bars()
 
 
 def _keep_freed_memory() -> None:

@@ -20,6 +20,7 @@ import torch
 from mbt_lite.errors import ModelError
 from mbt_lite.model import chat, rollout_weights
 from mbt_lite.model.embedded import PREFIX, embedded_folder
+from mbt_lite.model.libraries import quieten_loading
 from mbt_lite.recipe import schema
 from mbt_lite.records import Message
 
@@ -169,10 +170,8 @@ def load_student(model: schema.Model, adapter: Path | None = None, *, trainable:
 
 def _load_with_transformers(model: schema.Model, adapter: Path | None, trainable: bool) -> Student:
     from transformers import AutoModelForCausalLM
-    from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()
-
+    quieten_loading()
     dtype = choose_dtype(model.dtype)
     tokenizer = load_tokenizer(model)
     with _named(model.name):

@@ -57,6 +57,13 @@ def render(report: Report, written_at: datetime.datetime) -> str:
     )
 
 
+def write_plots(folder: Path, report: Report) -> None:
+    """Write `accuracy.svg` and `failures.svg`, the plots that compare variants, as files of their own."""
+    css = _file("report.css")
+    write_text(folder / "accuracy.svg", plots.standalone(plots.accuracy_against_tokens(report.metrics), css))
+    write_text(folder / "failures.svg", plots.standalone(plots.failures(report.predictions), css))
+
+
 def _file(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 

@@ -185,3 +185,11 @@ def _svg(figure: Figure, title: str) -> str:
     label = html.escape(title, quote=True)
     head = f'<svg {view_box[0]} role="img" aria-label="{label}" xmlns:xlink="http://www.w3.org/1999/xlink">'
     return head + svg[svg.index(">") + 1 :]
+
+
+def standalone(svg: str, css: str) -> str:
+    """Make a drawing a file of its own: with the page's colours for light and dark, on no background."""
+    light, dark = (re.sub(r"\s+", " ", body) for body in re.findall(r":root \{([^}]*)\}", css))
+    style = f"svg {{{light}font-family: sans-serif; }} @media (prefers-color-scheme: dark) {{ svg {{{dark}}} }}"
+    head, _, body = svg.partition(">")
+    return f'{head} xmlns="http://www.w3.org/2000/svg"><style>{style}</style>{body}\n'

@@ -17,18 +17,14 @@ Source: the measures of arXiv 2602.22508. Where we differ:
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
 import gc
-import itertools
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mbt_lite import prompts
 from mbt_lite.data.questions import read_questions
@@ -40,7 +36,8 @@ from mbt_lite.metrics.predictions import score_completion
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.records import Completion, Message, Prediction, Question, from_row, to_row
 from mbt_lite.report.contents import read_report
-from mbt_lite.report.html import write_report
+from mbt_lite.report.html import write_plots, write_report
+from mbt_lite.report.progress import counting
 from mbt_lite.report.table import to_table
 from mbt_lite.run_dir import Journal, RunDir, fingerprint, read_json, read_jsonl, write_json, write_jsonl
 
@@ -79,6 +76,7 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
         console.print(to_table(metrics))
         report = read_report(run_dir, exam.questions, recipe.eval.variants)
         write_report(folder / "report.html", report, datetime.datetime.now(datetime.UTC))
+        write_plots(folder, report)
         summary = {"n_questions": len(exam.questions), "n_left_out": len(exam.left_out), "n_trimmed": exam.n_trimmed}
         run_dir.mark_done("eval", inputs, summary)
     console.print(f"eval: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
@@ -197,28 +195,6 @@ def _missing(folder: Path, variant: str, exam: Exam) -> list[Question]:
     return [question for question in exam.questions if question.question_id not in there]
 
 
-@contextlib.contextmanager
-def _counting(console: Console, what: str, total: int) -> Iterator[Callable[[], None]]:
-    """Lend a function to call after each piece of work: it moves a bar or, without a terminal, prints each quarter."""
-    if console.is_terminal:
-        columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console) as progress:
-            task = progress.add_task(what, total=total)
-            yield lambda: progress.advance(task)
-        return
-    quarters = {math.ceil(total * quarter / 4) for quarter in range(5)}
-    counted = itertools.count()
-
-    def count() -> None:
-        n_done = next(counted)
-        if n_done in quarters:
-            console.print(f"{what}: {n_done} of {total}", markup=False, highlight=False)
-
-    # the first call says that the work begins
-    count()
-    yield count
-
-
 def _complete_with(
     recipe: Recipe, adapter: Path | None, todo: Mapping[str, Sequence[Question]], folder: Path, console: Console
 ) -> None:
@@ -230,7 +206,7 @@ def _complete_with(
     for variant, questions in todo.items():
         with (
             Journal(_completions_file(folder, variant)) as journal,
-            _counting(console, f"eval: {variant} completions", len(questions)) as count,
+            counting(console, f"eval: {variant} completions", len(questions)) as count,
         ):
             for completion in _completions(recipe, student, variant, questions):
                 journal.append(to_row(completion))

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mbt_lite.data.questions import read_questions
 from mbt_lite.data.trimming import trim_question
@@ -23,6 +22,7 @@ from mbt_lite.errors import DataError
 from mbt_lite.prompts import student_messages
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.records import Completion, Question, Solution, Trace, from_row, to_row
+from mbt_lite.report.progress import counting
 from mbt_lite.run_dir import Journal, RunDir, fingerprint, read_jsonl, write_json, write_jsonl
 from mbt_lite.teacher import scripted
 from mbt_lite.teacher.client import complete
@@ -63,7 +63,7 @@ def _write_traces(recipe: Recipe, questions: list[Question], folder: Path, conso
     with _teacher_url(recipe) as url, ReplyJournal(folder / "replies.jsonl") as journal:
 
         def ask(requests: list[TeacherRequest], what: str) -> dict[str, Reply]:
-            with _bar(console, f"gen: {what}", len(requests)) as step:
+            with counting(console, f"gen: {what}", journal.count_missing(requests, recipe.teacher)) as step:
                 return complete(requests, recipe.teacher, url, journal, on_reply=lambda _: step())
 
         if recipe.gen.kind == "mbt_r":
@@ -123,7 +123,7 @@ def _draft(
         wanted = range(gen.rollouts_per_question)
         missing = [q for q in questions if any((q.question_id, index) not in done for index in wanted)]
         if missing:
-            with _bar(console, "gen: drafts", len(missing) * gen.rollouts_per_question) as step:
+            with counting(console, "gen: drafts", len(missing) * gen.rollouts_per_question) as step:
                 for draft in _roll_out(recipe, missing):
                     if (draft.question_id, draft.rollout_index) not in done:
                         journal.append(to_row(draft))
@@ -240,16 +240,3 @@ def _teacher_url(recipe: Recipe) -> Iterator[str]:
         return
     with scripted.serve() as url:
         yield url
-
-
-@contextlib.contextmanager
-def _bar(console: Console, what: str, total: int) -> Iterator[Callable[[], None]]:
-    """Show progress; a plain line where the output is no terminal."""
-    if not console.is_terminal:
-        console.print(f"{what} ({total})", highlight=False)
-        yield lambda: None
-        return
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda: progress.advance(task)

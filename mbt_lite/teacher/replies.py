@@ -74,6 +74,10 @@ class ReplyJournal:
         self.replies = {reply.key: reply for reply in read}
         self._journal = Journal(path)
 
+    def count_missing(self, requests: Iterable[TeacherRequest], settings: Teacher) -> int:
+        """Count the replies that are still to come; equal requests share one."""
+        return len({request_key(settings, request) for request in requests} - self.replies.keys())
+
     def add(self, reply: Reply) -> None:
         """Keep a reply; it is on disk when this returns."""
         self._journal.append(to_row(reply))

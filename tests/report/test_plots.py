@@ -1,7 +1,9 @@
 import dataclasses
 import math
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
+from importlib.resources import files
 
 import pytest
 
@@ -69,3 +71,14 @@ def test_training_curve_leaves_a_gap_where_a_value_is_not_finite() -> None:
 
 def test_plots_are_the_same_each_time(make_report: Callable[..., Report]) -> None:
     assert every_plot(make_report()) == every_plot(make_report())
+
+
+def test_standalone_is_a_whole_svg_with_every_colour_it_uses(make_report: Callable[..., Report]) -> None:
+    css = files("mbt_lite.report").joinpath("report.css").read_text(encoding="utf-8")
+    for svg in every_plot(make_report()).values():
+        alone = plots.standalone(svg, css)
+        assert ElementTree.fromstring(alone).tag == "{http://www.w3.org/2000/svg}svg"
+        light, dark = re.findall(r"svg \{([^}]*)\}", alone)
+        used = set(re.findall(r"var\(--([a-z0-9-]+)\)", alone))
+        assert used
+        assert all(f"--{name}:" in scheme for name in used for scheme in (light, dark))

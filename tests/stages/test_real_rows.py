@@ -1,4 +1,4 @@
-"""The whole loop on real benchmark rows, in one command and one process of its own, with a tiny student in real 4-bit."""
+"""The whole loop on real benchmark rows, in one command and its own process, with a tiny student in real 4-bit."""
 
 import subprocess
 import sys

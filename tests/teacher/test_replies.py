@@ -98,3 +98,11 @@ def test_count_usage_adds_up_per_kind() -> None:
 
 def test_count_usage_of_nothing_is_empty() -> None:
     assert count_usage([]) == {}
+
+
+def test_count_missing_counts_equal_requests_once_and_journaled_ones_not(tmp_path: Path) -> None:
+    other = TeacherRequest("mbt_s", "q1", ({"role": "user", "content": "Who?"},), seed=3)
+    with ReplyJournal(tmp_path / "replies.jsonl") as journal:
+        assert journal.count_missing([REQUEST, REQUEST, other], settings()) == 2
+        journal.add(reply(request_key(settings(), REQUEST)))
+        assert journal.count_missing([REQUEST, REQUEST, other], settings()) == 1

@@ -1,0 +1,36 @@
+"""Progress of work that takes more than a moment: a bar on a terminal, a line per quarter elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+@contextlib.contextmanager
+def counting(console: Console, what: str, total: int) -> Iterator[Callable[[], None]]:
+    """Lend a function to call after each of `total` pieces of work; nothing to do shows nothing."""
+    if total == 0:
+        yield lambda: None
+        return
+    if console.is_terminal:
+        columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console) as progress:
+            task = progress.add_task(what, total=total)
+            yield lambda: progress.advance(task)
+        return
+    quarters = {math.ceil(total * quarter / 4) for quarter in range(5)}
+    counted = itertools.count()
+
+    def count() -> None:
+        n_done = next(counted)
+        if n_done in quarters:
+            console.print(f"{what}: {n_done} of {total}", markup=False, highlight=False)
+
+    # the first call says that the work begins
+    count()
+    yield count
