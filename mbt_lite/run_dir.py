@@ -139,11 +139,6 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path}:{error.lineno}: not JSON ({error.msg}); delete the file to make it anew") from error
 
 
-def fingerprint(paths: Iterable[Path]) -> dict[str, str]:
-    """Give file name -> SHA-256 of each file: what a stage read."""
-    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
-
-
 class RunDir:
     """One run folder.
 
@@ -214,6 +209,14 @@ class RunDir:
                 f"run `mbt-lite {stage}` with --overwrite to redo it"
             )
         return True
+
+    def fingerprint(self, paths: Iterable[Path]) -> dict[str, str]:
+        """Give file name -> SHA-256 of each file: what a stage read.
+
+        Files of the run are named from its folder, so that a folder that was moved or copied stays good.
+        """
+        names = {path: path.relative_to(self.path) if path.is_relative_to(self.path) else path for path in paths}
+        return {str(name): hashlib.sha256(path.read_bytes()).hexdigest() for path, name in names.items()}
 
     def mark_done(self, stage: str, inputs: Mapping[str, str], summary: Mapping[str, Any]) -> None:
         """Write `done.json`, the last file of a stage."""

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from mbt_lite import run_dir as module
 from mbt_lite.errors import DataError, RunError
-from mbt_lite.run_dir import Journal, RunDir, fingerprint, flatten, read_json, read_jsonl, write_json, write_jsonl
+from mbt_lite.run_dir import Journal, RunDir, flatten, read_json, read_jsonl, write_json, write_jsonl, write_text
 
 ROOT = Path(__file__).parents[1]
 RECIPE: Mapping[str, Any] = {"model": {"name": "tiny"}, "gen": {"seed": 0, "batch_size": 4}, "sft": {"epochs": 1.0}}
@@ -170,7 +170,17 @@ def test_read_json_names_a_broken_file_and_line(tmp_path: Path) -> None:
 def test_fingerprint_is_the_sha_256_of_the_content(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert fingerprint([tmp_path / "a"]) == {str(tmp_path / "a"): digest}
+    assert RunDir(tmp_path / "run").fingerprint([tmp_path / "a"]) == {str(tmp_path / "a"): digest}
+
+
+def test_fingerprint_names_files_of_the_run_from_its_folder(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        write_text(tmp_path / name / "sft" / "a", "abc")
+    first, second = (
+        RunDir(tmp_path / name).fingerprint([tmp_path / name / "sft" / "a"]) for name in ("first", "second")
+    )
+    assert first == second
+    assert list(first) == ["sft/a"]
 
 
 def test_flatten_gives_dotted_keys() -> None:
@@ -260,21 +270,21 @@ def test_is_done_needs_the_mark_and_the_same_inputs(tmp_path: Path) -> None:
     run, traces = RunDir(tmp_path), tmp_path / "traces.jsonl"
     traces.write_text("{}\n")
     begin(run, "sft")
-    assert not run.is_done("sft", fingerprint([traces]))
-    run.mark_done("sft", fingerprint([traces]), {"rows": 1})
-    assert run.is_done("sft", fingerprint([traces]))
+    assert not run.is_done("sft", run.fingerprint([traces]))
+    run.mark_done("sft", run.fingerprint([traces]), {"rows": 1})
+    assert run.is_done("sft", run.fingerprint([traces]))
     assert read_json(tmp_path / "sft" / "done.json")["summary"] == {"rows": 1}
 
 
 def test_is_done_refuses_stale_inputs_and_names_them(tmp_path: Path) -> None:
     run, traces = RunDir(tmp_path), tmp_path / "traces.jsonl"
     traces.write_text("{}\n")
-    run.mark_done("sft", fingerprint([traces]), {})
+    run.mark_done("sft", run.fingerprint([traces]), {})
     traces.write_text('{"more": 1}\n')
     with pytest.raises(
         RunError, match=r"traces\.jsonl changed since sft finished; run `mbt-lite sft` with --overwrite"
     ):
-        run.is_done("sft", fingerprint([traces]))
+        run.is_done("sft", run.fingerprint([traces]))
 
 
 def test_set_aside_moves_a_stage_and_those_after_it(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ from mbt_lite.report.contents import read_report
 from mbt_lite.report.html import write_plots, write_report
 from mbt_lite.report.progress import counting
 from mbt_lite.report.table import to_table
-from mbt_lite.run_dir import Journal, RunDir, fingerprint, read_json, read_jsonl, write_json, write_jsonl
+from mbt_lite.run_dir import Journal, RunDir, read_json, read_jsonl, write_json, write_jsonl
 
 if TYPE_CHECKING:
     from mbt_lite.model.student import Student
@@ -65,7 +65,7 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
     cannot be scored or do not fit.
     """
     adapters: dict[str, Path | None] = {variant: _adapter(run_dir, variant) for variant in recipe.eval.variants}
-    inputs = _inputs(recipe, [adapter for adapter in adapters.values() if adapter])
+    inputs = _inputs(recipe, run_dir, [adapter for adapter in adapters.values() if adapter])
     run_dir.is_done("eval", inputs)
     with run_dir.locked("eval") as folder:
         _refuse_changed_inputs(folder, inputs)
@@ -115,11 +115,11 @@ def _adapter(run_dir: RunDir, variant: str) -> Path | None:
     return adapter
 
 
-def _inputs(recipe: Recipe, adapters: Sequence[Path]) -> dict[str, str]:
+def _inputs(recipe: Recipe, run_dir: RunDir, adapters: Sequence[Path]) -> dict[str, str]:
     """Fingerprint what the stage reads: the question file (a hub name has none) and the adapters."""
     files = [adapter / name for adapter in adapters for name in ADAPTER_FILES]
     dev = Path(recipe.data.dev.path)
-    return fingerprint([dev, *files] if dev.is_file() else files)
+    return run_dir.fingerprint([dev, *files] if dev.is_file() else files)
 
 
 def _refuse_changed_inputs(folder: Path, inputs: Mapping[str, str]) -> None:

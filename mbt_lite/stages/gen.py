@@ -23,7 +23,7 @@ from mbt_lite.prompts import student_messages
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.records import Completion, Question, Solution, Trace, from_row, to_row
 from mbt_lite.report.progress import counting
-from mbt_lite.run_dir import Journal, RunDir, fingerprint, read_jsonl, write_json, write_jsonl
+from mbt_lite.run_dir import Journal, RunDir, read_jsonl, write_json, write_jsonl
 from mbt_lite.teacher import scripted
 from mbt_lite.teacher.client import complete
 from mbt_lite.teacher.replies import Reply, ReplyJournal, TeacherRequest, count_usage
@@ -47,7 +47,7 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
     """Write `gen/traces.jsonl`; done already: say so and return."""
     source = Path(recipe.data.train.path)
     questions = read_questions(recipe.data.train, recipe.data.seed)
-    inputs = fingerprint([source]) if source.is_file() else {}
+    inputs = run_dir.fingerprint([source]) if source.is_file() else {}
     if run_dir.is_done("gen", inputs):
         console.print(f"gen: done already, traces in {run_dir.stage_dir('gen') / 'traces.jsonl'}", highlight=False)
         return

@@ -16,7 +16,7 @@ from rich.console import Console
 from mbt_lite.errors import DataError, RecipeError, RunError
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.records import Question
-from mbt_lite.run_dir import Journal, RunDir, fingerprint, read_jsonl, write_jsonl
+from mbt_lite.run_dir import Journal, RunDir, read_jsonl, write_jsonl
 
 
 def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
@@ -33,7 +33,7 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
     adapter = run_dir.stage_dir("sft") / "adapter"
     if not (adapter / "adapter_config.json").exists():
         raise RunError(f"{adapter}: no adapter to continue; run `mbt-lite sft` with the same recipe first")
-    inputs = fingerprint([adapter / "adapter_model.safetensors"])
+    inputs = run_dir.fingerprint([adapter / "adapter_model.safetensors"])
     if run_dir.is_done("grpo", inputs):
         console.print(f"grpo: done already, adapter in {run_dir.stage_dir('grpo') / 'adapter'}", highlight=False)
         return

@@ -15,7 +15,7 @@ from rich.console import Console
 from mbt_lite.errors import RunError
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.records import Trace, from_row
-from mbt_lite.run_dir import RunDir, fingerprint, read_jsonl
+from mbt_lite.run_dir import RunDir, read_jsonl
 
 
 def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
@@ -33,7 +33,7 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
     """
     traces_file = run_dir.stage_dir("gen") / "traces.jsonl"
     traces = read_traces(traces_file)
-    inputs = fingerprint([traces_file])
+    inputs = run_dir.fingerprint([traces_file])
     if run_dir.is_done("sft", inputs):
         console.print(f"sft: done already, adapter in {run_dir.stage_dir('sft') / 'adapter'}", highlight=False)
         return
