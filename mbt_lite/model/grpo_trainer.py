@@ -4,6 +4,7 @@ Differs from TRL's in three places, none of which changes the loss of the rows t
 1. rollouts come from `generate` (the prompt of a group is computed once; completions are generated in bounded batches);
 2. rows whose advantage is zero cost no forward or backward pass: their gradient is zero without a reference model;
 3. padding that all rows of a micro-batch share is cut away before the forward pass.
+On CUDA unsloth puts its own loss in place of TRL's, past this class: then 2 and 3 do not act, and save nothing.
 """
 
 from __future__ import annotations

@@ -5,12 +5,16 @@ Traps closed here (each has a test):
    later gradients are wrong. The switch is turned off on every layer right after loading.
 2. A tokenizer without padding, or with padding equal to the end of the turn, teaches a model never to stop. Refused.
 3. Adapters in bfloat16 hardly move at small learning rates. Trainable weights are float32.
+4. unsloth takes another, pre-quantized repository for many names, and cuts rows at 2,048 tokens, unless told otherwise.
+   It is told the exact name and the model's own longest sequence; rows are measured before.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
+import importlib.util
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -91,14 +95,23 @@ def choose_backend(wanted: str) -> Backend:
 
     Raises ModelError when unsloth is asked for by name and not installed.
     """
-    import importlib.util
-
     there = importlib.util.find_spec("unsloth") is not None
     if wanted == "unsloth" and not there:
         raise ModelError("model.backend: unsloth is not installed; pip install 'mbt-lite[unsloth]' or use transformers")
     if wanted == "unsloth" or (wanted == "auto" and there and torch.cuda.is_available()):
         return "unsloth"
     return "transformers"
+
+
+def import_backend(wanted: str) -> Backend:
+    """Resolve `model.backend` and import unsloth if it is the one: it patches the libraries, so it comes before them."""
+    from mbt_lite.model.libraries import prepare
+
+    prepare()
+    backend = choose_backend(wanted)
+    if backend == "unsloth":
+        importlib.import_module("unsloth")
+    return backend
 
 
 def choose_dtype(wanted: str) -> torch.dtype:
@@ -123,9 +136,7 @@ def load_tokenizer(model: schema.Model) -> Any:
 
     Raises ModelError when it cannot be found or its special tokens would teach the model never to stop.
     """
-    from mbt_lite.model.libraries import prepare
-
-    prepare()
+    import_backend(model.backend)
     from transformers import AutoTokenizer
 
     with _named(model.name):
@@ -150,17 +161,20 @@ def check_tokenizer(tokenizer: Any, name: str) -> None:
         )
 
 
-def load_student(model: schema.Model, adapter: Path | None = None, *, trainable: bool = False) -> Student:
+def load_student(
+    model: schema.Model,
+    adapter: Path | None = None,
+    *,
+    trainable: bool = False,
+    gradient_checkpointing: bool = False,
+) -> Student:
     """Load the student, with an adapter from a folder if one is given.
 
-    `trainable` loads the adapter to be continued; it does nothing without one. Raises ModelError naming the model.
+    `trainable` loads the adapter to be continued; it does nothing without one. `gradient_checkpointing` is for unsloth,
+    which decides at loading; elsewhere the trainer does. Raises ModelError naming the model.
     """
-    from mbt_lite.model.libraries import prepare
-
-    prepare()
-    backend = choose_backend(model.backend)
-    if backend == "unsloth":
-        student = _load_with_unsloth(model, adapter)
+    if import_backend(model.backend) == "unsloth":
+        student = _load_with_unsloth(model, adapter, gradient_checkpointing)
     else:
         student = _load_with_transformers(model, adapter, trainable)
     close_cpu_repacking(student.model)
@@ -189,16 +203,20 @@ def _load_with_transformers(model: schema.Model, adapter: Path | None, trainable
     return Student(loaded, tokenizer, "transformers", dtype)
 
 
-def _load_with_unsloth(model: schema.Model, adapter: Path | None) -> Student:
-    # unsloth patches the libraries it finds, so it comes first
+def _load_with_unsloth(model: schema.Model, adapter: Path | None, gradient_checkpointing: bool) -> Student:
+    from transformers import AutoConfig
     from unsloth import FastLanguageModel
 
     dtype = choose_dtype(model.dtype)
     with _named(model.name):
+        source = folder_or_id(model.name)
         loaded, tokenizer = FastLanguageModel.from_pretrained(
-            str(adapter) if adapter is not None else folder_or_id(model.name),
+            str(adapter) if adapter is not None else source,
+            max_seq_length=AutoConfig.from_pretrained(source).get_text_config().max_position_embeddings,
             dtype=dtype,
             load_in_4bit=model.quantization == "nf4",
+            use_gradient_checkpointing="unsloth" if gradient_checkpointing else False,
+            use_exact_model_name=True,
         )
     check_tokenizer(tokenizer, model.name)
     return Student(loaded, tokenizer, "unsloth", dtype)

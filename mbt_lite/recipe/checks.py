@@ -108,6 +108,13 @@ def _grpo(recipe: Recipe) -> Iterator[Conflict]:
             ("grpo.clip_low",),
             f"`grpo.clip_low` is out of range (got {grpo.clip_low:g}); it must be below 1: 1 - clip_low bounds a ratio",
         )
+    # under `auto` the stage finds out: it depends on the machine
+    if grpo.kl_coefficient > 0 and recipe.model.backend == "unsloth":
+        yield Conflict(
+            ("grpo.kl_coefficient", "model.backend"),
+            f"`grpo.kl_coefficient` under unsloth would pull to the untrained model, away from the SFT adapter "
+            f"(got {grpo.kl_coefficient:g}); set it to 0, or `model.backend` to transformers",
+        )
     completions = grpo.prompts_per_step * grpo.group_size
     if completions % grpo.micro_batch_size:
         yield Conflict(

@@ -37,6 +37,7 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
     if run_dir.is_done("grpo", inputs):
         console.print(f"grpo: done already, adapter in {run_dir.stage_dir('grpo') / 'adapter'}", highlight=False)
         return
+    check_reference(recipe)
     with run_dir.locked("grpo") as folder:
         summary = train(recipe, adapter, folder, console)
         run_dir.mark_done("grpo", inputs, summary)
@@ -116,6 +117,20 @@ def check_reward(recipe: Recipe, questions: list[Question]) -> None:
         raise RecipeError([f"grpo.reward: {finding}" for finding in findings[:10]])
 
 
+def check_reference(recipe: Recipe) -> None:
+    """Refuse a reference model under unsloth: it would be the untrained model, and undo what sft taught."""
+    from mbt_lite.model.student import choose_backend
+
+    kl = recipe.grpo.kl_coefficient
+    if kl > 0 and choose_backend(recipe.model.backend) == "unsloth":
+        raise RecipeError(
+            [
+                f"grpo.kl_coefficient: unsloth would pull to the untrained model, away from the SFT adapter (got {kl:g}); "
+                "set it to 0, or `model.backend` to transformers"
+            ]
+        )
+
+
 def limits(recipe: Recipe) -> Any:
     """Give the reward law's limits."""
     from mbt_lite.rewards.law import RewardLimits
@@ -139,7 +154,8 @@ def train(recipe: Recipe, adapter: Path, folder: Path, console: Console) -> dict
         console.print(f"grpo: a kill left a partial checkpoint; set aside as {partial}", highlight=False)
     if checkpoint is not None:
         console.print(f"grpo: going on from {checkpoint}", highlight=False)
-    student = load_student(recipe.model, adapter, trainable=True)
+    checkpointing = recipe.grpo.gradient_checkpointing
+    student = load_student(recipe.model, adapter, trainable=True, gradient_checkpointing=checkpointing)
     questions = fitting_questions(recipe, student)
     check_reward(recipe, questions)
     check_rollouts_use_adapter(student, student_messages(questions[0]))

@@ -97,7 +97,7 @@ def train(recipe: Recipe, traces: list[Trace], folder: Path, console: Console) -
         console.print(f"sft: a kill left a partial checkpoint; set aside as {partial}", highlight=False)
     if checkpoint is not None:
         console.print(f"sft: going on from {checkpoint}", highlight=False)
-    student = load_student(recipe.model)
+    student = load_student(recipe.model, gradient_checkpointing=recipe.sft.gradient_checkpointing)
     add_adapter(student, recipe.lora, recipe.sft.seed, gradient_checkpointing=recipe.sft.gradient_checkpointing)
     rows = encode_traces(traces, student.tokenizer, recipe.sft.max_sequence_tokens)
     if rows.too_long:

@@ -8,6 +8,10 @@ CONFLICTS = {
         "grpo:\n  clip_low: 1\n",
         "a.yaml:5: `grpo.clip_low` is out of range (got 1); it must be below 1: 1 - clip_low bounds a ratio",
     ),
+    "reference under unsloth": (
+        "grpo:\n  kl_coefficient: 0.04\n",
+        "a.yaml:5: `grpo.kl_coefficient` PLACEHOLDER",
+    ),
     "no room for a trace": (
         "sft:\n  max_sequence_tokens: 4096\n",
         "a.yaml:5: `sft.max_sequence_tokens` leaves no room for a trace (got 4096); "
