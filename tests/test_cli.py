@@ -307,7 +307,10 @@ def test_the_module_is_the_program_and_its_exit_code_is_2_for_a_missing_recipe(t
 
 # A teacher that waits stands in for a long stage.
 WAITING = """
-import sys, time, types
+import signal, sys, time, types
+
+# tests that a shell runs in the background inherit that Ctrl-C is ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def serve_forever(host, port):
     print("waiting", flush=True)
