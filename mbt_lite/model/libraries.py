@@ -18,9 +18,15 @@ _KEEP_BYTES = 1 << 28
 
 def prepare() -> None:
     """Set switches: no tokenizer threads to fork, no telemetry, quiet start, memory kept between tensors."""
+    # embedded imports from here too
+    from mbt_lite.model.embedded import cache_root
+
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+    # unsloth would fetch a file from the hub to be counted, and write compiled trainers into the working directory
+    os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")
+    os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(cache_root() / "unsloth"))
     # the stages show their own progress; downloads from the hub keep their bars
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     # bitsandbytes says at import that an optional compiled kernel is missing: harmless, and not the user's concern

@@ -104,7 +104,7 @@ def choose_backend(wanted: str) -> Backend:
 
 
 def import_backend(wanted: str) -> Backend:
-    """Resolve `model.backend` and import unsloth if it is the one: it patches the libraries, so it comes before them."""
+    """Resolve `model.backend`; import unsloth if it is the one: it patches the libraries, so it comes before them."""
     from mbt_lite.model.libraries import prepare
 
     prepare()
@@ -207,6 +207,7 @@ def _load_with_unsloth(model: schema.Model, adapter: Path | None, gradient_check
     from transformers import AutoConfig
     from unsloth import FastLanguageModel
 
+    quieten_loading()
     dtype = choose_dtype(model.dtype)
     with _named(model.name):
         source = folder_or_id(model.name)

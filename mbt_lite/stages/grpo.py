@@ -125,8 +125,8 @@ def check_reference(recipe: Recipe) -> None:
     if kl > 0 and choose_backend(recipe.model.backend) == "unsloth":
         raise RecipeError(
             [
-                f"grpo.kl_coefficient: unsloth would pull to the untrained model, away from the SFT adapter (got {kl:g}); "
-                "set it to 0, or `model.backend` to transformers"
+                "grpo.kl_coefficient: unsloth would pull to the untrained model, away from the SFT adapter "
+                f"(got {kl:g}); set it to 0, or `model.backend` to transformers"
             ]
         )
 

@@ -7,7 +7,7 @@ import pytest
 
 from mbt_lite.errors import RecipeError
 from mbt_lite.recipe.schema import Data, Grpo, Model, Questions, Recipe, Sft
-from mbt_lite.stages.grpo import to_grpo_config
+from mbt_lite.stages.grpo import check_reference, to_grpo_config
 from mbt_lite.stages.sft import to_sft_config
 
 # No value is a default of ours, nor of TRL's.
@@ -171,3 +171,21 @@ def test_to_grpo_config_refuses_micro_batches_that_do_not_divide_a_step(tmp_path
     pytest.importorskip("trl", reason="needs the training stack: pip install 'mbt-lite[train]'")
     with pytest.raises(RecipeError, match=r"grpo.micro_batch_size: must divide .* = 24 \(got 5\)"):
         to_grpo_config(recipe(grpo=GRPO.model_copy(update={"micro_batch_size": 5})), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("backend", "kl_coefficient", "refused"),
+    [("unsloth", 0.04, True), ("unsloth", 0.0, False), ("transformers", 0.04, False)],
+)
+def test_check_reference_refuses_what_unsloth_would_pull_to(
+    backend: str, kl_coefficient: float, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`auto` becomes a backend on the machine only: a recipe cannot know."""
+    pytest.importorskip("torch", reason="needs the training stack: pip install 'mbt-lite[train]'")
+    monkeypatch.setattr("mbt_lite.model.student.choose_backend", lambda wanted: backend)
+    whole = recipe(grpo=GRPO.model_copy(update={"kl_coefficient": kl_coefficient}))
+    if refused:
+        with pytest.raises(RecipeError, match=r"grpo.kl_coefficient: .* \(got 0.04\)"):
+            check_reference(whole)
+    else:
+        check_reference(whole)
