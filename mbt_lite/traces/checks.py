@@ -28,13 +28,13 @@ from mbt_lite.traces.kinds import KINDS
 THINK_TAGS = ("<think", "</think")
 OTHER_TAGS = ("<answer", "</answer", "<|")
 # A number with a dot opens a list only if it is short: a sentence may end with a year and begin with one.
-MARKDOWN = re.compile(r"^\s*(#{1,6} |[-*+•] |\d{1,2}[.)] |```)|\*\*", re.MULTILINE)
+MARKDOWN = re.compile(r"^\s*(#{1,6} |[-*+•] |\d{1,2}[.)] |```)|\*\*|`[^`\n]+`", re.MULTILINE)
 # What only someone who was shown the result would write; "so the correct answer is X" may end anyone's thinking.
 REVEALS_ANSWER = re.compile(
     r"\b((given|provided|gold|reference|expected|known|target|intended) answer|solution guide|the guide|answer key"
-    r"|correct answer(?! (is|must be|would be|should be)\b| ?[:?])"
+    r"|correct answer(?! (is|be|must be|would be|should be)\b| ?[:?])"
     r"|answer (was|is|has been) (already )?(given|provided|known|stated|supplied)"
-    r"|(already|were|are) (told|given|shown) (that )?the answer"
+    r"|(already|were|are) (told|given|shown) (that )?the answer|already know (that )?the answer"
     r"|(the|these|our) instructions)\b",
     re.IGNORECASE,
 )
@@ -45,9 +45,12 @@ REVEALS_DRAFT = re.compile(
     r"|(previous|earlier|original) (attempt|answer|response|reasoning|solution))\b",
     re.IGNORECASE,
 )
-WHOLE_ANSWERS = frozenset({"yes", "no"})
-# One thinker who says I, and several who say we; quotations are left out before.
-SINGULAR = re.compile(r"\bI['’](?:m|ll|ve|d)\b|\bI\b(?=,? [a-z])|\b[Ll]et me\b|\b[Mm]y\b(?= [a-z])|\bmyself\b")
+OPPOSITES = {"yes": "no", "no": "yes"}
+STATED = re.compile(r"\banswer (?:is|was|must be)\b", re.IGNORECASE)
+# One thinker who says I or tells a reader what to do, and several who say we; quotations are left out before.
+SINGULAR = re.compile(
+    r"\bI['’](?:m|ll|ve|d)\b|\bI\b(?=,? [a-z])|\b[Ll]et me\b|\b[Mm]y\b(?= [a-z])|\bmyself\b|\b[Yy]ou\b(?= [a-z])"
+)
 PLURAL = re.compile(r"\b(?:[Ww]e|[Uu]s|[Oo]urs?|[Oo]urselves|[Ll]et['’]s)\b")
 QUOTATION = re.compile(r"\"[^\"\n]*\"|“[^”\n]*”")
 LAST_WORD = re.compile(r"[\w'’]+ $")
@@ -78,7 +81,7 @@ class Rules:
 def rejection(text: str, finish_reason: str, question: Question, rules: Rules | None = None) -> str | None:
     """Give the first reason to reject a monologue, or None; without rules, those of a five-phase trace.
 
-    yes and no are not searched for in the text: a monologue need not say them.
+    yes and no are not searched for in the text: a monologue need not say them, but must not end with the other.
     """
     return next(faults(text, finish_reason, question, Rules() if rules is None else rules), None)
 
@@ -160,7 +163,7 @@ def _shown(question: Question) -> str:
 
 
 def singular_share(text: str, question: Question) -> float:
-    """Give the share, 0..1, of first persons that are singular; 0 without any.
+    """Give the share, 0..1, of I and you among all who think; 0 without any.
 
     An I that the documents write after the same word (Elizabeth I) is a name's.
     """
@@ -195,9 +198,10 @@ def _too_long(text: str, answer: str, question: Question, rules: Rules) -> bool:
 
 
 def _concludes(text: str, gold: str) -> bool:
-    """Tell whether the last paragraph holds the gold."""
+    """Tell whether the last paragraph holds the gold: after its last "the answer is", if it says so."""
     conclusion, wanted = paragraphs(text)[-1], normalize(gold)
-    if wanted in WHOLE_ANSWERS:
-        return True
+    if wanted in OPPOSITES:
+        return normalize(conclusion).rpartition(" ")[2] != OPPOSITES[wanted]
+    stated = STATED.split(conclusion)[-1]
     # a gold of articles or signs alone has no normalised words
-    return contains_words(normalize(conclusion), wanted) if wanted else gold.strip() in conclusion
+    return contains_words(normalize(stated), wanted) if wanted else gold.strip() in stated

@@ -343,5 +343,7 @@ def test_traces_train_in_plain_trl(recipe, student_folder, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(student_folder)
     tokenizer = AutoTokenizer.from_pretrained(student_folder)
     trainer = SFTTrainer(model=model, args=settings, train_dataset=rows, processing_class=tokenizer)
-    assert 0 < sum(trainer.train_dataset[0]["completion_mask"]) < len(trainer.train_dataset[0]["input_ids"])
+    labels = trainer.train_dataset[0]["labels"]
+    # the prompt is masked, the completion is not
+    assert 0 < sum(label != -100 for label in labels) < len(labels)
     assert trainer.train().training_loss > 0

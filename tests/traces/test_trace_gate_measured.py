@@ -1,0 +1,89 @@
+"""The quality gate against traces labelled by hand: precision and recall per reason.
+
+`data/labelled.jsonl` holds traces of ours over the five questions of `data/questions.jsonl`, each with the reasons for
+which a reader would reject it; [] is a good one. Labels say what a reader sees, not what the gate does: two good ones
+word their phases freely, and one bad one hints at a draft without naming it; the gate gets them wrong.
+
+The gate reports the first reason it finds. A report is right if a reader gave that reason; a labelled reason is found
+if the report is one that the reader gave.
+"""
+
+import collections
+import json
+from pathlib import Path
+
+import pytest
+
+from mbt_lite.records import Question, from_row
+from mbt_lite.run_dir import read_jsonl
+from mbt_lite.traces.checks import Rules, rejection
+
+DATA = Path(__file__).parent / "data"
+QUESTIONS = {
+    row["question_id"]: from_row(Question, row, "questions.jsonl") for row in read_jsonl(DATA / "questions.jsonl")
+}
+ROWS = read_jsonl(DATA / "labelled.jsonl")
+# words stand in for tokens
+RULES = Rules(max_tokens=160, count_tokens=lambda question, text, answer: len(text.split()))
+
+REASONS = (
+    "copies the prompt",
+    "does not reach the gold",
+    "empty",
+    "fewer phases than asked",
+    "holds tags",
+    "markdown",
+    "nested think",
+    "refused",
+    "repeats itself",
+    "reveals a draft",
+    "reveals that the answer was given",
+    "too long for training",
+    "truncated",
+    "wrong person",
+)
+# reason -> least precision, least recall, where they are not 1
+BARS = {"fewer phases than asked": (0.75, 1.0), "reveals a draft": (1.0, 0.8)}
+
+
+def report(row: dict[str, str]) -> str | None:
+    return rejection(row["text"], row["finish_reason"], QUESTIONS[row["question_id"]], RULES)
+
+
+REPORTS = {row["trace_id"]: report(row) for row in ROWS}
+
+
+def precision_and_recall(reason: str) -> tuple[float, float]:
+    labels = {row["trace_id"]: row["reasons"] for row in ROWS}
+    reported = [trace_id for trace_id, found in REPORTS.items() if found == reason]
+    labelled = [trace_id for trace_id, reasons in labels.items() if reason in reasons]
+    right = sum(reason in labels[trace_id] for trace_id in reported)
+    found = sum(REPORTS[trace_id] in labels[trace_id] for trace_id in labelled)
+    return right / len(reported), found / len(labelled)
+
+
+def test_the_set_is_large_and_holds_every_reason_and_good_traces() -> None:
+    assert len(ROWS) == len({row["trace_id"] for row in ROWS}) >= 60
+    labelled = collections.Counter(reason for row in ROWS for reason in row["reasons"])
+    assert set(labelled) == set(REASONS)
+    assert min(labelled.values()) >= 2
+    assert sum(not row["reasons"] for row in ROWS) >= 15
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_rejection_keeps_its_precision_and_recall(reason: str) -> None:
+    precision, recall = precision_and_recall(reason)
+    least_precision, least_recall = BARS.get(reason, (1.0, 1.0))
+    assert (precision >= least_precision, recall >= least_recall) == (True, True), (precision, recall)
+
+
+def test_rejection_lets_nearly_all_good_traces_pass_and_nearly_no_bad_one() -> None:
+    good = [REPORTS[row["trace_id"]] for row in ROWS if not row["reasons"]]
+    bad = [REPORTS[row["trace_id"]] for row in ROWS if row["reasons"]]
+    assert good.count(None) / len(good) >= 0.85, collections.Counter(good)
+    assert bad.count(None) / len(bad) <= 0.03
+
+
+def test_the_set_is_one_json_object_a_line_with_known_keys() -> None:
+    for line in (DATA / "labelled.jsonl").read_text(encoding="utf-8").splitlines():
+        assert set(json.loads(line)) == {"trace_id", "question_id", "finish_reason", "text", "reasons"}
