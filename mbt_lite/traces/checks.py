@@ -9,6 +9,7 @@ holds precision and recall per reason. What each reason means stands beside it b
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 import re
@@ -21,18 +22,23 @@ from mbt_lite.rewards.cues import shown_phases
 from mbt_lite.rewards.mentions import contains_words
 from mbt_lite.rewards.terms import exact_term, redundancy_term
 from mbt_lite.text.normalize import normalize, words
-from mbt_lite.text.paragraphs import paragraphs
+from mbt_lite.text.paragraphs import paragraphs, sentences
 from mbt_lite.traces.drafts import parse_draft
 from mbt_lite.traces.kinds import KINDS
 
 THINK_TAGS = ("<think", "</think")
 OTHER_TAGS = ("<answer", "</answer", "<|")
-# A number with a dot opens a list only if it is short: a sentence may end with a year and begin with one.
-MARKDOWN = re.compile(r"^\s*(#{1,6} |[-*+•] |\d{1,2}[.)] |```)|\*\*|`[^`\n]+`", re.MULTILINE)
+# Headings, lists, code, tables, bold and italic type, formulas. A number with a dot opens a list only if it is short: a
+# sentence may end with a year and begin with one.
+MARKDOWN = re.compile(
+    r"^\s*(#{1,6} |[-*+•] |\d{1,2}[.)] |```|\|.*\|\s*$)|\*\*|`[^`\n]+`|\\[a-z]+\{"
+    r"|(?<!\w)(?:\*[^*\s][^*\n]*\*|_[^_\s][^_\n]*_)(?!\w)",
+    re.MULTILINE,
+)
 # What only someone who was shown the result would write; "so the correct answer is X" may end anyone's thinking.
 REVEALS_ANSWER = re.compile(
     r"\b((given|provided|gold|reference|expected|known|target|intended) answer|solution guide|the guide|answer key"
-    r"|correct answer(?! (is|be|must be|would be|should be)\b| ?[:?])"
+    r"|gold (label|standard)|ground truth|correct answer(?! (is|be|must be|would be|should be)\b| ?[:?])"
     r"|answer (was|is|has been) (already )?(given|provided|known|stated|supplied)"
     r"|(already|were|are) (told|given|shown) (that )?the answer|already know (that )?the answer"
     r"|(the|these|our) instructions)\b",
@@ -41,25 +47,30 @@ REVEALS_ANSWER = re.compile(
 # What only someone who was shown a draft would write.
 REVEALS_DRAFT = re.compile(
     r"\b((the|this|that|our|an|original|earlier|previous|first|given|student'?s?|model'?s?) draft"
-    r"|(the|this) (student|smaller model|rewrite|rewriting)"
+    r"|(the|this) (student|smaller model)|rewrit(e|es|ing|ten)"
     r"|(previous|earlier|original) (attempt|answer|response|reasoning|solution))\b",
     re.IGNORECASE,
 )
 OPPOSITES = {"yes": "no", "no": "yes"}
+# A gold that only stands behind one of these has been dropped.
+DROPPED = ("not", "rather than", "instead of", "never")
 STATED = re.compile(r"\banswer (?:is|was|must be)\b", re.IGNORECASE)
-# One thinker who says I or tells a reader what to do, and several who say we; quotations are left out before.
+# One thinker who says I, is watched, or tells a reader what to do; and several who say we. Quotations do not count.
 SINGULAR = re.compile(
     r"\bI['’](?:m|ll|ve|d)\b|\bI\b(?=,? [a-z])|\b[Ll]et me\b|\b[Mm]y\b(?= [a-z])|\bmyself\b|\b[Yy]ou\b(?= [a-z])"
+    r"|\b[Tt]he (?:thinker|reader|user)\b"
 )
 PLURAL = re.compile(r"\b(?:[Ww]e|[Uu]s|[Oo]urs?|[Oo]urselves|[Ll]et['’]s)\b")
 QUOTATION = re.compile(r"\"[^\"\n]*\"|“[^”\n]*”")
 LAST_WORD = re.compile(r"[\w'’]+ $")
-# One slip in five is forgiven.
-MOST_SINGULAR = 0.2
+# One slip in three is forgiven.
+MOST_SINGULAR = 1 / 3
 # Share of 4-grams that stood before. Five phases name the same things again: up to 0.2 was seen in sound traces.
 MOST_REDUNDANT = 0.25
+# A short sentence that loops is a small share of the text.
+MOST_EQUAL_SENTENCES = 3
 # So many words in a row, as our instructions have them, are no coincidence.
-COPIED_WORDS = 10
+COPIED_WORDS = 8
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -101,7 +112,7 @@ def faults(text: str, finish_reason: str, question: Question, rules: Rules) -> I
         "copies the prompt": copies(text, rules.prompt_names),
         "wrong person": rules.says_we and singular_share(text, question) > MOST_SINGULAR,
         "fewer phases than asked": len(shown_phases(text)) < rules.min_phases,
-        "repeats itself": -redundancy_term(text) > MOST_REDUNDANT,
+        "repeats itself": _loops(text),
         "too long for training": _too_long(text, question.answer, question, rules),
         "does not reach the gold": not _concludes(text, question.answer),
     }
@@ -193,6 +204,12 @@ def _runs(text: str) -> frozenset[tuple[str, ...]]:
     return frozenset(tuple(sequence[i : i + COPIED_WORDS]) for i in range(len(sequence) - COPIED_WORDS + 1))
 
 
+def _loops(text: str) -> bool:
+    """Tell whether a text says too much of itself again."""
+    said = collections.Counter(map(normalize, sentences(text)))
+    return -redundancy_term(text) > MOST_REDUNDANT or max(said.values()) > MOST_EQUAL_SENTENCES
+
+
 def _too_long(text: str, answer: str, question: Question, rules: Rules) -> bool:
     return rules.count_tokens is not None and rules.count_tokens(question, text, answer) > rules.max_tokens
 
@@ -203,5 +220,10 @@ def _concludes(text: str, gold: str) -> bool:
     if wanted in OPPOSITES:
         return normalize(conclusion).rpartition(" ")[2] != OPPOSITES[wanted]
     stated = STATED.split(conclusion)[-1]
-    # a gold of articles or signs alone has no normalised words
-    return contains_words(normalize(stated), wanted) if wanted else gold.strip() in stated
+    if not wanted:
+        # a gold of articles or signs alone has no normalised words
+        return gold.strip() in stated
+    kept = f" {normalize(stated)} "
+    for dropping in DROPPED:
+        kept = kept.replace(f" {dropping} {wanted} ", " ")
+    return contains_words(kept.strip(), wanted)
