@@ -310,7 +310,7 @@ def _keep_drafts(
             parsed = parse_draft(draft.text)
             traces.append(_build(recipe, job, str(parsed.trace), parsed.answer))
         else:
-            rejected.append(rejected_row(job, reason, draft.text))
+            rejected.append(rejected_row(job, recipe.gen.kind, reason, draft.text))
     return traces, rejected
 
 
@@ -325,7 +325,7 @@ def _plan_jobs(
     by_id = {question.question_id: question for question in questions if question.question_id in asked}
     solutions = _ask_for_guides(recipe, by_id, folder, ask)
     jobs, without_guide = rewrite_jobs(valid, by_id, solutions, request, gen.traces_per_draft)
-    return jobs, [rejected_row(job, "no guide", "") for job in without_guide]
+    return jobs, [rejected_row(job, gen.kind, "no guide", "") for job in without_guide]
 
 
 def _ask_for_guides(recipe: Recipe, by_id: dict[str, Question], folder: Path, ask: Ask) -> dict[str, Solution]:
@@ -365,7 +365,7 @@ def _ask_for_traces(
                 continue
             # what an endpoint refuses once, it refuses again
             retried = attempt + 1 < gen.attempts and reason != "refused"
-            rejected.append(rejected_row(job, reason, reply.text, attempt=attempt + 1, retried=retried))
+            rejected.append(rejected_row(job, gen.kind, reason, reply.text, attempt=attempt + 1, retried=retried))
             again += [job] if retried else []
         pending = again
     return [accepted[job.label] for job in jobs if job.label in accepted]

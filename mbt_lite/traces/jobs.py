@@ -6,8 +6,11 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+from mbt_lite import prompts
+from mbt_lite.recipe.schema import TraceKind
 from mbt_lite.records import Completion, Message, Question, Solution
 from mbt_lite.traces.build import mbt_s_messages, rewrite_messages
+from mbt_lite.traces.kinds import KINDS
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,11 +61,15 @@ def rewrite_jobs(
     return jobs, without_guide
 
 
-def rejected_row(job: Job, reason: str, text: str, *, attempt: int = 1, retried: bool = False) -> dict[str, Any]:
+def rejected_row(
+    job: Job, kind: TraceKind, reason: str, text: str, *, attempt: int = 1, retried: bool = False
+) -> dict[str, Any]:
     """Make the row of what was kept out; the last attempt at a trace is the one that is not `retried`."""
     return {
         "label": job.label,
         "question_id": job.question.question_id,
+        "kind": kind,
+        "prompt_version": prompts.version(*KINDS[kind].prompts),
         "rollout_index": job.rollout_index,
         "trace_index": job.trace_index,
         "attempt": attempt,
