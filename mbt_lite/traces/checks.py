@@ -29,9 +29,9 @@ from mbt_lite.traces.kinds import KINDS
 THINK_TAGS = ("<think", "</think")
 OTHER_TAGS = ("<answer", "</answer", "<|")
 # Headings, lists, code, tables, bold and italic type, formulas. A number with a dot opens a list only if it is short: a
-# sentence may end with a year and begin with one.
+# sentence may end with a year and begin with one. Documents quote ``so'' with two backticks.
 MARKDOWN = re.compile(
-    r"^\s*(#{1,6} |[-*+•] |\d{1,2}[.)] |```|\|.*\|\s*$)|\*\*|`[^`\n]+`|\\[a-z]+\{"
+    r"^\s*(#{1,6} |[-*+•] |\d{1,2}[.)] |```|\|.*\|\s*$)|\*\*|(?<!`)`(?!`)[^`\n]+`(?!`)|\\[a-z]+\{"
     r"|(?<!\w)(?:\*[^*\s][^*\n]*\*|_[^_\s][^_\n]*_)(?!\w)",
     re.MULTILINE,
 )

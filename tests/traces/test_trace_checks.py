@@ -43,8 +43,20 @@ def ask(answer: str = "Nora Vale", text: str = "The mill is run by Nora Vale.", 
         "He died in\n1950. So the answer is Nora Vale.",
         "We think, and answer: Nora Vale.",
         "The #1 hit of Nora Vale.",
+        "It says ``Nora ''and ``Vale'': Nora Vale.",
+        "We read snake_case_names, 2 * 3 * 4 and a|b. Nora Vale.",
     ],
-    ids=["five phases", "the gold alone", "case and signs", "odd signs", "a year opens a line", "plain word", "hash"],
+    ids=[
+        "five phases",
+        "the gold alone",
+        "case and signs",
+        "odd signs",
+        "a year opens a line",
+        "plain word",
+        "hash",
+        "two backticks",
+        "signs within words",
+    ],
 )
 def test_rejection_lets_a_good_text_pass(text: str) -> None:
     assert rejection(text, "stop", ask()) is None
@@ -88,6 +100,11 @@ def test_rejection_of_tags(tag: str, place: str) -> None:
         "12) We read",
         "```",
         "**We**",
+        "*We*",
+        "_We read_",
+        "`We`",
+        "| a | b |",
+        "\\boxed{x}",
     ],
 )
 @pytest.mark.parametrize("place", ["{mark}\n{good}", "We.\n\n  {mark}\n{good}"], ids=["first", "later"])
@@ -144,9 +161,11 @@ def test_rejection_leaves_a_thinker_its_words(phrase: str) -> None:
         "We read, but find nothing.",
         "So the answer is Nora.",
         "So the answer is Eleonora Valerie.",
+        "It is not Nora Vale, it is Otto Quill.",
+        "Nora Vale would do, but the answer is Otto Quill.",
         "Document 1 says that it is Nora Vale.\n\nHold on, we check. So the answer is Otto Quill.",
     ],
-    ids=["nothing", "half of it", "within words", "found and lost"],
+    ids=["nothing", "half of it", "within words", "dropped", "another answer", "found and lost"],
 )
 def test_rejection_of_a_text_that_does_not_end_with_the_gold(text: str) -> None:
     assert rejection(text, "stop", ask()) == "does not reach the gold"
@@ -155,6 +174,11 @@ def test_rejection_of_a_text_that_does_not_end_with_the_gold(text: str) -> None:
 @pytest.mark.parametrize("answer", ["yes", "No", "no."])
 def test_rejection_does_not_search_for_yes_and_no(answer: str) -> None:
     assert rejection("Both are in Ohio, so they are alike.", "stop", ask(answer)) is None
+
+
+def test_rejection_of_the_opposite_of_yes_or_no() -> None:
+    assert rejection("Both are in Ohio. So yes.", "stop", ask("no")) == "does not reach the gold"
+    assert rejection("Both are in Ohio. So the answer is yes.", "stop", ask("Yes")) is None
 
 
 @pytest.mark.parametrize(
@@ -242,6 +266,11 @@ def test_copies_finds_a_run_of_the_instructions() -> None:
 def test_rejection_of_loops() -> None:
     loop = "We look again at the mill and find the same. " * 3
     assert rejection(f"{loop}So it is Nora Vale.", "stop", ask()) == "repeats itself"
+
+
+def test_rejection_of_a_short_sentence_that_loops_in_a_long_text() -> None:
+    assert rejection(f"{'So we think. ' * 3}{GOOD}", "stop", ask()) is None
+    assert rejection(f"{'So we think. ' * 4}{GOOD}", "stop", ask()) == "repeats itself"
 
 
 def test_rejection_of_what_is_too_long_counts_the_whole_row() -> None:
