@@ -8,6 +8,7 @@
 | mbt_s.txt | the teacher: a five-phase monologue from scratch | monologue, documents, question, answer |
 | mbt_r.txt | the teacher, after its own guide: rewrite a draft | monologue, question, answer, draft |
 | monologue.txt | part of the two above: the five phases and their style | |
+| distill_r.txt | the teacher, after its own guide: rewrite a draft without the phases | question, answer, draft |
 
 Source: the method of arXiv 2602.22508 (five phases, MBT-S, MBT-R). Where we differ:
 
@@ -31,7 +32,7 @@ from importlib.resources import files
 from mbt_lite.errors import DataError
 from mbt_lite.records import Document, Message, Question
 
-NAMES = ("student", "metacognitive", "solution", "mbt_s", "mbt_r", "monologue")
+NAMES = ("student", "metacognitive", "solution", "mbt_s", "mbt_r", "monologue", "distill_r")
 
 _SLOT = re.compile(r"\{\{([^{}]*)\}\}")
 

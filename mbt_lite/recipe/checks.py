@@ -90,6 +90,38 @@ def _gen(recipe: Recipe) -> Iterator[Conflict]:
             f"`gen.rollouts_per_question` is {gen.rollouts_per_question}, but at `gen.sampling.temperature` 0 "
             "all drafts of a question are alike; raise the temperature or ask for one",
         )
+    if recipe.teacher.temperature == 0 and gen.attempts > 1:
+        yield Conflict(
+            ("gen.attempts", "teacher.temperature"),
+            f"`gen.attempts` is {gen.attempts}, but at `teacher.temperature` 0 another try gives the same trace; "
+            "raise the temperature or try once",
+        )
+    yield from _student_endpoint(recipe)
+
+
+def _student_endpoint(recipe: Recipe) -> Iterator[Conflict]:
+    gen = recipe.gen
+    if gen.student_base_url is None:
+        for key in ("student_model", "student_api_key_env"):
+            if getattr(gen, key) is not None:
+                message = f"`gen.{key}` is set without an endpoint; set `gen.student_base_url` or remove it"
+                yield Conflict((f"gen.{key}",), message)
+        return
+    if not re.match(r"https?://[^\s/]", gen.student_base_url):
+        yield Conflict(
+            ("gen.student_base_url",),
+            f"`gen.student_base_url` is no endpoint (got {gen.student_base_url}); write a URL with http:// or https://",
+        )
+    if gen.student_model is None:
+        message = "`gen.student_model` is missing for `gen.student_base_url`; name the student as that server does"
+        yield Conflict(("gen.student_base_url",), message)
+    # The value is not repeated: it may be the key itself.
+    if gen.student_api_key_env is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", gen.student_api_key_env):
+        yield Conflict(
+            ("gen.student_api_key_env",),
+            "`gen.student_api_key_env` is no variable name; "
+            "write the name of the environment variable that holds the key, never the key itself",
+        )
 
 
 def _sft(recipe: Recipe) -> Iterator[Conflict]:

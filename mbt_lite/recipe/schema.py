@@ -111,21 +111,37 @@ class Sampling(Section):
     """0 switches it off."""
 
 
+TraceKind = Literal["mbt_r", "mbt_s", "self_distill", "teacher_distill", "direct_r", "distill_r"]
+
+
 class Gen(Section):
     """Stage `gen`: questions to traces."""
 
-    kind: Literal["mbt_r", "mbt_s"] = "mbt_r"
-    """`mbt_r` rewrites the student's own drafts, `mbt_s` writes from scratch."""
+    kind: TraceKind = "mbt_r"
+    """`mbt_r` rewrites the student's drafts, `mbt_s` writes from scratch; the others are controls: `self_distill` and
+    `teacher_distill` keep right drafts as they are, `direct_r` rewrites the teacher's drafts, `distill_r` rewrites the
+    student's without the five phases."""
     rollouts_per_question: PositiveInt = 1
-    """Drafts of the student per question (mbt_r)."""
+    """Drafts per question, of the student or (teacher_distill, direct_r) of the teacher; mbt_s has none."""
     traces_per_draft: PositiveInt = 1
-    """Traces per draft (mbt_r) or per question (mbt_s)."""
+    """Traces per draft (mbt_r, direct_r, distill_r) or per question (mbt_s); a draft kept as it is is one."""
+    attempts: Annotated[PositiveInt, Free] = 1
+    """Tries of one trace that the gate rejects, each with another seed; drafts kept as they are have one."""
+    min_phases: Annotated[int, Field(ge=0, le=5)] = 4
+    """Phases whose cues a five-phase trace must show (of 5); 0 asks for none."""
     sampling: Sampling = Sampling()
-    """How drafts are sampled."""
+    """How the student's drafts are sampled."""
     max_completion_tokens: PositiveInt = 2048
-    """Longest draft; one that is cut off is not rewritten."""
+    """Longest draft of the student; one that is cut off is not rewritten."""
     batch_size: Annotated[PositiveInt, Free] = 16
     """Drafts generated at once."""
+    student_base_url: str | None = None
+    """An endpoint with the OpenAI chat schema (vLLM, Ollama, llama.cpp) that serves the student and writes its drafts;
+    none drafts in this process. It gets no `top_k`: the schema has none. Serve without a reasoning parser."""
+    student_model: str | None = None
+    """The student's name at that endpoint."""
+    student_api_key_env: str | None = None
+    """Name of the environment variable that holds that endpoint's key; none for servers without keys."""
     seed: int = 0
     """Seeds drafts and teacher requests."""
 

@@ -1,46 +1,85 @@
 """Stage `gen`: questions to traces.
 
-Read and trim questions -> the student drafts (MBT-R) -> the teacher writes guides (MBT-R) -> the teacher writes
-monologues -> the gate keeps the good ones. Rollouts and replies are on disk before they count as done, so nothing is
-paid for twice; the other files are derived from them as a whole. Drafts that did not stop by themselves are not
-rewritten, but counted.
+Read and trim questions -> the student or the teacher drafts -> the teacher writes guides -> the teacher writes traces
+-> the gate keeps the good ones; `gen.kind` says which of these steps there are (`traces/kinds.py`). Rollouts and
+replies are on disk before they count as done, so nothing is paid for twice; the other files are derived from them as a
+whole. Drafts that did not stop by themselves become no traces, but are counted.
+
+::
+
+    gen/ replies.jsonl     every reply of an endpoint       rollouts.jsonl    the drafts
+         solutions.jsonl   the guides                       pass_rates.jsonl  per question: rollouts, valid, correct
+         rejected.jsonl    what the gate kept out, and why  traces.jsonl      the training rows
+         usage.json        tokens per kind of request
 """
 
 from __future__ import annotations
 
 import collections
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 
 from mbt_lite.data.questions import read_questions
 from mbt_lite.data.trimming import trim_question
 from mbt_lite.errors import DataError
-from mbt_lite.prompts import student_messages
-from mbt_lite.recipe.schema import Recipe
-from mbt_lite.records import Completion, Question, Solution, Trace, from_row, to_row
+from mbt_lite.prompts import completion_text, student_messages
+from mbt_lite.recipe.schema import Recipe, Teacher
+from mbt_lite.records import Completion, FinishReason, Message, Question, Solution, Trace, from_row, to_row
 from mbt_lite.report.progress import counting
-from mbt_lite.run_dir import Journal, RunDir, read_jsonl, write_json, write_jsonl
+from mbt_lite.run_dir import Journal, RunDir, read_json, read_jsonl, write_json, write_jsonl
 from mbt_lite.teacher import scripted
 from mbt_lite.teacher.client import complete
 from mbt_lite.teacher.replies import Reply, ReplyJournal, TeacherRequest, count_usage
-from mbt_lite.traces.build import build_trace, mbt_r_messages, mbt_s_messages, solution_messages
-from mbt_lite.traces.checks import rejection
+from mbt_lite.traces.build import build_trace, draft_messages, solution_messages
+from mbt_lite.traces.checks import Rules, draft_rejection, rejection, rules_for
+from mbt_lite.traces.drafts import parse_draft, pass_rates
+from mbt_lite.traces.jobs import Job, rejected_row, rewrite_jobs, scratch_jobs
+from mbt_lite.traces.kinds import KINDS, count_requests
+from mbt_lite.traces.tables import rejection_table, spread, usage_table
 
 EMBEDDED = "embedded"
+ENDINGS: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
+
+Drafts = dict[tuple[str, int], Completion]
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """The questions whose prompts fit, how many documents that cost, and the student's way of counting tokens."""
+
+    questions: list[Question]
+    dropped: int
+    count_prompt: Callable[[Sequence[Message]], int]
+    count_text: Callable[[str], int]
+
+    def count_row(self, question: Question, trace: str, answer: str) -> int:
+        """Count the tokens of a training row: prompt, completion, end of turn."""
+        return self.count_prompt(student_messages(question)) + self.count_text(completion_text(trace, answer)) + 1
+
+
+class Ask(Protocol):
+    """Who can be asked."""
+
+    def __call__(self, requests: list[TeacherRequest], what: str, settings: Teacher) -> dict[str, Reply]:
+        """Send requests, or find their replies in the journal; give replies by label."""
 
 
 def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
     """Say what a run would do: reads the questions, loads no model, sends no request."""
     questions, gen = len(read_questions(recipe.data.train, recipe.data.seed)), recipe.gen
-    if gen.kind == "mbt_s":
-        return [f"gen: {questions} questions, {questions * gen.traces_per_draft} teacher requests (mbt_s)"]
-    drafts = questions * gen.rollouts_per_question
-    most = questions + drafts * gen.traces_per_draft
-    return [f"gen: {questions} questions, {drafts} drafts of the student, at most {most} teacher requests (mbt_r)"]
+    kind, requests = KINDS[gen.kind], sum(count_requests(gen, questions).values())
+    parts = [f"{questions} questions"]
+    if kind.drafter is not None:
+        parts.append(f"{questions * gen.rollouts_per_question} drafts of the {kind.drafter}")
+    most = "at most " if kind.wants_guide else ""
+    line = f"gen: {', '.join(parts)}, {most}{requests} teacher requests ({gen.kind})"
+    again = "" if gen.attempts == 1 else f"; rejected traces are tried up to {gen.attempts} times"
+    return [line + again]
 
 
 def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
@@ -58,61 +97,159 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
 
 
 def _write_traces(recipe: Recipe, questions: list[Question], folder: Path, console: Console) -> dict[str, Any]:
-    fitting, trimmed = _fit(recipe, questions)
-    drafts = _draft(recipe, fitting, folder, console) if recipe.gen.kind == "mbt_r" else {}
-    with _teacher_url(recipe) as url, ReplyJournal(folder / "replies.jsonl") as journal:
-
-        def ask(requests: list[TeacherRequest], what: str) -> dict[str, Reply]:
-            with counting(console, f"gen: {what}", journal.count_missing(requests, recipe.teacher)) as step:
-                return complete(requests, recipe.teacher, url, journal, on_reply=lambda _: step())
-
-        if recipe.gen.kind == "mbt_r":
-            requests, owners = _rewrite_requests(recipe, fitting, drafts, folder, ask)
+    fitted, kind = _fit(recipe, questions), KINDS[recipe.gen.kind]
+    rules = dataclasses.replace(
+        rules_for(recipe.gen.kind, recipe.gen.min_phases),
+        max_tokens=recipe.sft.max_sequence_tokens,
+        count_tokens=fitted.count_row,
+    )
+    with _open_teacher(recipe, folder, console) as ask:
+        drafts, unended = _draft(recipe, fitted, folder, ask, console)
+        valid = [draft for draft in drafts.values() if draft.finish_reason == "stop"]
+        if kind.request is None:
+            traces, rejected = _keep_drafts(recipe, fitted.questions, valid, rules)
         else:
-            requests, owners = _scratch_requests(recipe, fitting)
-        replies = ask(requests, "monologues")
-        write_json(folder / "usage.json", count_usage(journal.replies.values()))
-    traces, rejected = _judge(recipe, replies, owners)
+            jobs, rejected = _plan_jobs(recipe, fitted.questions, valid, folder, ask)
+            traces = _ask_for_traces(recipe, jobs, rules, ask, rejected)
     write_jsonl(folder / "rejected.jsonl", rejected)
     write_jsonl(folder / "traces.jsonl", map(to_row, traces))
+    final = dict(collections.Counter(row["reason"] for row in rejected if not row["retried"]))
+    _show(traces, rejected, read_json(folder / "usage.json"), console)
     if not traces:
-        reasons = dict(collections.Counter(row["reason"] for row in rejected))
-        raise DataError(f"{folder}: no trace was accepted (rejected {reasons}); look at rejected.jsonl and the teacher")
-    console.print(f"\n{traces[0].trace_id}\n{traces[0].completion[0]['content']}\n", markup=False, highlight=False)
-    invalid = sum(draft.finish_reason != "stop" for draft in drafts.values())
+        raise DataError(f"{folder}: no trace was accepted (rejected {final}); look at rejected.jsonl and the teacher")
     return {
         "questions": len(questions),
-        "prompt_too_long": len(questions) - len(fitting),
-        "dropped_documents": trimmed,
+        "prompt_too_long": len(questions) - len(fitted.questions),
+        "dropped_documents": fitted.dropped,
         "drafts": len(drafts),
-        "drafts_cut_off": invalid,
+        "drafts_cut_off": len(drafts) - len(valid),
+        "drafts_not_ended": unended,
         "traces": len(traces),
-        "rejected": dict(collections.Counter(row["reason"] for row in rejected)),
+        "rejected": final,
+        "tried_again": dict(collections.Counter(row["reason"] for row in rejected if row["retried"])),
     }
 
 
-def _fit(recipe: Recipe, questions: Sequence[Question]) -> tuple[list[Question], int]:
-    """Drop distractors until prompts fit; give the questions that do, and how many documents were dropped."""
+def _show(
+    traces: Sequence[Trace], rejected: Sequence[dict[str, Any]], usage: dict[str, dict[str, int]], console: Console
+) -> None:
+    """Print samples to read, rejections and tokens."""
+    for trace in spread(traces):
+        console.print(f"\n{trace.trace_id}\n{trace.completion[0]['content']}\n", markup=False, highlight=False)
+    if rejected:
+        console.print(rejection_table(rejected))
+    if usage:
+        console.print(usage_table(usage))
+
+
+def _fit(recipe: Recipe, questions: Sequence[Question]) -> Fitted:
+    """Drop distractors until prompts fit; leave out the questions that cannot."""
     from mbt_lite.model.chat import count_prompt_tokens
     from mbt_lite.model.student import load_tokenizer
 
     tokenizer = load_tokenizer(recipe.model)
     limit = recipe.data.max_prompt_tokens
 
-    def count_tokens(question: Question) -> int:
-        return count_prompt_tokens(tokenizer, student_messages(question))
+    def count_prompt(messages: Sequence[Message]) -> int:
+        return count_prompt_tokens(tokenizer, messages)
 
-    trimmed = [trim_question(question, limit, count_tokens) for question in questions]
+    def count_text(text: str) -> int:
+        return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    trimmed = [trim_question(question, limit, lambda q: count_prompt(student_messages(q))) for question in questions]
     fitting = [found.question for found in trimmed if found.question is not None]
     if not fitting:
         raise DataError(f"data.max_prompt_tokens: no question fits (got {limit}); raise it")
-    return fitting, sum(found.dropped for found in trimmed if found.question is not None)
+    return Fitted(fitting, sum(found.dropped for found in trimmed if found.question), count_prompt, count_text)
 
 
-def _draft(
-    recipe: Recipe, questions: Sequence[Question], folder: Path, console: Console
-) -> dict[tuple[str, int], Completion]:
-    """Let the student answer; what `rollouts.jsonl` has already is kept."""
+@contextlib.contextmanager
+def _open_teacher(recipe: Recipe, folder: Path, console: Console) -> Iterator[Ask]:
+    """Lend the function that asks; what was spent is in `usage.json` at the end, also of a run that fails."""
+    with contextlib.ExitStack() as stack:
+        is_embedded = recipe.teacher.base_url == EMBEDDED
+        url = stack.enter_context(scripted.serve()) if is_embedded else recipe.teacher.base_url
+        journal = stack.enter_context(ReplyJournal(folder / "replies.jsonl"))
+
+        def ask(requests: list[TeacherRequest], what: str, settings: Teacher) -> dict[str, Reply]:
+            base_url = url if settings is recipe.teacher else settings.base_url
+            with counting(console, f"gen: {what}", journal.count_missing(requests, settings)) as step:
+                return complete(requests, settings, base_url, journal, on_reply=lambda _: step())
+
+        try:
+            yield ask
+        finally:
+            write_json(folder / "usage.json", count_usage(journal.replies.values()))
+
+
+def _draft(recipe: Recipe, fitted: Fitted, folder: Path, ask: Ask, console: Console) -> tuple[Drafts, dict[str, int]]:
+    """Let the student or the teacher answer; give the drafts, and how many replies ended in some other way."""
+    gen, drafter = recipe.gen, KINDS[recipe.gen.kind].drafter
+    unended: dict[str, int] = {}
+    if drafter is None:
+        return {}, unended
+    if drafter == "teacher":
+        drafts, unended = _draft_at_endpoint(recipe, fitted, folder, ask, recipe.teacher)
+    elif gen.student_base_url is not None:
+        drafts, unended = _draft_at_endpoint(recipe, fitted, folder, ask, _student_endpoint(recipe))
+    else:
+        drafts = _draft_here(recipe, fitted.questions, folder, console)
+    by_id = {question.question_id: question for question in fitted.questions}
+    write_jsonl(folder / "pass_rates.jsonl", pass_rates(drafts.values(), by_id))
+    return drafts, unended
+
+
+def _student_endpoint(recipe: Recipe) -> Teacher:
+    """Describe the endpoint that serves the student; how it is asked is the teacher's affair."""
+    gen = recipe.gen
+    return recipe.teacher.model_copy(
+        update={
+            "base_url": gen.student_base_url,
+            "model": gen.student_model,
+            "api_key_env": gen.student_api_key_env,
+            "temperature": gen.sampling.temperature,
+            "top_p": gen.sampling.top_p,
+            "max_completion_tokens": gen.max_completion_tokens,
+        }
+    )
+
+
+def _draft_at_endpoint(
+    recipe: Recipe, fitted: Fitted, folder: Path, ask: Ask, settings: Teacher
+) -> tuple[Drafts, dict[str, int]]:
+    """Ask an endpoint for drafts; tokens are counted by the student's tokenizer, as for its own drafts."""
+    gen = recipe.gen
+    keys = {
+        f"{question.question_id}:{index}": (question, index)
+        for question in fitted.questions
+        for index in range(gen.rollouts_per_question)
+    }
+    requests = [
+        TeacherRequest("draft", label, draft_messages(question), gen.seed + index)
+        for label, (question, index) in keys.items()
+    ]
+    drafts: Drafts = {}
+    unended: collections.Counter[str] = collections.Counter()
+    for label, reply in ask(requests, "drafts", settings).items():
+        question, index = keys[label]
+        if reply.finish_reason not in ENDINGS:
+            unended[reply.finish_reason] += 1
+            continue
+        drafts[question.question_id, index] = Completion(
+            question_id=question.question_id,
+            rollout_index=index,
+            text=reply.text,
+            finish_reason=ENDINGS[reply.finish_reason],
+            prompt_tokens=fitted.count_prompt(draft_messages(question)),
+            completion_tokens=fitted.count_text(reply.text),
+        )
+    drafts = dict(sorted(drafts.items()))
+    write_jsonl(folder / "rollouts.jsonl", map(to_row, drafts.values()))
+    return drafts, dict(unended)
+
+
+def _draft_here(recipe: Recipe, questions: Sequence[Question], folder: Path, console: Console) -> Drafts:
+    """Let the student answer in this process; what `rollouts.jsonl` has already is kept."""
     path, gen = folder / "rollouts.jsonl", recipe.gen
     with Journal(path) as journal:
         rows = enumerate(read_jsonl(path), 1)
@@ -138,9 +275,8 @@ def _roll_out(recipe: Recipe, questions: Sequence[Question]) -> Iterator[Complet
     from mbt_lite.model.student import load_student
 
     gen = recipe.gen
-    student = load_student(recipe.model)
     for rollout in generate(
-        student,
+        load_student(recipe.model),
         [student_messages(question) for question in questions],
         samples=gen.rollouts_per_question,
         temperature=gen.sampling.temperature,
@@ -160,83 +296,90 @@ def _roll_out(recipe: Recipe, questions: Sequence[Question]) -> Iterator[Complet
         )
 
 
-Owner = tuple[Question, int | None, int]
-Ask = Callable[[list[TeacherRequest], str], dict[str, Reply]]
-
-
-def _rewrite_requests(
-    recipe: Recipe, questions: Sequence[Question], drafts: dict[tuple[str, int], Completion], folder: Path, ask: Ask
-) -> tuple[list[TeacherRequest], dict[str, Owner]]:
-    """MBT-R: a guide per question, then a rewriting of every draft that stopped by itself."""
-    valid = [draft for draft in drafts.values() if draft.finish_reason == "stop"]
-    asked = {draft.question_id for draft in valid}
-    by_id = {question.question_id: question for question in questions if question.question_id in asked}
-    guides = ask(
-        [TeacherRequest("solution", key, solution_messages(q), recipe.gen.seed) for key, q in by_id.items()], "guides"
-    )
-    is_scripted = recipe.teacher.base_url == EMBEDDED
-    solutions = {
-        key: Solution(key, reply.text, recipe.teacher.model, is_scripted)
-        for key, reply in guides.items()
-        if reply.finish_reason == "stop" and reply.text
-    }
-    write_jsonl(folder / "solutions.jsonl", map(to_row, solutions.values()))
-    requests: list[TeacherRequest] = []
-    owners: dict[str, Owner] = {}
-    for draft in valid:
-        for index in range(recipe.gen.traces_per_draft):
-            if draft.question_id not in solutions:
-                continue
-            label = f"{draft.question_id}:{draft.rollout_index}:{index}"
-            question = by_id[draft.question_id]
-            messages = mbt_r_messages(question, solutions[draft.question_id], draft)
-            requests.append(TeacherRequest("mbt_r", label, messages, recipe.gen.seed + index))
-            owners[label] = (question, draft.rollout_index, index)
-    return requests, owners
-
-
-def _scratch_requests(recipe: Recipe, questions: Sequence[Question]) -> tuple[list[TeacherRequest], dict[str, Owner]]:
-    """MBT-S: a monologue per question from scratch."""
-    requests: list[TeacherRequest] = []
-    owners: dict[str, Owner] = {}
-    for question in questions:
-        for index in range(recipe.gen.traces_per_draft):
-            label = f"{question.question_id}:-:{index}"
-            requests.append(TeacherRequest("mbt_s", label, mbt_s_messages(question), recipe.gen.seed + index))
-            owners[label] = (question, None, index)
-    return requests, owners
-
-
-def _judge(
-    recipe: Recipe, replies: dict[str, Reply], owners: dict[str, Owner]
+def _keep_drafts(
+    recipe: Recipe, questions: Sequence[Question], valid: Sequence[Completion], rules: Rules
 ) -> tuple[list[Trace], list[dict[str, Any]]]:
-    """Put every reply through the gate: traces, and what was rejected with its reason."""
-    traces, rejected = [], []
-    for label, reply in replies.items():
-        question, rollout_index, trace_index = owners[label]
-        reason = rejection(reply.text, reply.finish_reason, question)
-        if reason is not None:
-            rejected.append({"label": label, "question_id": question.question_id, "reason": reason, "text": reply.text})
-            continue
-        traces.append(
-            build_trace(
-                question,
-                recipe.gen.kind,
-                reply.text,
-                rollout_index=rollout_index,
-                trace_index=trace_index,
-                teacher=recipe.teacher.model,
-                scripted=recipe.teacher.base_url == EMBEDDED,
-            )
-        )
+    """Turn right drafts into traces as they are."""
+    by_id = {question.question_id: question for question in questions}
+    traces: list[Trace] = []
+    rejected: list[dict[str, Any]] = []
+    for draft in valid:
+        job = Job(by_id[draft.question_id], draft, 0)
+        reason = draft_rejection(draft, job.question, rules)
+        if reason is None:
+            parsed = parse_draft(draft.text)
+            traces.append(_build(recipe, job, str(parsed.trace), parsed.answer))
+        else:
+            rejected.append(rejected_row(job, recipe.gen.kind, reason, draft.text))
     return traces, rejected
 
 
-@contextlib.contextmanager
-def _teacher_url(recipe: Recipe) -> Iterator[str]:
-    """Give the teacher's base URL, serving the embedded one if it is asked for."""
-    if recipe.teacher.base_url != EMBEDDED:
-        yield recipe.teacher.base_url
-        return
-    with scripted.serve() as url:
-        yield url
+def _plan_jobs(
+    recipe: Recipe, questions: Sequence[Question], valid: Sequence[Completion], folder: Path, ask: Ask
+) -> tuple[list[Job], list[dict[str, Any]]]:
+    """List the traces to ask for; those whose question got no guide are rejected at once."""
+    gen, request = recipe.gen, KINDS[recipe.gen.kind].request
+    if request is None or request == "mbt_s":
+        return scratch_jobs(questions, gen.traces_per_draft), []
+    asked = {draft.question_id for draft in valid}
+    by_id = {question.question_id: question for question in questions if question.question_id in asked}
+    solutions = _ask_for_guides(recipe, by_id, folder, ask)
+    jobs, without_guide = rewrite_jobs(valid, by_id, solutions, request, gen.traces_per_draft)
+    return jobs, [rejected_row(job, gen.kind, "no guide", "") for job in without_guide]
+
+
+def _ask_for_guides(recipe: Recipe, by_id: dict[str, Question], folder: Path, ask: Ask) -> dict[str, Solution]:
+    requests = [TeacherRequest("solution", key, solution_messages(q), recipe.gen.seed) for key, q in by_id.items()]
+    solutions = {
+        key: Solution(key, reply.text, recipe.teacher.model, recipe.teacher.base_url == EMBEDDED)
+        for key, reply in ask(requests, "guides", recipe.teacher).items()
+        if reply.finish_reason == "stop" and reply.text
+    }
+    write_jsonl(folder / "solutions.jsonl", map(to_row, solutions.values()))
+    return solutions
+
+
+def _ask_for_traces(
+    recipe: Recipe, jobs: Sequence[Job], rules: Rules, ask: Ask, rejected: list[dict[str, Any]]
+) -> list[Trace]:
+    """Ask until the gate lets a trace pass or its attempts are used up; add to `rejected` what it keeps out."""
+    gen, pending, accepted = recipe.gen, list(jobs), dict[str, Trace]()
+    for attempt in range(gen.attempts):
+        requests = [
+            TeacherRequest(
+                gen.kind,
+                job.label if attempt == 0 else f"{job.label}:again{attempt}",
+                job.messages,
+                # no two requests for one draft share a seed
+                gen.seed + job.trace_index + attempt * gen.traces_per_draft,
+            )
+            for job in pending
+        ]
+        replies = ask(requests, "traces" if attempt == 0 else f"traces, attempt {attempt + 1}", recipe.teacher)
+        again = []
+        for job, request in zip(pending, requests, strict=True):
+            reply = replies[request.label]
+            reason = rejection(reply.text, reply.finish_reason, job.question, rules)
+            if reason is None:
+                accepted[job.label] = _build(recipe, job, reply.text, None)
+                continue
+            # what an endpoint refuses once, it refuses again
+            retried = attempt + 1 < gen.attempts and reason != "refused"
+            rejected.append(rejected_row(job, gen.kind, reason, reply.text, attempt=attempt + 1, retried=retried))
+            again += [job] if retried else []
+        pending = again
+    return [accepted[job.label] for job in jobs if job.label in accepted]
+
+
+def _build(recipe: Recipe, job: Job, text: str, answer: str | None) -> Trace:
+    own = recipe.gen.kind == "self_distill"
+    return build_trace(
+        job.question,
+        recipe.gen.kind,
+        text,
+        rollout_index=job.rollout_index,
+        trace_index=job.trace_index,
+        teacher=recipe.model.name if own else recipe.teacher.model,
+        scripted=not own and recipe.teacher.base_url == EMBEDDED,
+        answer=answer,
+    )

@@ -150,10 +150,10 @@ class Search:
         self.is_comparison = self._weighs_two()
 
     def run(self) -> Findings:
-        """Find the facts that the question needs."""
+        """Find the facts that the question needs; an empty gold is unknown."""
         if self.is_comparison:
             return self._compare()
-        chain = self._best_chain(self.facts, 1 + len(_NESTING.findall(self.question)), self.gold)
+        chain = self._best_chain(self.facts, 1 + len(_NESTING.findall(self.question)), self.gold or None)
         subject = self._name_start(chain)
         return Findings((chain,) if chain else (), (subject,), False, any(has(f.folded, self.gold) for f in chain))
 

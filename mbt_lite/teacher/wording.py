@@ -75,3 +75,8 @@ GUIDE_STEP: Final = "Link {index}: {link} ties Document {first} to Document {sec
 GUIDE_ONE_STEP: Final = "Read the key facts side by side and hold them against the question."
 GUIDE_PITFALL: Final = "{title} only looks relevant; the tell is that it does not mention {subject}."
 GUIDE_NO_PITFALL: Final = "Stopping before the last step; the tell is that the question is not answered in full."
+
+PLAIN_STEP: Final = "Document {number}, on {title}, says {fact}."
+PLAIN_NO_STEP: Final = "No document says it outright, but the facts point one way."
+PLAIN_CONCLUDE: Final = "So the answer is {answer}."
+GUESS: Final = "The documents name nothing closer, so the answer is a guess: {answer}."

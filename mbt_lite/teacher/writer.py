@@ -1,8 +1,9 @@
 """The embedded teacher's reading and routing: from the text of one of our requests to a guide or a monologue, by rule.
 
 It reads what any teacher reads, the sections of the prompt texts (documents, question, correct answer, draft), and no
-hidden field. What it cannot do: infer what no sentence says. Its traces teach the form of steering to a tiny model; a
-real teacher writes better.
+hidden field. Asked what the student is asked, it sees no answer either: it follows the best chain of facts to a name
+or a year, or says that it guesses. What it cannot do: infer what no sentence says. Its traces teach the form of
+steering to a tiny model; a real teacher writes better.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from collections.abc import Sequence
 
 from mbt_lite import prompts
 from mbt_lite.teacher import wording
-from mbt_lite.teacher.evidence import Findings, Search, plain_title
+from mbt_lite.teacher.evidence import Findings, Search, fold, has, plain_title, read_names
 from mbt_lite.teacher.monologue import Monologue, quote
 
 _SECTION = re.compile(r"^=== ([a-z ]+) ===$", re.MULTILINE)
+_SLOT_ENDS = re.compile(r"\{\{\w+\}\}")
+_YEAR = re.compile(r"\b(?:1\d{3}|20\d{2})\b")
 _DOCUMENT = re.compile(r"^\[\d+\] (.*?): (.*)$")
 
 
@@ -29,7 +32,10 @@ class UnreadableRequestError(Exception):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Brief:
-    """What a request says; documents are (title, text), `draft` is None unless `task` is mbt_r."""
+    """What a request says; documents are (title, text).
+
+    `gold` is empty where `task` is student; `draft` is None unless it is mbt_r or distill_r.
+    """
 
     task: str
     documents: tuple[tuple[str, str], ...]
@@ -45,8 +51,12 @@ def write_reply(contents: Sequence[str], seed: int) -> str:
     """
     brief = read_brief(contents)
     search, findings = _investigate(brief.documents, brief.question, brief.gold)
+    if brief.task == "student":
+        return write_answer(search, findings)
     if brief.task == "solution":
         return write_guide(search, findings)
+    if brief.task == "distill_r":
+        return write_plain(findings, wording.PLAIN_CONCLUDE.format(answer=brief.gold.rstrip(".")))
     dice = random.Random(f"{seed}\0{contents[-1]}")
     return Monologue(search, findings, brief.gold, brief.draft, dice).write()
 
@@ -59,23 +69,43 @@ def _investigate(documents: tuple[tuple[str, str], ...], question: str, gold: st
 
 
 def read_brief(contents: Sequence[str]) -> Brief:
-    """Read a chat: the task is the opening line of the last user message, sections may stand in earlier ones."""
-    openings = {prompts.text(name).partition("\n")[0]: name for name in ("solution", "mbt_s", "mbt_r")}
+    """Read a chat: the task is the opening line of the last user message, sections may stand in earlier ones.
+
+    The student prompt has no such line, it is known by its last one.
+    """
+    if contents and (asked := _read_student_prompt(contents[-1])) is not None:
+        return asked
+    openings = {prompts.text(name).partition("\n")[0]: name for name in ("solution", "mbt_s", "mbt_r", "distill_r")}
     task = openings.get(contents[-1].partition("\n")[0]) if contents else None
     if task is None:
         raise UnreadableRequestError(f"the last user message opens with none of: {'; '.join(openings)}")
     sections: dict[str, str] = {}
     for content in contents:
         sections |= read_sections(content)
-    wanted = ("documents", "question", "correct answer", *(("draft",) if task == "mbt_r" else ()))
+    rewrites = task in ("mbt_r", "distill_r")
+    wanted = ("documents", "question", "correct answer", *(("draft",) if rewrites else ()))
     if missing := [name for name in wanted if name not in sections]:
         raise UnreadableRequestError(f"no section {', '.join(missing)}")
-    matches = (_DOCUMENT.match(line) for line in sections["documents"].splitlines())
+    draft = sections["draft"] if rewrites else None
+    documents = _read_documents(sections["documents"])
+    return Brief(task, documents, sections["question"], sections["correct answer"], draft)
+
+
+def _read_student_prompt(content: str) -> Brief | None:
+    """Read documents and question of the student prompt; None if it is another message."""
+    _, before, after = _SLOT_ENDS.split(prompts.text("student"))
+    if not content.endswith(after):
+        return None
+    documents, mark, question = content.removesuffix(after).rpartition(before)
+    return Brief("student", _read_documents(documents), question, "", None) if mark else None
+
+
+def _read_documents(lines: str) -> tuple[tuple[str, str], ...]:
+    matches = (_DOCUMENT.match(line) for line in lines.splitlines())
     documents = tuple((match[1], match[2]) for match in matches if match)
     if not documents:
         raise UnreadableRequestError("the section documents holds no line such as `[1] Title: text`")
-    draft = sections["draft"] if task == "mbt_r" else None
-    return Brief(task, documents, sections["question"], sections["correct answer"], draft)
+    return documents
 
 
 def read_sections(content: str) -> dict[str, str]:
@@ -116,3 +146,37 @@ def write_guide(search: Search, findings: Findings) -> str:
         "Pitfalls": pitfalls or [wording.GUIDE_NO_PITFALL],
     }
     return "\n\n".join(f"{name}: {' '.join(lines)}" for name, lines in parts.items())
+
+
+def write_plain(findings: Findings, conclusion: str) -> str:
+    """Write the facts one after the other, then a conclusion: no phases, no thinker."""
+    steps = [
+        wording.PLAIN_STEP.format(
+            number=fact.document, title=plain_title(fact.title), fact=quote(fact.text, [fold(plain_title(fact.title))])
+        )
+        for fact in findings.facts
+    ]
+    return "\n\n".join([" ".join(steps or [wording.PLAIN_NO_STEP]), conclusion])
+
+
+def write_answer(search: Search, findings: Findings) -> str:
+    """Answer as the student is asked to, without having seen the answer: by rule, or with an admitted guess."""
+    answer, is_guess = guess_answer(search, findings)
+    conclusion = (wording.GUESS if is_guess else wording.PLAIN_CONCLUDE).format(answer=answer)
+    return prompts.completion_text(write_plain(findings, conclusion), answer)
+
+
+def guess_answer(search: Search, findings: Findings) -> tuple[str, bool]:
+    """Give the year, or the last name in the last fact, that the question does not hold; and whether it is a guess.
+
+    Of two compared things the first is a guess; so is the title where no fact names anything new.
+    """
+    if findings.is_comparison or not findings.facts:
+        return findings.subjects[0], True
+    last = findings.facts[-1]
+    years = _YEAR.findall(last.text)
+    if years and re.match(r"(?:when|(?:in )?what year)\b", search.question, re.IGNORECASE):
+        return years[0], False
+    names = [name for name in read_names(last.text) if not has(search.asked, fold(name))]
+    new = [name for name in names if fold(name) != fold(plain_title(last.title))]
+    return (new[-1], False) if new else (plain_title(last.title), True)

@@ -1,15 +1,22 @@
-"""One builder per kind of trace: a question (and a draft) to the teacher's messages, and its reply to a training row.
+"""What the teacher is asked for each kind of trace, and how an accepted text becomes a training row.
 
-Source: the data construction of arXiv 2602.22508. MBT-S writes from scratch; MBT-R is a chat of three turns: the
-request for a solution guide, the guide, the request to rewrite a draft.
+Source: the data construction of arXiv 2602.22508. MBT-S writes from scratch; a rewriting is a chat of three turns: the
+request for a solution guide, the guide, the request to rewrite a draft. `kinds.py` says which kind asks what.
 """
 
 from __future__ import annotations
 
-from mbt_lite import prompts
-from mbt_lite.records import Completion, Message, Question, Solution, Trace
+from typing import Literal
 
-PROMPTS_OF = {"mbt_s": ("student", "mbt_s", "monologue"), "mbt_r": ("student", "solution", "mbt_r", "monologue")}
+from mbt_lite import prompts
+from mbt_lite.recipe.schema import TraceKind
+from mbt_lite.records import Completion, Message, Question, Solution, Trace
+from mbt_lite.traces.kinds import KINDS
+
+
+def draft_messages(question: Question) -> tuple[Message, ...]:
+    """Ask for a draft: what the student is asked, whoever answers."""
+    return tuple(prompts.student_messages(question))
 
 
 def solution_messages(question: Question) -> tuple[Message, ...]:
@@ -35,35 +42,41 @@ def mbt_s_messages(question: Question) -> tuple[Message, ...]:
     return ({"role": "user", "content": request},)
 
 
-def mbt_r_messages(question: Question, solution: Solution, draft: Completion) -> tuple[Message, ...]:
-    """Ask to rewrite a draft, after the guide."""
+def rewrite_messages(
+    question: Question, solution: Solution, draft: Completion, request: Literal["mbt_r", "distill_r"]
+) -> tuple[Message, ...]:
+    """Ask to rewrite a draft, after the guide: with the five phases (mbt_r) or without (distill_r)."""
     assert draft.question_id == solution.question_id == question.question_id, (draft, solution)
-    request = prompts.render(
-        "mbt_r",
-        monologue=prompts.text("monologue"),
-        question=prompts.one_line(question.question),
-        answer=prompts.one_line(question.answer),
-        draft=draft.text,
-    )
+    slots = {
+        "question": prompts.one_line(question.question),
+        "answer": prompts.one_line(question.answer),
+        "draft": draft.text,
+    }
+    if request == "mbt_r":
+        slots["monologue"] = prompts.text("monologue")
     return (
         *solution_messages(question),
         {"role": "assistant", "content": solution.text},
-        {"role": "user", "content": request},
+        {"role": "user", "content": prompts.render(request, **slots)},
     )
 
 
 def build_trace(
     question: Question,
-    kind: str,
+    kind: TraceKind,
     text: str,
     *,
     rollout_index: int | None,
     trace_index: int,
     teacher: str,
     scripted: bool,
+    answer: str | None = None,
 ) -> Trace:
-    """Make the training row of an accepted monologue."""
-    text = text.strip()
+    """Make the training row of an accepted trace; `answer` is the draft's own where it is kept as it is, else the gold.
+
+    `teacher` is who wrote the trace, the student itself for self_distill.
+    """
+    text, answer = text.strip(), question.answer if answer is None else answer
     parts = [question.question_id, kind, "-" if rollout_index is None else str(rollout_index), str(trace_index)]
     return Trace(
         trace_id=":".join(parts),
@@ -73,9 +86,9 @@ def build_trace(
         trace_index=trace_index,
         teacher=teacher,
         scripted=scripted,
-        prompt_version=prompts.version(*PROMPTS_OF[kind]),
+        prompt_version=prompts.version(*KINDS[kind].prompts),
         text=text,
-        answer=question.answer,
-        prompt=tuple(prompts.student_messages(question)),
-        completion=({"role": "assistant", "content": prompts.completion_text(text, question.answer)},),
+        answer=answer,
+        prompt=draft_messages(question),
+        completion=({"role": "assistant", "content": prompts.completion_text(text, answer)},),
     )

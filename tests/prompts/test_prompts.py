@@ -29,6 +29,7 @@ SLOTS: dict[str, set[str]] = {
     "mbt_s": {"monologue", "documents", "question", "answer"},
     "mbt_r": {"monologue", "question", "answer", "draft"},
     "monologue": set(),
+    "distill_r": {"question", "answer", "draft"},
 }
 
 
@@ -110,20 +111,31 @@ def test_version_changes_iff_a_named_text_changes(monkeypatch: pytest.MonkeyPatc
     assert changed == {(), ("student",), ("mbt_s", "student")}
 
 
-@pytest.mark.parametrize("name", ["solution", "mbt_s", "mbt_r"])
+@pytest.mark.parametrize("name", ["solution", "mbt_s", "mbt_r", "distill_r"])
 def test_teacher_texts_end_their_sections(name: str) -> None:
     assert prompts.text(name).endswith("\n=== end ===")
 
 
 def test_only_the_student_facing_texts_are_free_of_the_gold() -> None:
-    assert [name for name in prompts.NAMES if "{{answer}}" in prompts.text(name)] == ["solution", "mbt_s", "mbt_r"]
+    with_gold = [name for name in prompts.NAMES if "{{answer}}" in prompts.text(name)]
+    assert with_gold == ["solution", "mbt_s", "mbt_r", "distill_r"]
 
 
-@pytest.mark.parametrize("name", ["solution", "mbt_s", "mbt_r"])
+@pytest.mark.parametrize("name", ["solution", "mbt_s", "mbt_r", "distill_r"])
 def test_teacher_texts_open_with_a_task_line_of_their_own(name: str) -> None:
     first = prompts.text(name).partition("\n")[0]
     assert first.startswith("Task: ")
     assert [other for other in prompts.NAMES if prompts.text(other).startswith(first)] == [name]
+
+
+def test_distill_r_asks_for_no_phase_and_no_thinker() -> None:
+    text = prompts.text("distill_r")
+    assert "phase" not in text
+    assert "first person" not in text
+    # the same rules of length and of the last sentence as the five-phase texts
+    for rule in ("As short as the question allows", "The last sentence states the final answer in exactly the wording"):
+        assert rule in text
+        assert rule in prompts.text("monologue")
 
 
 def test_text_refuses_an_unknown_name() -> None:

@@ -75,6 +75,28 @@ CONFLICTS = {
         "a.yaml:6: `gen.rollouts_per_question` is 4, but at `gen.sampling.temperature` 0 all drafts of a question "
         "are alike; raise the temperature or ask for one",
     ),
+    "tries all alike": (
+        "teacher:\n  temperature: 0\ngen:\n  attempts: 2\n",
+        "a.yaml:7: `gen.attempts` is 2, but at `teacher.temperature` 0 another try gives the same trace; "
+        "raise the temperature or try once",
+    ),
+    "student without endpoint": (
+        "gen:\n  student_model: tiny\n",
+        "a.yaml:5: `gen.student_model` is set without an endpoint; set `gen.student_base_url` or remove it",
+    ),
+    "endpoint without student": (
+        "gen:\n  student_base_url: http://127.0.0.1:8000/v1\n",
+        "a.yaml:5: `gen.student_model` is missing for `gen.student_base_url`; name the student as that server does",
+    ),
+    "student at no URL": (
+        "gen:\n  student_model: tiny\n  student_base_url: localhost\n",
+        "a.yaml:6: `gen.student_base_url` is no endpoint (got localhost); write a URL with http:// or https://",
+    ),
+    "student's key in place of its variable": (
+        "gen:\n  student_model: tiny\n  student_base_url: http://a/v1\n  student_api_key_env: sk-1234\n",
+        "a.yaml:7: `gen.student_api_key_env` is no variable name; "
+        "write the name of the environment variable that holds the key, never the key itself",
+    ),
 }
 
 
@@ -117,6 +139,9 @@ SOUND = {
     ),
     "real teacher": "teacher: {base_url: 'https://api.example.org/v1', model: big, api_key_env: MY_KEY_2}",
     "scripted teacher elsewhere": "teacher: {base_url: 'http://127.0.0.1:8000/v1'}",
+    "student at an endpoint": (
+        "gen: {student_base_url: 'http://127.0.0.1:8000/v1', student_model: m, student_api_key_env: KEY, attempts: 3}"
+    ),
     "greedy single draft": "gen: {sampling: {temperature: 0}}",
     "one variant": "eval: {variants: [grpo]}",
 }

@@ -4,13 +4,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import BaseModel
 
 from mbt_lite.recipe import json_schema, load_recipe, resolved, resumable_keys, written
 from mbt_lite.recipe.keys import choices, known_keys, section_of
-from mbt_lite.recipe.schema import Recipe
+from mbt_lite.recipe.schema import Recipe, TraceKind
 from mbt_lite.run_dir import SECTIONS, flatten
 
 ROOT = Path(__file__).parents[2]
@@ -18,7 +19,8 @@ RECIPES = sorted(ROOT.glob("recipes/**/*.yaml"))
 
 
 def test_every_shipped_recipe_is_found() -> None:
-    assert [path.stem for path in RECIPES] == ["demo", "mbt_r", "mbt_s"]
+    controls = ["direct_r", "distill_r", "metacognitive", "self_distill", "teacher_distill"]
+    assert [path.stem for path in RECIPES] == [*controls, "demo", "mbt_r", "mbt_s"]
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -26,7 +28,10 @@ def test_load_recipe_loads_every_shipped_recipe(path: Path) -> None:
     recipe = load_recipe(path)
     assert written(recipe)["model"]["name"] == recipe.model.name
     text = path.read_text(encoding="utf-8")
-    assert f"mbt-lite run recipes/{path.name}" in text, "the header tells how to run it"
+    # prompting alone needs no training
+    command = "eval" if path.stem == "metacognitive" else "run"
+    place = path.relative_to(ROOT).as_posix()
+    assert f"mbt-lite {command} {place}" in text, "the header tells how to run it"
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -36,8 +41,17 @@ def test_resolved_can_be_read_back_as_the_same_recipe(path: Path) -> None:
 
 
 def test_the_kinds_of_the_shipped_recipes_are_their_names() -> None:
-    for name in ("mbt_r", "mbt_s"):
-        assert load_recipe(ROOT / "recipes" / f"{name}.yaml").gen.kind == name
+    kinds = get_args(TraceKind)
+    named = {path.stem: load_recipe(path).gen.kind for path in RECIPES if path.stem in kinds}
+    assert named == {kind: kind for kind in kinds}
+
+
+def test_the_controls_train_and_score_as_mbt_r_does() -> None:
+    ours = resolved(load_recipe(ROOT / "recipes/mbt_r.yaml"))
+    for path in (ROOT / "recipes/controls").glob("*.yaml"):
+        theirs = resolved(load_recipe(path))
+        same = {"model", "data"} if path.stem == "metacognitive" else {"model", "data", "lora", "sft", "grpo", "eval"}
+        assert {key: theirs[key] for key in same} == {key: ours[key] for key in same}, path.stem
 
 
 def test_written_gives_only_what_differs_from_the_defaults(tmp_path: Path) -> None:

@@ -1,19 +1,22 @@
 """The gen stage through the real client and the real scripted server; the student is a stand-in (no model loads)."""
 
+import dataclasses
 import io
 import json
+from collections import Counter, defaultdict
 
 import pytest
 from rich.console import Console
 
 from mbt_lite.data.questions import read_questions
 from mbt_lite.errors import DataError, TeacherError
+from mbt_lite.prompts import completion_text, student_messages
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.records import Completion
+from mbt_lite.rewards.cues import shown_phases
 from mbt_lite.run_dir import RunDir, read_json, read_jsonl
 from mbt_lite.stages import gen
-from mbt_lite.teacher import client
-from mbt_lite.traces.checks import rejection
+from mbt_lite.teacher import client, scripted
 
 
 @pytest.fixture
@@ -25,7 +28,8 @@ def recipe(tmp_path):
         path = tmp_path / "train.jsonl"
         path.write_text("".join(json.dumps(to_row(question)) + "\n" for question in questions))
         data = {"train": {"path": str(path)}, "dev": {"path": "data_samples/demo_dev.jsonl"}}
-        return Recipe.model_validate({**SECTIONS, "data": data, "gen": {"kind": kind}, **sections})
+        gen_section = {"kind": kind, **sections.pop("gen", {})}
+        return Recipe.model_validate({**SECTIONS, "data": data, "gen": gen_section, **sections})
 
     return make
 
@@ -52,7 +56,12 @@ def no_student(monkeypatch):
             )
 
     monkeypatch.setattr(gen, "_roll_out", roll_out)
-    monkeypatch.setattr(gen, "_fit", lambda recipe, questions: (list(questions), 0))
+    monkeypatch.setattr(gen, "_fit", fit)
+
+
+def fit(recipe, questions):
+    """Count words in place of tokens; nothing is too long."""
+    return gen.Fitted(list(questions), 0, lambda messages: 9, lambda text: len(text.split()))
 
 
 def run(recipe, path):
@@ -121,20 +130,220 @@ def test_plan_counts_requests_and_writes_nothing(recipe, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(
-    ("text", "finish_reason", "reason"),
-    [
-        ("We read, so the answer is {gold}.", "stop", None),
-        ("We read, so the answer is {gold}.", "length", "truncated"),
-        ("429: too much", "refused", "refused"),
-        (" ", "stop", "empty"),
-        ("<think>{gold}</think>", "stop", "holds tags"),
-        ("## Plan\n{gold}", "stop", "markdown"),
-        ("The **answer** is {gold}", "stop", "markdown"),
-        ("The draft is wrong: {gold}.", "stop", "reveals that the answer was given"),
-        ("We read, but find nothing.", "stop", "does not reach the gold"),
-    ],
-)
-def test_rejection_names_the_reason(text, finish_reason, reason):
-    question = read_questions(Recipe.model_validate(SECTIONS).data.train, 0)[0]
-    assert rejection(text.format(gold=question.answer), finish_reason, question) == reason
+# kind -> drafts by, requests by kind and their turns, whether the row ends with the teacher's text and the gold
+KINDS = {
+    "mbt_s": (None, {"mbt_s": (6, 1)}),
+    "mbt_r": ("student", {"solution": (5, 1), "mbt_r": (5, 3)}),
+    "direct_r": ("teacher", {"draft": (6, 1), "solution": (6, 1), "direct_r": (6, 3)}),
+    "distill_r": ("student", {"solution": (5, 1), "distill_r": (5, 3)}),
+    "self_distill": ("student", {}),
+    "teacher_distill": ("teacher", {"draft": (6, 1)}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_run_sends_what_its_kind_says_and_writes_its_rows(recipe, tmp_path, monkeypatch, kind):
+    drafter, wanted = KINDS[kind]
+    sent, asked = [], gen.complete
+
+    def listen(requests, *arguments, **options):
+        sent.extend(requests)
+        return asked(requests, *arguments, **options)
+
+    monkeypatch.setattr(gen, "complete", listen)
+    if kind == "self_distill":
+        monkeypatch.setattr(gen, "_roll_out", roll_out_right)
+    made = recipe(kind)
+    run(made, tmp_path / "run")
+    questions = {q.question_id: q for q in read_questions(made.data.train, 0)}
+    assert {request.kind: len(request.messages) for request in sent} == {k: turns for k, (_, turns) in wanted.items()}
+    assert dict(Counter(request.kind for request in sent)) == {k: number for k, (number, _) in wanted.items()}
+    folder = tmp_path / "run/gen"
+    assert (folder / "rollouts.jsonl").exists() == (folder / "pass_rates.jsonl").exists() == (drafter is not None)
+    drafts = {row["question_id"]: row["text"] for row in read_jsonl(folder / "rollouts.jsonl")}
+    rows = read_jsonl(folder / "traces.jsonl")
+    assert rows
+    for row in rows:
+        question = questions[row["question_id"]]
+        assert row["prompt"] == student_messages(question)
+        text = completion_text(row["text"], row["answer"])
+        assert row["completion"] == [{"role": "assistant", "content": text}]
+        raw = kind in ("self_distill", "teacher_distill")
+        assert (text == drafts.get(row["question_id"])) == raw
+        assert row["answer"] == question.answer.lower() if kind == "self_distill" else question.answer
+        assert (row["kind"], row["scripted"]) == (kind, kind != "self_distill")
+        assert row["teacher"] == ("none" if kind == "self_distill" else "scripted")
+        assert row["rollout_index"] == (None if drafter is None else 0)
+        has_phases = kind in ("mbt_s", "mbt_r", "direct_r")
+        assert (len(shown_phases(row["text"])) == 5) == has_phases
+
+
+def roll_out_right(recipe, questions):
+    """Draft right answers, in small letters."""
+    for question in questions:
+        text = completion_text("I guess.", question.answer.lower())
+        yield Completion(question.question_id, 0, text, "stop", 9, 9)
+
+
+def test_run_records_pass_rates(recipe, tmp_path):
+    run(recipe(), tmp_path / "run")
+    rates = read_jsonl(tmp_path / "run/gen/pass_rates.jsonl")
+    assert [(row["rollouts"], row["valid"], row["correct"]) for row in rates] == [(1, 0, 0)] + [(1, 1, 0)] * 5
+
+
+def test_run_drafts_at_an_endpoint_through_the_same_journal(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(gen, "_roll_out", lambda *_: pytest.fail("the student was about to load"))
+    bodies = []
+    with scripted.serve(on_request=bodies.append) as url:
+        section = {"student_base_url": url, "student_model": "scripted", "rollouts_per_question": 2, "seed": 5}
+        made = recipe("mbt_r", gen={**section, "sampling": {"temperature": 0.3}, "max_completion_tokens": 77})
+        run(made, tmp_path / "run")
+    assert len(bodies) == 12
+    assert {(body["temperature"], body["max_tokens"]) for body in bodies} == {(0.3, 77)}
+    assert {body["seed"] for body in bodies} == {5, 6}
+    folder = tmp_path / "run/gen"
+    rollouts = read_jsonl(folder / "rollouts.jsonl")
+    assert {(row["rollout_index"], row["finish_reason"]) for row in rollouts} == {(0, "stop"), (1, "stop")}
+    assert all(row["completion_tokens"] == len(row["text"].split()) for row in rollouts)
+    assert len(read_jsonl(folder / "traces.jsonl")) == 12
+    assert read_json(folder / "usage.json")["draft"]["requests"] == 12
+    assert {row["rollouts"] for row in read_jsonl(folder / "pass_rates.jsonl")} == {2}
+
+
+def answer_with(monkeypatch, change):
+    """Let `change` alter what the scripted teacher replies, before it is kept."""
+    asked = gen.complete
+
+    def altered(requests, *arguments, **options):
+        replies = asked(requests, *arguments, **options)
+        by_label = {request.label: request for request in requests}
+        return {label: change(by_label[label], reply) for label, reply in replies.items()}
+
+    monkeypatch.setattr(gen, "complete", altered)
+
+
+def test_run_counts_drafts_that_ended_in_another_way_and_keeps_cut_off_ones(recipe, tmp_path, monkeypatch):
+    ends = iter(["stop", "length", "content_filter", "refused", "stop", "stop"])
+    answer_with(monkeypatch, lambda request, reply: dataclasses.replace(reply, finish_reason=next(ends)))
+    run(recipe("teacher_distill"), tmp_path / "run")
+    summary = read_json(tmp_path / "run/gen/done.json")["summary"]
+    assert (summary["drafts"], summary["drafts_cut_off"]) == (4, 1)
+    assert summary["drafts_not_ended"] == {"content_filter": 1, "refused": 1}
+    assert summary["traces"] + sum(summary["rejected"].values()) == 3
+
+
+def test_run_tries_rejected_traces_again_with_other_seeds(recipe, tmp_path, monkeypatch):
+    seeds = defaultdict(list)
+
+    def spoil(request, reply):
+        seeds[request.label.partition(":again")[0]].append(request.seed)
+        return dataclasses.replace(reply, text=f"# Plan\n{reply.text}") if request.seed < 4 else reply
+
+    answer_with(monkeypatch, spoil)
+    out = run(recipe("mbt_s", gen={"attempts": 3, "traces_per_draft": 2, "seed": 1}), tmp_path / "run")
+    # two traces a question: seeds 1 and 2, then 3 and 4, then 5
+    assert sorted(map(tuple, seeds.values())) == [(1, 3, 5)] * 6 + [(2, 4)] * 6
+    rejected = read_jsonl(tmp_path / "run/gen/rejected.jsonl")
+    assert Counter((row["attempt"], row["retried"]) for row in rejected) == {(1, True): 12, (2, True): 6}
+    summary = read_json(tmp_path / "run/gen/done.json")["summary"]
+    assert (summary["traces"], summary["rejected"], summary["tried_again"]) == (12, {}, {"markdown": 18})
+    assert "rejected because" in out
+    traces = read_jsonl(tmp_path / "run/gen/traces.jsonl")
+    assert [row["trace_index"] for row in traces] == [0, 1] * 6
+
+
+def test_run_ends_every_trace_in_exactly_one_accepted_or_final_record(recipe, tmp_path, monkeypatch):
+    def spoil(request, reply):
+        if request.kind == "solution":
+            return dataclasses.replace(reply, text="" if request.label.endswith("0001") else reply.text)
+        number = int(request.label.split(":")[0][-4:])
+        endings = {2: "refused", 3: "length"}
+        return dataclasses.replace(reply, finish_reason=endings.get(number, "stop"))
+
+    answer_with(monkeypatch, spoil)
+    run(recipe("mbt_r", gen={"attempts": 2}), tmp_path / "run")
+    rejected = read_jsonl(tmp_path / "run/gen/rejected.jsonl")
+    final = [row["label"] for row in rejected if not row["retried"]]
+    rows = read_jsonl(tmp_path / "run/gen/traces.jsonl")
+    accepted = [f"{row['question_id']}:{row['rollout_index']}:{row['trace_index']}" for row in rows]
+    assert len(set(final + accepted)) == len(final + accepted) == 5
+    reasons = Counter((row["reason"], row["retried"]) for row in rejected)
+    # what is refused is not asked again
+    assert reasons == {
+        ("no guide", False): 1,
+        ("refused", False): 1,
+        ("truncated", True): 1,
+        ("truncated", False): 1,
+    }
+
+
+def test_run_rejects_what_is_too_long_to_train_on(recipe, tmp_path):
+    run(recipe("mbt_s"), tmp_path / "first")
+    rows = read_jsonl(tmp_path / "first/gen/traces.jsonl")
+    # prompt 9, end of turn 1
+    tokens = [9 + len(row["completion"][0]["content"].split()) + 1 for row in rows]
+    run(recipe("mbt_s", sft={"max_sequence_tokens": min(tokens)}), tmp_path / "run")
+    rejected = read_jsonl(tmp_path / "run/gen/rejected.jsonl")
+    assert {row["reason"] for row in rejected} == {"too long for training"}
+    assert len(rejected) == sum(count > min(tokens) for count in tokens) > 0
+
+
+def test_run_ends_with_samples_to_read_and_tokens(recipe, tmp_path):
+    out = run(recipe("mbt_s"), tmp_path / "run")
+    assert out.count("<think>") == 5
+    usage = read_json(tmp_path / "run/gen/usage.json")["mbt_s"]
+    assert f"{usage['completion_tokens']:,}" in out
+    assert "rejected because" not in out
+
+
+def test_plan_names_drafter_requests_and_tries(recipe, tmp_path):
+    lines = {kind: gen.plan(recipe(kind), RunDir(tmp_path / "run"))[0] for kind in KINDS}
+    assert lines == {
+        "mbt_s": "gen: 6 questions, 6 teacher requests (mbt_s)",
+        "mbt_r": "gen: 6 questions, 6 drafts of the student, at most 12 teacher requests (mbt_r)",
+        "direct_r": "gen: 6 questions, 6 drafts of the teacher, at most 18 teacher requests (direct_r)",
+        "distill_r": "gen: 6 questions, 6 drafts of the student, at most 12 teacher requests (distill_r)",
+        "self_distill": "gen: 6 questions, 6 drafts of the student, 0 teacher requests (self_distill)",
+        "teacher_distill": "gen: 6 questions, 6 drafts of the teacher, 6 teacher requests (teacher_distill)",
+    }
+    (line,) = gen.plan(recipe("mbt_s", gen={"attempts": 3}), RunDir(tmp_path / "run"))
+    assert line.endswith("; rejected traces are tried up to 3 times")
+
+
+def test_traces_load_as_a_dataset_of_prompt_and_completion(recipe, tmp_path):
+    datasets = pytest.importorskip("datasets", reason="needs the training stack: pip install 'mbt-lite[train]'")
+    run(recipe(), tmp_path / "run")
+    path = tmp_path / "run/gen/traces.jsonl"
+    loaded = datasets.load_dataset("json", data_files=str(path), split="train", cache_dir=str(tmp_path / "cache"))
+    assert len(loaded) == 5
+    assert [row["prompt"] for row in loaded] == [row["prompt"] for row in read_jsonl(path)]
+    assert [row["completion"] for row in loaded] == [row["completion"] for row in read_jsonl(path)]
+
+
+@pytest.mark.slow
+def test_traces_train_in_plain_trl(recipe, student_folder, tmp_path):
+    datasets = pytest.importorskip("datasets", reason="needs the training stack: pip install 'mbt-lite[train]'")
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from trl import SFTConfig, SFTTrainer
+
+    run(recipe(), tmp_path / "run")
+    path = str(tmp_path / "run/gen/traces.jsonl")
+    rows = datasets.load_dataset("json", data_files=path, split="train", cache_dir=str(tmp_path / "cache"))
+    settings = SFTConfig(
+        output_dir=str(tmp_path / "out"),
+        max_steps=1,
+        per_device_train_batch_size=2,
+        max_length=2048,
+        use_cpu=True,
+        bf16=False,
+        report_to=[],
+        save_strategy="no",
+        dataloader_pin_memory=False,
+    )
+    model = AutoModelForCausalLM.from_pretrained(student_folder)
+    tokenizer = AutoTokenizer.from_pretrained(student_folder)
+    trainer = SFTTrainer(model=model, args=settings, train_dataset=rows, processing_class=tokenizer)
+    labels = trainer.train_dataset[0]["labels"]
+    # the prompt is masked, the completion is not
+    assert 0 < sum(label != -100 for label in labels) < len(labels)
+    assert trainer.train().training_loss > 0

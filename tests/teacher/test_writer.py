@@ -7,16 +7,17 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from mbt_lite.data.questions import read_questions
 from mbt_lite.recipe.schema import Questions
-from mbt_lite.records import Completion, Message, Question, Solution
+from mbt_lite.records import Completion, Document, Message, Question, Solution
 from mbt_lite.rewards.cues import PHASES, shown_phases
 from mbt_lite.teacher.writer import UnreadableRequestError, read_brief, write_reply
-from mbt_lite.traces.build import mbt_r_messages, mbt_s_messages, solution_messages
-from mbt_lite.traces.checks import rejection
+from mbt_lite.traces.build import draft_messages, mbt_s_messages, rewrite_messages, solution_messages
+from mbt_lite.traces.checks import Rules, draft_rejection, rejection, rules_for
 
 ROOT = Path(__file__).parents[2]
 REAL = ("musique_ans_train_100.jsonl", "hotpot_train_100.json", "2wikimultihop_dev_150.json")
@@ -37,9 +38,11 @@ def contents(messages: Sequence[Message]) -> list[str]:
     return [message["content"] for message in messages if message["role"] == "user"]
 
 
-def rewrite(question: Question, draft_text: str) -> tuple[Message, ...]:
+def rewrite(
+    question: Question, draft_text: str, request: Literal["mbt_r", "distill_r"] = "mbt_r"
+) -> tuple[Message, ...]:
     draft = Completion(question.question_id, 0, draft_text, "stop", 1, 1)
-    return mbt_r_messages(question, Solution(question.question_id, "A guide.", "scripted", True), draft)
+    return rewrite_messages(question, Solution(question.question_id, "A guide.", "scripted", True), draft, request)
 
 
 def sample(name: str, limit: int) -> list[Question]:
@@ -164,3 +167,48 @@ def test_real_traces_mostly_pass_the_gate(shared_data: Path, name: str) -> None:
     ]
     # measured: all of them on all three; the floor leaves room for odd rows
     assert faults.count(None) / len(faults) >= 0.9, sorted(filter(None, faults))
+
+
+def answer(question: Question) -> Completion:
+    return Completion(question.question_id, 0, write_reply(contents(draft_messages(question)), 0), "stop", 1, 1)
+
+
+def test_read_brief_reads_the_student_prompt_without_a_gold() -> None:
+    (question,) = sample("demo_train", 1)
+    brief = read_brief(contents(draft_messages(question)))
+    assert (brief.task, brief.question, brief.gold, brief.draft) == ("student", question.question, "", None)
+    assert brief.documents == tuple((document.title, document.text) for document in question.documents)
+
+
+def test_write_reply_to_the_student_prompt_depends_on_what_the_student_sees_only() -> None:
+    for question in sample("multihop_train", 10):
+        other = dataclasses.replace(question, answer="Somebody Else", aliases=("Alias",))
+        assert answer(question).text == answer(other).text
+
+
+def test_write_reply_to_the_student_prompt_is_often_right_on_synthetic_questions_and_never_malformed() -> None:
+    reasons = [draft_rejection(answer(question), question, Rules()) for question in sample("demo_train", 60)]
+    # measured: 58 of 60
+    assert reasons.count(None) >= 50
+    assert set(reasons) <= {None, "wrong answer"}
+
+
+def test_write_reply_to_the_student_prompt_says_that_it_guesses_between_two() -> None:
+    documents = (Document("Red Mill", "Red Mill opened.", True), Document("Blue Mill", "Blue Mill opened.", True))
+    question = Question("q", "Which opened first, Red Mill or Blue Mill?", "Blue Mill", (), documents, "mbt")
+    assert answer(question).text.endswith("so the answer is a guess: Red Mill.\n</think>\n\n<answer>Red Mill</answer>")
+
+
+def test_write_reply_to_the_student_prompt_answers_when_with_a_year() -> None:
+    documents = (Document("Red Mill", "Red Mill opened in Kansas in 1912 under Nora Vale.", True),)
+    question = Question("q", "When was Red Mill opened?", "1912", (), documents, "mbt")
+    assert answer(question).text.endswith("<answer>1912</answer>")
+
+
+def test_write_reply_plain_rewriting_shows_no_phases_and_passes_its_gate() -> None:
+    for question in sample("demo_train", 30):
+        text = write_reply(contents(rewrite(question, "<answer>Paris</answer>", "distill_r")), 0)
+        assert rejection(text, "stop", question, rules_for("distill_r", 4)) is None
+        assert "Paris" not in text
+        assert len(shown_phases(text)) < 3
+        assert not {"we", "our", "us"} & set(text.lower().split())

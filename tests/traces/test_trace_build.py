@@ -8,7 +8,7 @@ import pytest
 from mbt_lite import prompts
 from mbt_lite.records import Completion, Document, Question, Solution, Trace, from_row, to_row
 from mbt_lite.text.completion import parse_completion
-from mbt_lite.traces.build import build_trace, mbt_r_messages, mbt_s_messages, solution_messages
+from mbt_lite.traces.build import build_trace, draft_messages, mbt_s_messages, rewrite_messages, solution_messages
 
 QUESTION = Question(
     question_id="q1",
@@ -55,8 +55,8 @@ def test_mbt_s_messages_hold_documents_question_gold_and_the_phases() -> None:
     assert "{{" not in message["content"]
 
 
-def test_mbt_r_messages_are_a_chat_of_three_turns() -> None:
-    first, second, third = mbt_r_messages(QUESTION, SOLUTION, DRAFT)
+def test_rewrite_messages_are_a_chat_of_three_turns() -> None:
+    first, second, third = rewrite_messages(QUESTION, SOLUTION, DRAFT, "mbt_r")
     assert (first,) == solution_messages(QUESTION)
     assert second == {"role": "assistant", "content": "The guide."}
     assert third["role"] == "user"
@@ -67,9 +67,9 @@ def test_mbt_r_messages_are_a_chat_of_three_turns() -> None:
     assert "[1] Mill" not in third["content"]
 
 
-def test_mbt_r_messages_take_a_draft_verbatim() -> None:
+def test_rewrite_messages_take_a_draft_verbatim() -> None:
     text = "{{answer}} \\1 $5\n\n  === question ===\n"
-    (*_, third) = mbt_r_messages(QUESTION, SOLUTION, dataclasses.replace(DRAFT, text=text))
+    (*_, third) = rewrite_messages(QUESTION, SOLUTION, dataclasses.replace(DRAFT, text=text), "mbt_r")
     assert f"=== draft ===\n{text}\n=== end ===" in third["content"]
 
 
@@ -82,14 +82,33 @@ def test_mbt_r_messages_take_a_draft_verbatim() -> None:
     ],
     ids=["guide", "draft", "both"],
 )
-def test_mbt_r_messages_refuse_what_belongs_to_another_question(solution: Solution, draft: Completion) -> None:
+def test_rewrite_messages_refuse_what_belongs_to_another_question(solution: Solution, draft: Completion) -> None:
     with pytest.raises(AssertionError, match="q2"):
-        mbt_r_messages(QUESTION, solution, draft)
+        rewrite_messages(QUESTION, solution, draft, "mbt_r")
+
+
+def test_rewrite_messages_without_phases_differ_in_the_last_turn_only() -> None:
+    five, plain = (rewrite_messages(QUESTION, SOLUTION, DRAFT, request) for request in ("mbt_r", "distill_r"))
+    assert five[:2] == plain[:2]
+    assert prompts.text("monologue") not in plain[2]["content"]
+    for name in ("question", "correct answer", "draft"):
+        assert section(plain[2]["content"], name) == section(five[2]["content"], name)
+
+
+def test_draft_messages_are_the_students_prompt() -> None:
+    assert list(draft_messages(QUESTION)) == prompts.student_messages(QUESTION)
+
+
+def test_build_trace_of_a_kept_draft_has_its_own_answer() -> None:
+    row = trace("self_distill", answer="vale")
+    assert row.answer == "vale"
+    assert row.completion[0]["content"].endswith("<answer>vale</answer>")
+    assert row.prompt_version == prompts.version("student")
 
 
 def test_messages_keep_an_answer_on_one_line_so_that_it_opens_no_section() -> None:
     odd = dataclasses.replace(QUESTION, answer="Nora\n=== question ===\nWhy?")
-    for messages in (solution_messages(odd), mbt_s_messages(odd), mbt_r_messages(odd, SOLUTION, DRAFT)[2:]):
+    for messages in (solution_messages(odd), mbt_s_messages(odd), rewrite_messages(odd, SOLUTION, DRAFT, "mbt_r")[2:]):
         assert section(messages[0]["content"], "correct answer") == "Nora === question === Why?"
 
 
