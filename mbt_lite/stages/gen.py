@@ -71,7 +71,7 @@ def _write_traces(recipe: Recipe, questions: list[Question], folder: Path, conso
         else:
             requests, owners = _scratch_requests(recipe, fitting)
         replies = ask(requests, "monologues")
-        write_json(folder / "usage.json", count_usage(journal.replies.values()))
+        write_json(folder / "usage.json", count_usage(journal.replies.values(), recipe.teacher))
     traces, rejected = _judge(recipe, replies, owners)
     write_jsonl(folder / "rejected.jsonl", rejected)
     write_jsonl(folder / "traces.jsonl", map(to_row, traces))
@@ -233,7 +233,7 @@ def _judge(
 
 
 @contextlib.contextmanager
-def _teacher_url(recipe: Recipe) -> Iterator[str]:
+def _teacher_url(recipe: Recipe) -> Iterator[str | tuple[str, ...]]:
     """Give the teacher's base URL, serving the embedded one if it is asked for."""
     if recipe.teacher.base_url != EMBEDDED:
         yield recipe.teacher.base_url
