@@ -6,10 +6,9 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from teacher_server import RESET, Answer, Body, TeacherServer, completion, half, refusal, teacher_server
+from teacher_server import KEY, RESET, Answer, Body, completion, half, refusal, teacher_server
 
 from mbt_lite.errors import TeacherError
 from mbt_lite.recipe.schema import Teacher
@@ -18,40 +17,7 @@ from mbt_lite.teacher.client import complete
 from mbt_lite.teacher.replies import Reply, ReplyJournal, TeacherRequest
 from mbt_lite.teacher.session import FAILURES_IN_A_ROW
 
-KEY = "sk-test-0123456789"
 Ask = Callable[..., dict[str, Reply]]
-
-
-@pytest.fixture
-def ask(tmp_path: Path) -> Ask:
-    """Ask a server n requests, told apart by their seeds; replies are journaled in one file."""
-
-    def run(
-        server: TeacherServer | str,
-        n: int = 1,
-        on_reply: Callable[[Reply], None] = lambda reply: None,
-        **changes: Any,
-    ) -> dict[str, Reply]:
-        url = server if isinstance(server, str) else server.url
-        settings = Teacher(**{"base_url": url, "model": "m", "attempts": 3, "timeout_seconds": 10.0, **changes})
-        requests = [TeacherRequest("mbt_s", f"q{i}", ({"role": "user", "content": f"? {i}"},), i) for i in range(n)]
-        with ReplyJournal(tmp_path / "replies.jsonl") as journal:
-            return complete(requests, settings, url, journal, on_reply=on_reply, backoff_seconds=0.01)
-
-    return run
-
-
-@pytest.fixture
-def journaled(tmp_path: Path) -> Callable[[], list[str]]:
-    """Give the labels of the replies on disk, in their order."""
-    return lambda: [row["label"] for row in read_jsonl(tmp_path / "replies.jsonl")]
-
-
-@pytest.fixture
-def key(monkeypatch: pytest.MonkeyPatch) -> str:
-    """Set a key in the environment; give the name of its variable."""
-    monkeypatch.setenv("TEST_TEACHER_KEY", KEY)
-    return "TEST_TEACHER_KEY"
 
 
 @pytest.fixture
