@@ -130,6 +130,11 @@ class Endpoint(BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(content[: len(content) // 2] if answer.breaks_off == "half way" else content)
 
+    def handle(self) -> None:
+        # a client that is killed resets its connections
+        with contextlib.suppress(ConnectionError):
+            super().handle()
+
     def finish(self) -> None:
         with contextlib.suppress(OSError):
             super().finish()
