@@ -58,7 +58,7 @@ def _teacher(recipe: Recipe) -> Iterator[Conflict]:
     teacher = recipe.teacher
     urls = (teacher.base_url,) if isinstance(teacher.base_url, str) else teacher.base_url
     for url in urls:
-        if urls != ("embedded",) and not re.match(r"https?://[^\s/]", url):
+        if teacher.base_url != "embedded" and not re.match(r"https?://[^\s/]", url):
             yield Conflict(
                 ("teacher.base_url",),
                 f"`teacher.base_url` is no endpoint (got {url}); write embedded, or a URL with http:// or https://",
