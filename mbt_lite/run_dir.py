@@ -62,8 +62,16 @@ class Journal:
 
     def extend(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write rows with one flush; a kill keeps a prefix of them."""
+        self.write(rows)
+        self.sync()
+
+    def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Hand rows to the kernel: they survive the death of this process, and after `sync` that of the machine."""
         self._file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         self._file.flush()
+
+    def sync(self) -> None:
+        """Wait until everything written is on disk; another thread may write meanwhile."""
         os.fsync(self._file.fileno())
 
     def close(self) -> None:

@@ -56,10 +56,23 @@ def _questions(name: str, questions: Questions) -> Iterator[Conflict]:
 
 def _teacher(recipe: Recipe) -> Iterator[Conflict]:
     teacher = recipe.teacher
-    if teacher.base_url != "embedded" and not re.match(r"https?://[^\s/]", teacher.base_url):
+    urls = (teacher.base_url,) if isinstance(teacher.base_url, str) else teacher.base_url
+    for url in urls:
+        if teacher.base_url != "embedded" and not re.match(r"https?://[^\s/]", url):
+            yield Conflict(
+                ("teacher.base_url",),
+                f"`teacher.base_url` is no endpoint (got {url}); write embedded, or a URL with http:// or https://",
+            )
+    if len(set(urls)) < len(urls):
+        yield Conflict(("teacher.base_url",), f"`teacher.base_url` names a URL twice (got {', '.join(urls)}); keep one")
+    prices = ("teacher.price_per_million_prompt_tokens", "teacher.price_per_million_completion_tokens")
+    if teacher.budget_usd is not None and None in (
+        teacher.price_per_million_prompt_tokens,
+        teacher.price_per_million_completion_tokens,
+    ):
         yield Conflict(
-            ("teacher.base_url",),
-            f"`teacher.base_url` is no endpoint (got {teacher.base_url}); write embedded, or a URL with http:// or https://",
+            ("teacher.budget_usd", *prices),
+            f"`teacher.budget_usd` needs prices (got {teacher.budget_usd:g}); set `{prices[0]}` and `{prices[1]}`",
         )
     if teacher.base_url == "embedded" and teacher.model != "scripted":
         yield Conflict(

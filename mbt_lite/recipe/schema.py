@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 Free = Field(json_schema_extra={"resumable": True})
 
@@ -66,11 +67,24 @@ class Data(Section):
     """Chooses which questions `limit` keeps."""
 
 
+def _read_urls(value: object) -> str | tuple[str, ...]:
+    """Take a URL or a list of them; a plain union would put its branches into the places of its errors."""
+    if isinstance(value, list | tuple) and value and all(isinstance(url, str) for url in value):
+        return tuple(value)
+    if isinstance(value, str):
+        return value
+    raise PydanticCustomError("string_type", "neither a URL nor a list of URLs")
+
+
+_URLS_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
+Urls = Annotated[str | tuple[str, ...], PlainValidator(_read_urls), WithJsonSchema(_URLS_SCHEMA)]
+
+
 class Teacher(Section):
     """Who writes the traces: any endpoint with the OpenAI chat schema."""
 
-    base_url: str = "embedded"
-    """`embedded`: the scripted teacher on a loopback server; else a URL such as `http://localhost:8000/v1`."""
+    base_url: Urls = "embedded"
+    """`embedded`: the scripted teacher on a loopback server; else a URL (`http://localhost:8000/v1`) or a list."""
     model: str = "scripted"
     """The model's name at that endpoint."""
     api_key_env: str | None = None
@@ -87,6 +101,14 @@ class Teacher(Section):
     """Longest wait for one reply."""
     attempts: Annotated[PositiveInt, Free] = 5
     """Tries of one request before it is given up."""
+    budget_usd: Annotated[PositiveFloat | None, Free] = None
+    """Most that all replies of a run may cost; asking stops before it would be exceeded. Needs both prices."""
+    budget_tokens: Annotated[PositiveInt | None, Free] = None
+    """Most prompt and completion tokens of all replies of a run together."""
+    price_per_million_prompt_tokens: Annotated[NonNegativeFloat | None, Free] = None
+    """US dollars for a million tokens of prompts."""
+    price_per_million_completion_tokens: Annotated[NonNegativeFloat | None, Free] = None
+    """US dollars for a million tokens of completions."""
 
 
 class Lora(Section):

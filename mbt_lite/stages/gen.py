@@ -179,7 +179,7 @@ def _open_teacher(recipe: Recipe, folder: Path, console: Console) -> Iterator[As
         try:
             yield ask
         finally:
-            write_json(folder / "usage.json", count_usage(journal.replies.values()))
+            write_json(folder / "usage.json", count_usage(journal.replies.values(), recipe.teacher))
 
 
 def _draft(recipe: Recipe, fitted: Fitted, folder: Path, ask: Ask, console: Console) -> tuple[Drafts, dict[str, int]]:

@@ -2,8 +2,13 @@
 
 | file | what |
 |---|---|
-| client.py | sends requests, with bounded concurrency and retries, through the official `openai` client |
-| replies.py | the journal that makes sure no request is paid for twice, and the token account |
+| client.py | opens the endpoints and runs a session over the requests that are not journaled yet |
+| session.py | workers that ask and retry, a writer that syncs replies in groups, what ends a session |
+| endpoints.py | which server takes the next request, at what pace, and which is put aside |
+| dialect.py | how one server wants its requests and words its replies |
+| budget.py | what requests may cost: the estimate beforehand, and the limit that is never exceeded |
+| replies.py | requests, their keys, the journal that makes sure none is paid for twice, what was used |
+| benchmark.py | measures the client: `python -m mbt_lite.teacher.benchmark` |
 | scripted.py | the embedded teacher: a loopback server with the OpenAI chat schema |
 | writer.py, evidence.py | what that server replies: a rule-based writer and its search for facts |
 """

@@ -1,4 +1,4 @@
-"""Teacher requests and replies, and the journal between them: a reply on disk is never asked for again.
+"""Teacher requests and replies, the journal between them, and what they cost: a reply on disk is never asked for again.
 
 A request is known by the SHA-256 of everything that shapes its reply (model, messages, sampling, seed), so a journal
 stays good when the order or the number of requests changes, and is useless for a request that differs in one letter.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from typing import Any
 from mbt_lite.recipe.schema import Teacher
 from mbt_lite.records import Message, from_row, to_row
 from mbt_lite.run_dir import Journal, read_jsonl
+
+# What an endpoint that counts no tokens is taken to have used.
+CHARACTERS_PER_TOKEN = 4
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,7 +38,7 @@ class Reply:
 
     `finish_reason` is the endpoint's word ("stop", "length", ...), or "refused" for a request that it would not take;
     `text` is then its explanation. `model` is the name that the endpoint signed with. Tokens are None where it counted
-    none.
+    none; `estimated_prompt_tokens` then says what the account takes for the prompt.
     """
 
     key: str
@@ -45,6 +49,7 @@ class Reply:
     model: str
     prompt_tokens: int | None
     completion_tokens: int | None
+    estimated_prompt_tokens: int | None = None
 
 
 def request_body(settings: Teacher, request: TeacherRequest) -> dict[str, Any]:
@@ -80,8 +85,17 @@ class ReplyJournal:
 
     def add(self, reply: Reply) -> None:
         """Keep a reply; it is on disk when this returns."""
-        self._journal.append(to_row(reply))
+        self.write(reply)
+        self.sync()
+
+    def write(self, reply: Reply) -> None:
+        """Keep a reply: it survives the death of this process, and after `sync` that of the machine."""
+        self._journal.write([to_row(reply)])
         self.replies[reply.key] = reply
+
+    def sync(self) -> None:
+        """Wait until all replies written so far are on disk."""
+        self._journal.sync()
 
     def close(self) -> None:
         """Close the file."""
@@ -94,9 +108,32 @@ class ReplyJournal:
         self.close()
 
 
-def count_usage(replies: Iterable[Reply]) -> dict[str, dict[str, int]]:
-    """Give replies and tokens per kind of request; `uncounted` are replies whose tokens the endpoint did not report."""
-    usage: dict[str, dict[str, int]] = {}
+def price(settings: Teacher, prompt_tokens: int, completion_tokens: int) -> float | None:
+    """Give dollars for tokens; None without prices.
+
+    >>> price(Teacher(price_per_million_prompt_tokens=1.0, price_per_million_completion_tokens=4.0), 500_000, 250_000)
+    1.5
+    """
+    prompt, completion = settings.price_per_million_prompt_tokens, settings.price_per_million_completion_tokens
+    if prompt is None or completion is None:
+        return None
+    return (prompt * prompt_tokens + completion * completion_tokens) / 1e6
+
+
+def tokens_of(reply: Reply) -> tuple[int, int]:
+    """Give a reply's prompt and completion tokens, estimated where the endpoint counted none."""
+    if reply.prompt_tokens is not None and reply.completion_tokens is not None:
+        return reply.prompt_tokens, reply.completion_tokens
+    return reply.estimated_prompt_tokens or 0, math.ceil(len(reply.text) / CHARACTERS_PER_TOKEN)
+
+
+def count_usage(replies: Iterable[Reply], settings: Teacher | None = None) -> dict[str, dict[str, Any]]:
+    """Give replies, tokens and, with prices, dollars per kind of request.
+
+    `uncounted` are replies whose tokens the endpoint did not report: they are missing in the tokens, but are estimated
+    in `usd`.
+    """
+    usage: dict[str, dict[str, Any]] = {}
     for reply in replies:
         account = usage.setdefault(
             reply.kind, {"requests": 0, "prompt_tokens": 0, "completion_tokens": 0, "uncounted": 0}
@@ -107,4 +144,7 @@ def count_usage(replies: Iterable[Reply]) -> dict[str, dict[str, int]]:
         else:
             account["prompt_tokens"] += reply.prompt_tokens
             account["completion_tokens"] += reply.completion_tokens
+        cost = price(settings, *tokens_of(reply)) if settings is not None else None
+        if cost is not None:
+            account["usd"] = account.get("usd", 0.0) + cost
     return usage

@@ -55,6 +55,19 @@ CONFLICTS = {
         "a.yaml:5: `teacher.base_url` is no endpoint (got localhost:8000); "
         "write embedded, or a URL with http:// or https://",
     ),
+    "endpoint in a list": (
+        "teacher:\n  base_url: [http://a/v1, embedded]\n",
+        "a.yaml:5: `teacher.base_url` is no endpoint (got embedded); write embedded, or a URL with http:// or https://",
+    ),
+    "endpoint twice": (
+        "teacher:\n  base_url: [http://a/v1, http://a/v1]\n",
+        "a.yaml:5: `teacher.base_url` names a URL twice (got http://a/v1, http://a/v1); keep one",
+    ),
+    "budget without prices": (
+        "teacher:\n  budget_usd: 5\n  price_per_million_prompt_tokens: 1\n",
+        "a.yaml:6: `teacher.budget_usd` needs prices (got 5); set `teacher.price_per_million_prompt_tokens` and "
+        "`teacher.price_per_million_completion_tokens`",
+    ),
     "model without endpoint": (
         "teacher:\n  model: gpt-oss-120b\n",
         "a.yaml:5: `teacher.model` is gpt-oss-120b, but the embedded teacher is scripted; "
@@ -142,6 +155,11 @@ SOUND = {
     "student at an endpoint": (
         "gen: {student_base_url: 'http://127.0.0.1:8000/v1', student_model: m, student_api_key_env: KEY, attempts: 3}"
     ),
+    "several endpoints": "teacher: {base_url: ['http://a/v1', 'http://b/v1'], model: big}",
+    "budget with prices": (
+        "teacher: {budget_usd: 5, price_per_million_prompt_tokens: 1, price_per_million_completion_tokens: 4}"
+    ),
+    "budget of tokens": "teacher: {budget_tokens: 100000}",
     "greedy single draft": "gen: {sampling: {temperature: 0}}",
     "one variant": "eval: {variants: [grpo]}",
 }

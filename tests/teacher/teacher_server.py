@@ -27,6 +27,7 @@ class Answer:
 
 Answers = Answer | Callable[[int, Body], Answer]
 
+KEY = "sk-test-0123456789"
 RESET = Answer(0, "", breaks_off="at once")
 
 
@@ -43,6 +44,18 @@ def completion(
     choice = {"index": 0, "message": message, "finish_reason": finish_reason}
     body = {"id": "c", "object": "chat.completion", "model": "m", "choices": [choice], "usage": counted}
     return Answer(200, json.dumps(body))
+
+
+def stream(*chunks: Body, done: bool = True) -> Answer:
+    """Give chunks as server-sent events."""
+    events = ["data: " + json.dumps({"id": "c", "model": "m", **chunk}) for chunk in chunks]
+    text = "\n\n".join([": hello", *events, *(["data: [DONE]"] if done else []), ""])
+    return Answer(200, text, (("Content-Type", "text/event-stream"),))
+
+
+def delta(finish_reason: str | None = None, **said: str | None) -> Body:
+    """Give a chunk of a streamed completion."""
+    return {"choices": [{"index": 0, "delta": said, "finish_reason": finish_reason}]}
 
 
 def half(answer: Answer) -> Answer:
@@ -116,6 +129,11 @@ class Endpoint(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content[: len(content) // 2] if answer.breaks_off == "half way" else content)
+
+    def handle(self) -> None:
+        # a client that is killed resets its connections
+        with contextlib.suppress(ConnectionError):
+            super().handle()
 
     def finish(self) -> None:
         with contextlib.suppress(OSError):

@@ -6,51 +6,18 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from teacher_server import RESET, Answer, Body, TeacherServer, completion, half, refusal, teacher_server
+from teacher_server import KEY, RESET, Answer, Body, completion, half, refusal, teacher_server
 
 from mbt_lite.errors import TeacherError
 from mbt_lite.recipe.schema import Teacher
 from mbt_lite.run_dir import read_jsonl
-from mbt_lite.teacher.client import FAILURES_IN_A_ROW, complete
+from mbt_lite.teacher.client import complete
 from mbt_lite.teacher.replies import Reply, ReplyJournal, TeacherRequest
+from mbt_lite.teacher.session import FAILURES_IN_A_ROW
 
-KEY = "sk-test-0123456789"
 Ask = Callable[..., dict[str, Reply]]
-
-
-@pytest.fixture
-def ask(tmp_path: Path) -> Ask:
-    """Ask a server n requests, told apart by their seeds; replies are journaled in one file."""
-
-    def run(
-        server: TeacherServer | str,
-        n: int = 1,
-        on_reply: Callable[[Reply], None] = lambda reply: None,
-        **changes: Any,
-    ) -> dict[str, Reply]:
-        url = server if isinstance(server, str) else server.url
-        settings = Teacher(**{"base_url": url, "model": "m", "attempts": 3, "timeout_seconds": 10.0, **changes})
-        requests = [TeacherRequest("mbt_s", f"q{i}", ({"role": "user", "content": f"? {i}"},), i) for i in range(n)]
-        with ReplyJournal(tmp_path / "replies.jsonl") as journal:
-            return complete(requests, settings, url, journal, on_reply=on_reply, backoff_seconds=0.01)
-
-    return run
-
-
-@pytest.fixture
-def journaled(tmp_path: Path) -> Callable[[], list[str]]:
-    """Give the labels of the replies on disk, in their order."""
-    return lambda: [row["label"] for row in read_jsonl(tmp_path / "replies.jsonl")]
-
-
-@pytest.fixture
-def key(monkeypatch: pytest.MonkeyPatch) -> str:
-    """Set a key in the environment; give the name of its variable."""
-    monkeypatch.setenv("TEST_TEACHER_KEY", KEY)
-    return "TEST_TEACHER_KEY"
 
 
 @pytest.fixture
@@ -449,5 +416,7 @@ def test_complete_interrupted_keeps_what_came(ask: Ask, journaled: Callable[[], 
         raise KeyboardInterrupt
 
     with teacher_server(completion()) as server, pytest.raises(KeyboardInterrupt):
-        ask(server, n=6, on_reply=interrupt, concurrency=1)
-    assert journaled() == ["q0"]
+        ask(server, n=50, on_reply=interrupt, concurrency=1)
+    # the next ones were sent while the first was synced
+    assert "q0" in journaled()
+    assert len(journaled()) == len(server.bodies) < 50

@@ -1,0 +1,128 @@
+"""The endpoints of a session: which one takes the next request, how many it takes at once, and which are put aside.
+
+Each endpoint has a limit of requests under way. It starts at the recipe's concurrency, is halved when the server says
+that it is overloaded (429, 5xx, time-outs) and grows back by one for every round of replies, as TCP does (additive
+increase, multiplicative decrease). A server's `Retry-After` holds for all requests to it. With several endpoints, one
+that fails again and again is put aside for a minute, as long as another is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from mbt_lite.teacher.dialect import Dialect
+
+if TYPE_CHECKING:
+    import openai
+
+ASIDE_SECONDS = 60.0
+# So many failed attempts in a row put an endpoint aside if another works; one is enough where nothing listens.
+FAILURES_TO_PUT_ASIDE = 4
+
+
+class Endpoint:
+    """One server: its client, its dialect, its pace."""
+
+    def __init__(self, url: str, client: openai.AsyncOpenAI, concurrency: int) -> None:
+        self.url = url
+        self.client = client
+        self.dialect = Dialect()
+        self.concurrency = concurrency
+        self.limit = float(concurrency)
+        self.under_way = 0
+        self.failures_in_a_row = 0
+        self.resumes_at = 0.0
+        self.slowed_at = 0.0
+
+    def note_success(self) -> None:
+        """Let the limit grow by one for every round of replies."""
+        self.failures_in_a_row = 0
+        self.limit = min(float(self.concurrency), self.limit + 1.0 / self.limit)
+
+    def slow_down(self, sent_at: float) -> None:
+        """Halve the limit, once for all requests that were under way together."""
+        if sent_at >= self.slowed_at:
+            self.slowed_at = time.monotonic()
+            self.limit = max(1.0, self.limit / 2)
+
+    def pause(self, seconds: float) -> None:
+        """Send nothing to this endpoint for some seconds."""
+        self.resumes_at = max(self.resumes_at, time.monotonic() + seconds)
+
+    def has_room(self, now: float) -> bool:
+        """Tell whether another request may be sent now."""
+        return self.under_way < math.floor(self.limit) and now >= self.resumes_at
+
+
+class Endpoints:
+    """All endpoints of a session; requests wait here until one has room, or until the session stops."""
+
+    def __init__(self, endpoints: Sequence[Endpoint], say: Callable[[str], None]) -> None:
+        self.all = list(endpoints)
+        self.say = say
+        self.is_closed = False
+        self._aside: dict[Endpoint, float] = {}
+        self._waiting: collections.deque[asyncio.Future[None]] = collections.deque()
+
+    async def take(self) -> Endpoint | None:
+        """Wait for an endpoint with room, the least busy first; None once the session has stopped."""
+        while not self.is_closed:
+            now = time.monotonic()
+            ready = [endpoint for endpoint in self._in_use(now) if endpoint.has_room(now)]
+            if ready:
+                endpoint = min(ready, key=lambda one: one.under_way / one.limit)
+                endpoint.under_way += 1
+                return endpoint
+            await self._wait(now)
+        return None
+
+    def give_back(self, endpoint: Endpoint) -> None:
+        """Note that a request is no longer under way, and let waiting ones look again."""
+        endpoint.under_way -= 1
+        self.wake()
+
+    def wake(self) -> None:
+        """Let those that wait look again whether there is room."""
+        now = time.monotonic()
+        room = sum(max(0, math.floor(one.limit) - one.under_way) for one in self._in_use(now))
+        for _ in range(len(self._waiting) if self.is_closed else min(room, len(self._waiting))):
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def close(self) -> None:
+        """Let no further request through."""
+        self.is_closed = True
+        self.wake()
+
+    def note_failure(self, endpoint: Endpoint, problem: str, *, connected: bool) -> bool:
+        """Count a failed attempt; tell whether it put the endpoint aside."""
+        endpoint.failures_in_a_row += 1
+        now = time.monotonic()
+        others = [one for one in self._in_use(now) if one is not endpoint]
+        if not others or (connected and endpoint.failures_in_a_row < FAILURES_TO_PUT_ASIDE):
+            return False
+        if endpoint not in self._aside:
+            self.say(f"teacher {endpoint.url}: {problem}; put aside for {ASIDE_SECONDS:.0f} s, the others go on")
+        self._aside[endpoint] = now + ASIDE_SECONDS
+        return True
+
+    def _in_use(self, now: float) -> list[Endpoint]:
+        """Give the endpoints that are not put aside; the time of those that were may be over."""
+        if self._aside:
+            self._aside = {endpoint: until for endpoint, until in self._aside.items() if until > now}
+        return [endpoint for endpoint in self.all if endpoint not in self._aside]
+
+    async def _wait(self, now: float) -> None:
+        """Wait until woken, or until a pause is over."""
+        until = [one.resumes_at for one in self.all if one.resumes_at > now] + list(self._aside.values())
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        await asyncio.wait([waiter], timeout=min(until) - now + 0.001 if until else None)
+        if not waiter.done():
+            self._waiting.remove(waiter)
