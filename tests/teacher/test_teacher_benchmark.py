@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_benchmark_prints_its_figures() -> None:
-    options = "--requests 40 --concurrency 8 --latency-seconds 0.02 --runs 1".split()
+    options = ["--requests", "40", "--concurrency", "8", "--latency-seconds", "0.02", "--runs", "1"]
     command = [sys.executable, "-m", "mbt_lite.teacher.benchmark", *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     first, last = done.stdout.splitlines()
