@@ -33,12 +33,13 @@ from mbt_lite.records import Completion, FinishReason, Message, Question, Soluti
 from mbt_lite.report.progress import counting
 from mbt_lite.run_dir import Journal, RunDir, read_json, read_jsonl, write_json, write_jsonl
 from mbt_lite.teacher import scripted
+from mbt_lite.teacher.budget import estimate
 from mbt_lite.teacher.client import complete
 from mbt_lite.teacher.replies import Reply, ReplyJournal, TeacherRequest, count_usage
 from mbt_lite.traces.build import build_trace, draft_messages, solution_messages
 from mbt_lite.traces.checks import Rules, draft_rejection, rejection, rules_for
 from mbt_lite.traces.drafts import parse_draft, pass_rates
-from mbt_lite.traces.jobs import Job, rejected_row, rewrite_jobs, scratch_jobs
+from mbt_lite.traces.jobs import Job, expected_messages, rejected_row, rewrite_jobs, scratch_jobs
 from mbt_lite.traces.kinds import KINDS, count_requests
 from mbt_lite.traces.tables import rejection_table, spread, usage_table
 
@@ -71,15 +72,31 @@ class Ask(Protocol):
 
 def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
     """Say what a run would do: reads the questions, loads no model, sends no request."""
-    questions, gen = len(read_questions(recipe.data.train, recipe.data.seed)), recipe.gen
-    kind, requests = KINDS[gen.kind], sum(count_requests(gen, questions).values())
+    found, gen = read_questions(recipe.data.train, recipe.data.seed), recipe.gen
+    kind, questions = KINDS[gen.kind], len(found)
+    requests = sum(count_requests(gen, questions).values())
     parts = [f"{questions} questions"]
     if kind.drafter is not None:
         parts.append(f"{questions * gen.rollouts_per_question} drafts of the {kind.drafter}")
     most = "at most " if kind.wants_guide else ""
     line = f"gen: {', '.join(parts)}, {most}{requests} teacher requests ({gen.kind})"
     again = "" if gen.attempts == 1 else f"; rejected traces are tried up to {gen.attempts} times"
-    return [line + again]
+    return [line + again, *_cost_line(recipe, found)]
+
+
+def _cost_line(recipe: Recipe, questions: Sequence[Question]) -> list[str]:
+    """Estimate tokens and, with prices, dollars of one attempt at every trace."""
+    expected = expected_messages(recipe.gen, questions)
+    if not expected:
+        return []
+    # seeds keep equal requests apart
+    requests = [TeacherRequest("plan", str(index), messages, index) for index, messages in enumerate(expected)]
+    cost = estimate(requests, recipe.teacher)
+    dollars = "no prices in the recipe" if cost.usd is None else f"at most {cost.usd:.2f} USD"
+    return [
+        f"gen: about {cost.prompt_tokens:,} prompt tokens without the drafts and guides they will quote, "
+        f"at most {cost.completion_tokens:,} completion tokens ({dollars})"
+    ]
 
 
 def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:

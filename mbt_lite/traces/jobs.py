@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from mbt_lite import prompts
-from mbt_lite.recipe.schema import TraceKind
+from mbt_lite.recipe.schema import Gen, TraceKind
 from mbt_lite.records import Completion, Message, Question, Solution
-from mbt_lite.traces.build import mbt_s_messages, rewrite_messages
+from mbt_lite.traces.build import draft_messages, mbt_s_messages, rewrite_messages, solution_messages
 from mbt_lite.traces.kinds import KINDS
 
 
@@ -59,6 +59,25 @@ def rewrite_jobs(
             else:
                 jobs.append(Job(question, draft, index, rewrite_messages(question, solution, draft, request)))
     return jobs, without_guide
+
+
+def expected_messages(gen: Gen, questions: Iterable[Question]) -> list[tuple[Message, ...]]:
+    """Give what a run will ask the teacher, as far as it is known before: drafts and guides are left empty in it."""
+    kind, expected = KINDS[gen.kind], list[tuple[Message, ...]]()
+    for question in questions:
+        drafts = gen.rollouts_per_question if kind.drafter else 1
+        if kind.drafter == "teacher":
+            expected += [draft_messages(question)] * drafts
+        if kind.wants_guide:
+            expected.append(solution_messages(question))
+        if kind.request == "mbt_s":
+            expected += [mbt_s_messages(question)] * gen.traces_per_draft
+        elif kind.request is not None:
+            empty = Completion(question.question_id, 0, "", "stop", 0, 0)
+            unwritten = Solution(question.question_id, "", "", False)
+            messages = rewrite_messages(question, unwritten, empty, kind.request)
+            expected += [messages] * (drafts * gen.traces_per_draft)
+    return expected
 
 
 def rejected_row(

@@ -17,6 +17,8 @@ from mbt_lite.rewards.cues import shown_phases
 from mbt_lite.run_dir import RunDir, read_json, read_jsonl
 from mbt_lite.stages import gen
 from mbt_lite.teacher import client, scripted
+from mbt_lite.traces.jobs import expected_messages
+from mbt_lite.traces.kinds import count_requests
 
 
 @pytest.fixture
@@ -125,8 +127,9 @@ def test_run_without_an_accepted_trace_is_an_error_that_counts_reasons(recipe, t
 
 
 def test_plan_counts_requests_and_writes_nothing(recipe, tmp_path):
-    (line,) = gen.plan(recipe(), RunDir(tmp_path / "run"))
+    line, cost = gen.plan(recipe(), RunDir(tmp_path / "run"))
     assert line == "gen: 6 questions, 6 drafts of the student, at most 12 teacher requests (mbt_r)"
+    assert cost.endswith("at most 98,304 completion tokens (no prices in the recipe)")
     assert not (tmp_path / "run").exists()
 
 
@@ -306,8 +309,29 @@ def test_plan_names_drafter_requests_and_tries(recipe, tmp_path):
         "self_distill": "gen: 6 questions, 6 drafts of the student, 0 teacher requests (self_distill)",
         "teacher_distill": "gen: 6 questions, 6 drafts of the teacher, 6 teacher requests (teacher_distill)",
     }
-    (line,) = gen.plan(recipe("mbt_s", gen={"attempts": 3}), RunDir(tmp_path / "run"))
+    line, _ = gen.plan(recipe("mbt_s", gen={"attempts": 3}), RunDir(tmp_path / "run"))
     assert line.endswith("; rejected traces are tried up to 3 times")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_plan_estimates_as_many_requests_as_it_counts(kind, recipe, tmp_path):
+    made = recipe(kind, gen={"rollouts_per_question": 2, "traces_per_draft": 3})
+    questions = read_questions(made.data.train, 0)
+    assert len(expected_messages(made.gen, questions)) == sum(count_requests(made.gen, len(questions)).values())
+
+
+def test_plan_estimates_tokens_and_dollars(recipe, tmp_path):
+    prices = {"price_per_million_prompt_tokens": 0.0, "price_per_million_completion_tokens": 2.0}
+    teacher = {"max_completion_tokens": 1000, **prices}
+    made = recipe("mbt_s", teacher=teacher)
+    characters = sum(
+        len(messages[0]["content"]) for messages in expected_messages(made.gen, read_questions(made.data.train, 0))
+    )
+    _, line = gen.plan(made, RunDir(tmp_path / "run"))
+    tokens = int(line.split()[2].replace(",", ""))
+    # four characters a token, and a few around each message
+    assert characters / 4 <= tokens <= characters / 4 + 6 * 20
+    assert line.endswith("at most 6,000 completion tokens (at most 0.01 USD)")
 
 
 def test_traces_load_as_a_dataset_of_prompt_and_completion(recipe, tmp_path):
