@@ -232,6 +232,8 @@ class Reward(Section):
 class Grpo(Section):
     """Stage `grpo`: continue the SFT adapter with group-relative policy optimization."""
 
+    start: Literal["sft", "base"] = "sft"
+    """`sft`: continue its adapter. `base`: a fresh adapter on the untrained student (GRPO only)."""
     steps: PositiveInt = 100
     """Optimizer steps."""
     prompts_per_step: PositiveInt = 8

@@ -26,14 +26,14 @@ def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
 
 
 def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
-    """Train the adapter `grpo/adapter` from `sft/adapter`; done already: say so and return.
+    """Train the adapter `grpo/adapter` from `sft/adapter`, or from nothing; done already: say so and return.
 
     Raises RunError without an SFT adapter, RecipeError for a reward that does not tell right from wrong.
     """
-    adapter = run_dir.stage_dir("sft") / "adapter"
-    if not (adapter / "adapter_config.json").exists():
-        raise RunError(f"{adapter}: no adapter to continue; run `mbt-lite sft` with the same recipe first")
-    inputs = run_dir.fingerprint([adapter / "adapter_model.safetensors"])
+    adapter = run_dir.stage_dir("sft") / "adapter" if recipe.grpo.start == "sft" else None
+    if adapter is not None and not (adapter / "adapter_config.json").exists():
+        raise RunError(f"{adapter}: no adapter to continue; run `mbt-lite sft` first, or set grpo.start to base")
+    inputs = run_dir.fingerprint([adapter / "adapter_model.safetensors"] if adapter else [])
     if run_dir.is_done("grpo", inputs):
         console.print(f"grpo: done already, adapter in {run_dir.stage_dir('grpo') / 'adapter'}", highlight=False)
         return
@@ -142,9 +142,9 @@ def limits(recipe: Recipe) -> Any:
     )
 
 
-def train(recipe: Recipe, adapter: Path, folder: Path, console: Console) -> dict[str, Any]:
+def train(recipe: Recipe, adapter: Path | None, folder: Path, console: Console) -> dict[str, Any]:
     """Train and save; give the counts for `done.json`."""
-    from mbt_lite.model.adapters import check_rollouts_use_adapter, save_adapter
+    from mbt_lite.model.adapters import add_adapter, check_rollouts_use_adapter, save_adapter
     from mbt_lite.model.checkpoints import newest_complete
     from mbt_lite.model.student import kept_in_float32, load_student
     from mbt_lite.prompts import student_messages
@@ -158,7 +158,11 @@ def train(recipe: Recipe, adapter: Path, folder: Path, console: Console) -> dict
     student = load_student(recipe.model, adapter, trainable=True, gradient_checkpointing=checkpointing)
     questions = fitting_questions(recipe, student)
     check_reward(recipe, questions)
-    check_rollouts_use_adapter(student, student_messages(questions[0]))
+    if adapter is None:
+        add_adapter(student, recipe.lora, recipe.grpo.seed, gradient_checkpointing=checkpointing)
+    else:
+        # a fresh adapter changes nothing yet
+        check_rollouts_use_adapter(student, student_messages(questions[0]))
     with kept_in_float32(student.model):
         trainer, log, journal = build_trainer(recipe, student, questions, folder, console, checkpoint)
     try:

@@ -19,7 +19,7 @@ RECIPES = sorted(ROOT.glob("recipes/**/*.yaml"))
 
 
 def test_every_shipped_recipe_is_found() -> None:
-    controls = ["direct_r", "distill_r", "metacognitive", "self_distill", "teacher_distill"]
+    controls = ["direct_r", "distill_r", "grpo_only", "metacognitive", "self_distill", "teacher_distill"]
     assert [path.stem for path in RECIPES] == [*controls, "demo", "mbt_r", "mbt_s"]
 
 
@@ -28,8 +28,8 @@ def test_load_recipe_loads_every_shipped_recipe(path: Path) -> None:
     recipe = load_recipe(path)
     assert written(recipe)["model"]["name"] == recipe.model.name
     text = path.read_text(encoding="utf-8")
-    # prompting alone needs no training
-    command = "eval" if path.stem == "metacognitive" else "run"
+    # prompting alone needs no training, reward alone no traces
+    command = {"metacognitive": "eval", "grpo_only": "grpo"}.get(path.stem, "run")
     place = path.relative_to(ROOT).as_posix()
     assert f"mbt-lite {command} {place}" in text, "the header tells how to run it"
 
@@ -50,8 +50,12 @@ def test_the_controls_train_and_score_as_mbt_r_does() -> None:
     ours = resolved(load_recipe(ROOT / "recipes/mbt_r.yaml"))
     for path in (ROOT / "recipes/controls").glob("*.yaml"):
         theirs = resolved(load_recipe(path))
-        same = {"model", "data"} if path.stem == "metacognitive" else {"model", "data", "lora", "sft", "grpo", "eval"}
+        same = {"metacognitive": {"model", "data"}, "grpo_only": {"model", "data", "lora"}}.get(
+            path.stem, {"model", "data", "lora", "sft", "grpo", "eval"}
+        )
         assert {key: theirs[key] for key in same} == {key: ours[key] for key in same}, path.stem
+    alone = resolved(load_recipe(ROOT / "recipes/controls/grpo_only.yaml"))["grpo"]
+    assert alone == {**ours["grpo"], "start": "base"}
 
 
 def test_written_gives_only_what_differs_from_the_defaults(tmp_path: Path) -> None:

@@ -176,3 +176,13 @@ def test_sft_and_grpo_killed_go_on_from_the_newest_complete_checkpoint(
     assert collections.Counter(row["step"] for row in completions) == dict.fromkeys(range(1, 11), 8)
     assert completions == read_jsonl(whole / "grpo/completions.jsonl")
     assert len({row["reward"] for row in completions}) > 4
+
+
+@pytest.mark.slow
+def test_grpo_alone_starts_from_a_fresh_adapter(recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "alone"
+    run("grpo", recipe, out, "grpo.start=base", "grpo.steps=1")
+    saved = load_file(out / "grpo/adapter/adapter_model.safetensors")
+    # B starts at zero: the one step with its different rewards has moved it
+    assert max(float(weight.abs().max()) for name, weight in saved.items() if "lora_B" in name) > 0
+    assert not (out / "sft").exists()

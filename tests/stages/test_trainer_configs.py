@@ -26,6 +26,7 @@ SFT = Sft(
     seed=11,
 )
 GRPO = Grpo(
+    start="base",
     steps=21,
     prompts_per_step=6,
     group_size=4,
@@ -63,6 +64,7 @@ SFT_FIELDS: dict[str, dict[str, Any] | None] = {
     "seed": {"seed": 11, "data_seed": 11},
 }
 GRPO_FIELDS: dict[str, dict[str, Any] | None] = {
+    "start": None,
     "steps": {"max_steps": 21},
     # 6 prompts x 4 completions are one generation batch and one optimizer step: 8 micro-batches of 3
     "prompts_per_step": {"generation_batch_size": 24, "gradient_accumulation_steps": 8, "steps_per_generation": 8},
