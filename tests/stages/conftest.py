@@ -3,34 +3,19 @@
 from pathlib import Path
 
 import pytest
+from byte_tokenizer import byte_tokenizer
 
 ROOT = Path(__file__).parents[2]
-TEMPLATE = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 
 
 @pytest.fixture(scope="session")
 def student_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Save a tiny student that ends its turn after about a dozen random tokens."""
     torch = pytest.importorskip("torch", reason="needs the training stack: pip install 'mbt-lite[train]'")
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import LlamaConfig, LlamaForCausalLM
 
     folder = tmp_path_factory.mktemp("student")
-    raw = Tokenizer(models.BPE())
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=1000,
-        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    raw.train_from_iterator((ROOT / "data_samples/demo_train.jsonl").read_text().splitlines(), trainer)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|im_end|>", pad_token="<|endoftext|>")
-    tokenizer.chat_template = TEMPLATE
+    tokenizer = byte_tokenizer((ROOT / "data_samples/demo_train.jsonl").read_text().splitlines(), 1000)
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
