@@ -7,7 +7,7 @@ holds one think pair and one answer pair, it ends with one trained end-of-turn t
 from __future__ import annotations
 
 import dataclasses
-import os.path
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,7 +59,8 @@ def encode(trace: Trace, tokenizer: Any) -> Row:
     prompt = prompt_ids(tokenizer, trace.prompt)
     text = trace.completion[-1]["content"]
     # what the template has written already: `<think>`, with or without the line break after it
-    written = os.path.commonprefix([prefilled_think(tokenizer), text])
+    pairs = zip(prefilled_think(tokenizer), text, strict=False)
+    written = list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
     completion = tokenizer(text[len(written) :], add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
     row = Row(trace.trace_id, (*prompt, *completion), (*([0] * len(prompt)), *([1] * len(completion))))
     check_row(row, tokenizer, trace.prompt, trace.trace_id)

@@ -49,8 +49,11 @@ def template(turn: str, opening: str) -> str:
 
 
 def unless_off(opening: str) -> str:
-    off = "enable_thinking is defined and enable_thinking is false"
-    return "{% if " + off + " %}" + CLOSED + "{% else %}" + opening + "{% endif %}"
+    return "{% if enable_thinking is false %}" + CLOSED + "{% else %}" + opening + "{% endif %}"
+
+
+def if_on(opening: str) -> str:
+    return "{% if enable_thinking %}" + opening + "{% else %}" + CLOSED + "{% endif %}"
 
 
 TEMPLATES = {
@@ -58,11 +61,9 @@ TEMPLATES = {
     "hybrid": template(SPLIT + LAST, unless_off("")),
     "thinking": template(SPLIT + LAST, OPEN),
     "instruct": template("{{ m['content'] }}", ""),
-    "prefilling": template(
-        SPLIT + LAST, "{% if enable_thinking is defined and enable_thinking %}" + OPEN + "{% else %}" + CLOSED + "{% endif %}"
-    ),
+    "prefilling": template(SPLIT + LAST, if_on(OPEN)),
     "twice": template("<think>\n{{ m['reasoning_content'] or '' }}\n</think>\n\n{{ m['content'] }}", unless_off(OPEN)),
-}  # fmt: skip
+}
 PREFILLED = {"thinking": OPEN, "prefilling": OPEN, "twice": OPEN}
 
 
