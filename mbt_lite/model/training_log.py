@@ -105,11 +105,12 @@ class TrainingLog(TrainerCallback):
         """Raise ModelError if the loss or its gradient is no number, naming the rows of the step."""
         for key, name in (("loss", "loss"), ("grad_norm", "gradient"), ("dev/loss", "dev loss")):
             if isinstance(values.get(key), float) and not math.isfinite(values[key]):
-                rows = "" if key == "dev/loss" else f", trained on {', '.join(self.rows_of_step(step))}"
-                raise ModelError(
-                    f"{self.stage} step {step}: the {name} is no number (got {values[key]}{rows}); "
-                    f"look at these rows, or lower `{self.stage}.learning_rate`"
-                )
+                # what was evaluated is always the same
+                rows = [] if key == "dev/loss" else self.rows_of_step(step)
+                got, cure = f"got {values[key]}", f"lower `{self.stage}.learning_rate`"
+                if rows:
+                    got, cure = f"{got}, trained on {', '.join(rows)}", f"look at these rows, or {cure}"
+                raise ModelError(f"{self.stage} step {step}: the {name} is no number ({got}); {cure}")
 
     def say(self, values: dict[str, Any], state: Any) -> None:
         """Show the step on the bar, or on a line."""
