@@ -40,21 +40,27 @@ def hold_out(traces: Sequence[Trace], count: int, seed: int) -> tuple[list[Trace
 class BestAdapter(TrainerCallback):
     """Keep the adapter with the lowest dev loss; stop after `patience` losses in a row without a new lowest one.
 
-    It must come before the log that writes `metrics`: the adapter is on disk before the row that tells of it.
+    It must come before the log that writes `metrics`: the adapter is on disk before the row that tells of it. Of
+    several processes all come to the same decisions, and one saves.
     """
 
     def __init__(self, metrics: Path, save: Callable[[], None], patience: int | None) -> None:
         self.metrics, self.save, self.patience = metrics, save, patience
+        self.losses: list[tuple[int, float]] = []
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Read what was measured before the checkpoint that the run goes on from."""
+        self.losses = [(step, loss) for step, loss in dev_losses(self.metrics) if step <= state.global_step]
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         """Compare a dev loss with those before."""
         if logs is None or "eval_loss" not in logs:
             return
-        losses = [*dev_losses(self.metrics), (int(state.global_step), float(logs["eval_loss"]))]
-        best_step = lowest(losses)[0]
-        if best_step == state.global_step:
+        self.losses.append((state.global_step, logs["eval_loss"]))
+        best_step = lowest(self.losses)[0]
+        if best_step == state.global_step and state.is_world_process_zero:
             self.save()
-        worse = sum(step > best_step for step, loss in losses)
+        worse = sum(step > best_step for step, loss in self.losses)
         if self.patience is not None and worse >= self.patience:
             control.should_training_stop = True
             # a run that goes on from here would make one step more: it is to come here again, and stop

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from accelerate.utils import broadcast_object_list
 from transformers import TrainerCallback
 
 
@@ -22,7 +23,11 @@ class SaveByMinutes(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Ask, if it is time."""
-        if self.clock() - self.last >= self.seconds:
+        due = [self.clock() - self.last >= self.seconds]
+        if args.world_size > 1:
+            # clocks differ by a little, and all processes save or none
+            due = broadcast_object_list(due)
+        if due[0]:
             control.should_save = True
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:

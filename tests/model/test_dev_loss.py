@@ -48,47 +48,58 @@ def test_hold_out_refuses_to_leave_nothing() -> None:
         hold_out(TRACES, len(TRACES), 0)
 
 
-def evaluations(folder: Path, losses: list[float], patience: int | None) -> tuple[list[int], list[bool], list[bool]]:
-    """Play a trainer that measures these dev losses: give the steps saved, and after each one whether to stop, save."""
-    saved: list[int] = []
-    state = types.SimpleNamespace(global_step=0)
-    callback = BestAdapter(folder / "metrics.jsonl", lambda: saved.append(state.global_step), patience)
-    stops, saves = [], []
-    with Journal(folder / "metrics.jsonl") as journal:
-        for number, loss in enumerate(losses, 1):
-            state.global_step = number * 5
-            control = types.SimpleNamespace(should_training_stop=False, should_save=True)
-            callback.on_log(None, state, control, {"eval_loss": loss})
-            journal.append({"step": state.global_step, "dev/loss": loss})
-            stops.append(control.should_training_stop)
-            saves.append(control.should_save)
-    return saved, stops, saves
+class Evaluations:
+    """Play a trainer that measures a dev loss every five steps."""
+
+    def __init__(self, folder: Path, patience: int | None, *, step: int = 0, leads: bool = True) -> None:
+        self.saved: list[int] = []
+        self.state = types.SimpleNamespace(global_step=step, is_world_process_zero=leads)
+        self.path = folder / "metrics.jsonl"
+        self.callback = BestAdapter(self.path, lambda: self.saved.append(self.state.global_step), patience)
+        self.callback.on_train_begin(None, self.state, None)
+
+    def measure(self, loss: float) -> tuple[bool, bool]:
+        """Give whether the run stops, and whether a checkpoint that is due is written."""
+        self.state.global_step += 5
+        control = types.SimpleNamespace(should_training_stop=False, should_save=True)
+        self.callback.on_log(None, self.state, control, {"eval_loss": loss})
+        with Journal(self.path) as journal:
+            journal.append({"step": self.state.global_step, "dev/loss": loss})
+        return control.should_training_stop, control.should_save
 
 
 def test_best_adapter_keeps_the_lowest_and_stops_when_patience_is_used_up(tmp_path: Path) -> None:
-    saved, stops, saves = evaluations(tmp_path, [3.0, 2.0, 2.5, 2.0, 1.9, 2.1, 2.2], patience=2)
-    assert saved == [5, 10, 25]
-    # 2.0 again is no new lowest: two in a row after step 10
-    assert stops == [False, False, False, True, False, False, True]
-    # no checkpoint where it stops: a resumed run would go one step further
-    assert saves == [not stop for stop in stops]
-    assert lowest(dev_losses(tmp_path / "metrics.jsonl")) == (25, 1.9)
+    run = Evaluations(tmp_path, patience=2)
+    # 2.0 again is no new lowest; no checkpoint where it stops: a resumed run would go a step further
+    assert [run.measure(loss) for loss in (3.0, 2.0, 2.5, 2.0)] == [(False, True)] * 3 + [(True, False)]
+    assert [run.measure(loss) for loss in (1.9, 2.1, 2.2)] == [(False, True)] * 2 + [(True, False)]
+    assert run.saved == [5, 10, 25]
+    assert lowest(dev_losses(run.path)) == (25, 1.9)
 
 
 def test_best_adapter_without_patience_never_stops(tmp_path: Path) -> None:
-    saved, stops, _ = evaluations(tmp_path, [1.0, 2.0, 3.0, 4.0, 5.0], patience=None)
-    assert saved == [5]
-    assert not any(stops)
+    run = Evaluations(tmp_path, patience=None)
+    assert [run.measure(loss) for loss in (1.0, 2.0, 3.0, 4.0, 5.0)] == [(False, True)] * 5
+    assert run.saved == [5]
 
 
-def test_best_adapter_of_a_resumed_run_knows_what_was_measured_before(tmp_path: Path) -> None:
-    evaluations(tmp_path, [1.0, 2.0], patience=3)
-    saved: list[int] = []
-    callback = BestAdapter(tmp_path / "metrics.jsonl", lambda: saved.append(15), 2)
-    control = types.SimpleNamespace(should_training_stop=False, should_save=True)
-    callback.on_log(None, types.SimpleNamespace(global_step=15), control, {"eval_loss": 1.5})
-    assert saved == []
-    assert control.should_training_stop
+def test_best_adapter_of_a_resumed_run_knows_what_was_measured_up_to_the_checkpoint(tmp_path: Path) -> None:
+    first = Evaluations(tmp_path, patience=3)
+    for loss in (1.0, 2.0, 0.5):
+        first.measure(loss)
+    # 0.5 was measured after the checkpoint, and will be again
+    second = Evaluations(tmp_path, patience=3, step=10)
+    assert second.measure(0.5) == (False, True)
+    assert second.saved == [15]
+    third = Evaluations(tmp_path, patience=2, step=10)
+    assert third.measure(1.5) == (True, False)
+    assert third.saved == []
+
+
+def test_best_adapter_is_saved_by_one_of_several_processes(tmp_path: Path) -> None:
+    run = Evaluations(tmp_path, patience=1, leads=False)
+    assert [run.measure(loss) for loss in (1.0, 2.0)] == [(False, True), (True, False)]
+    assert run.saved == []
 
 
 def test_best_adapter_looks_at_dev_losses_only(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ pytest.importorskip("torch", reason="needs the training stack: pip install 'mbt-
 
 from mbt_lite.model.save_clock import SaveByMinutes
 
+ALONE = types.SimpleNamespace(world_size=1)
+
 
 def test_save_by_minutes_asks_after_the_first_step_that_is_late_enough() -> None:
     now = 0.0
@@ -15,7 +17,7 @@ def test_save_by_minutes_asks_after_the_first_step_that_is_late_enough() -> None
         nonlocal now
         now = seconds
         control = types.SimpleNamespace(should_save=False)
-        clock.on_step_end(None, None, control)
+        clock.on_step_end(ALONE, None, control)
         return control.should_save
 
     now = 1000.0
@@ -29,5 +31,5 @@ def test_save_by_minutes_asks_after_the_first_step_that_is_late_enough() -> None
 
 def test_save_by_minutes_leaves_a_save_by_steps_alone() -> None:
     control = types.SimpleNamespace(should_save=True)
-    SaveByMinutes(9.0, lambda: 0.0).on_step_end(None, None, control)
+    SaveByMinutes(9.0, lambda: 0.0).on_step_end(ALONE, None, control)
     assert control.should_save
