@@ -31,9 +31,10 @@ def resume_point(folder: Path, stage: str, console: Console) -> Path | None:
     """Choose the checkpoint a stage goes on from and say so, and what was set aside; None: from the beginning."""
     checkpoint, set_aside = newest_complete(folder / "checkpoints")
     for partial in set_aside:
-        console.print(f"{stage}: a kill left a partial checkpoint; set aside as {partial}", highlight=False)
+        said = f"{stage}: a kill left a partial checkpoint; set aside as {partial}"
+        console.print(said, markup=False, highlight=False, soft_wrap=True)
     if checkpoint is not None:
-        console.print(f"{stage}: going on from {checkpoint}", highlight=False)
+        console.print(f"{stage}: going on from {checkpoint}", markup=False, highlight=False, soft_wrap=True)
     return checkpoint
 
 

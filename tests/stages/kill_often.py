@@ -11,6 +11,7 @@ import.
 import argparse
 import dataclasses
 import json
+import math
 import multiprocessing
 import os
 import random
@@ -75,7 +76,7 @@ def moments(kills: int, seed: int) -> list[Moment]:
     """Draw the moments: four of ten in a save."""
     chance = random.Random(seed)
     drawn = [Moment(chance.randrange(STEPS), chance.uniform(0.0, 0.3), None) for _ in range(kills)]
-    for number in range(0, kills * 4 // 10):
+    for number in range(math.ceil(kills * 0.4)):
         step = SAVE_EVERY * chance.randint(1, STEPS // SAVE_EVERY)
         drawn[number] = Moment(step, 0.0, chance.choice(FILES))
     return drawn

@@ -11,8 +11,8 @@ from kill_often import STEPS, kill_often, moments
 
 @pytest.mark.slow
 def test_sft_killed_at_random_and_in_a_save_ends_as_if_left_alone(student_folder: Path, tmp_path: Path) -> None:
-    outcomes = kill_often(tmp_path, student_folder, kills=3, seed=1)
-    assert [outcome.moment.file is not None for outcome in outcomes] == [True, False, False]
+    outcomes = kill_often(tmp_path, student_folder, kills=2, seed=1)
+    assert [outcome.moment.file is not None for outcome in outcomes] == [True, False]
     assert outcomes[0].partial == (f"partial-checkpoint-{outcomes[0].moment.step}",)
     for outcome in outcomes:
         assert outcome.went_on_from <= outcome.last_step
