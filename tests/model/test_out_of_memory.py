@@ -90,6 +90,15 @@ def test_phase_of_knows_the_backward_pass_and_the_optimizer_of_torch() -> None:
     assert phase_of(caught.value) == "optimizer"
 
 
+def test_phase_of_takes_no_other_step_for_the_optimizers() -> None:
+    def step():
+        ask_the_cpu_for_too_much()
+
+    with pytest.raises(RuntimeError) as caught:
+        step()
+    assert phase_of(caught.value) == "training"
+
+
 @pytest.mark.parametrize(
     "message",
     [
