@@ -22,7 +22,19 @@ from mbt_lite.model.chat import template_hash
 from mbt_lite.model.checkpoints import find_newest_complete
 from mbt_lite.model.student import load_tokenizer
 from mbt_lite.recipe import resolved, resumable_keys
-from mbt_lite.recipe.schema import Data, Eval, Grpo, Lora, Model, Questions, Recipe, Reward, RewardWeights, Sft
+from mbt_lite.recipe.schema import (
+    Data,
+    Eval,
+    Grpo,
+    Lora,
+    Model,
+    Questions,
+    Recipe,
+    Reward,
+    RewardWeights,
+    Sft,
+    Tracking,
+)
 from mbt_lite.run_dir import RunDir, read_json, read_jsonl, write_json
 from mbt_lite.stages import eval as eval_stage
 from mbt_lite.stages import grpo, sft
@@ -55,7 +67,7 @@ class Life:
     """A run folder with traces, and stages to run in it."""
 
     def __init__(self, folder: Path, student: Path) -> None:
-        self.path, self.student = folder / "run", student
+        self.path, self.student, self.tracker = folder / "run", student, "none"
         write_traces(self.path / "gen" / "traces.jsonl", read_questions(TRAIN, 0))
 
     def recipe(self, **settings: Any) -> Recipe:
@@ -66,6 +78,7 @@ class Life:
             sft=Sft(**{**SFT, **settings}),
             grpo=GRPO,
             eval=Eval(variants=("sft",), max_completion_tokens=8),
+            tracking=Tracking(tracker=self.tracker),
         )
 
     def run(self, stage: Any, **settings: Any) -> str:
@@ -111,11 +124,32 @@ def test_sft_stops_early_and_keeps_the_adapter_with_the_lowest_dev_loss(life: Li
 
 
 def test_sft_writes_checkpoints_by_the_clock(life: Life) -> None:
-    life.run(sft, save_every_steps=1000, save_every_minutes=1e-6)
+    life.run(sft, save_every_steps=1000, save_every_minutes=1e-6, epochs=0.5)
     assert sorted(path.name for path in (life.path / "sft/checkpoints").glob("checkpoint-*")) == [
-        "checkpoint-5",
-        "checkpoint-6",
+        "checkpoint-2",
+        "checkpoint-3",
     ]
+
+
+def test_sft_without_its_tracker_stops_before_anything_is_loaded(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    life.tracker = "wandb"
+    monkeypatch.setattr("mbt_lite.model.trackers.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ModelError, match="wandb is not installed; pip install wandb"):
+        life.run(sft)
+    assert not (life.path / "sft").exists()
+
+
+def test_sft_sends_every_row_of_its_metrics_to_the_tracker(life: Life) -> None:
+    pytest.importorskip("tensorboard", reason="needs the tracker: pip install tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    life.tracker = "tensorboard"
+    life.run(sft, epochs=0.5)
+    events = EventAccumulator(str(life.path / "sft/tensorboard")).Reload()
+    for key in ("loss", "speed/tokens_per_second", "memory/peak_gib"):
+        sent = {event.step: event.value for event in events.Scalars(key)}
+        assert sent == pytest.approx(life.rows(key))
+    assert list(life.rows("loss")) == [1, 2, 3]
 
 
 def test_sft_stops_on_a_loss_that_is_no_number_and_names_its_rows(life: Life) -> None:
