@@ -25,9 +25,14 @@ ANSWERS = {
 class WordTokenizer:
     """A chat template whose tokens are words."""
 
-    def apply_chat_template(self, messages: list[Message], *, add_generation_prompt: bool, tokenize: bool) -> Any:
-        text = " ".join(message["content"] for message in messages) + " assistant:"
+    def apply_chat_template(
+        self, messages: list[Message], *, add_generation_prompt: bool, tokenize: bool, enable_thinking: bool
+    ) -> Any:
+        text = " ".join(message["content"] for message in messages) + " assistant:" * add_generation_prompt
         return text.split() if tokenize else text
+
+    def get_chat_template(self) -> str:
+        return "words"
 
 
 @dataclasses.dataclass
