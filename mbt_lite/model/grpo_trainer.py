@@ -88,7 +88,14 @@ class ReducedGRPOTrainer(GRPOTrainer):
         """
         if not self.shares_prompts or compute_aux_loss:
             found: tuple[Tensor, Tensor | None, Tensor | None] = super()._get_per_token_logps_and_entropies(  # type: ignore[no-untyped-call]
-                model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, compute_aux_loss, **others
+                model,
+                input_ids,
+                attention_mask,
+                logits_to_keep,
+                batch_size,
+                compute_entropy,
+                compute_aux_loss,
+                **others,
             )
             return found
         size = batch_size or len(input_ids)

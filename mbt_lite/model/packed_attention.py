@@ -87,9 +87,7 @@ def pack(groups: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]], device
         add(prompt, start, start)
         for continuation in continuations:
             add(continuation, start, start + len(prompt))
-    return PackedSequence(
-        torch.tensor([ids], device=device), torch.tensor([positions], device=device), tuple(segments)
-    )
+    return PackedSequence(torch.tensor([ids], device=device), torch.tensor([positions], device=device), tuple(segments))
 
 
 def _continuation_mask(length: int, seen: int, device: torch.device) -> Tensor:
