@@ -127,7 +127,7 @@ def pack_rows(ids: Tensor, mask: Tensor, width: int) -> tuple[packed_attention.P
     The last token of a prompt begins each of its completions instead: what it predicts differs between them. The last
     token of a completion predicts nothing, and is left out.
 
-    Shapes: ids and mask [B, S + T], T = `width` -> the packed rows, and the [L] positions that predict completion tokens
+    Shapes: ids and mask [B, S + T], T = `width` -> the packed rows; the positions [L] that predict completion tokens
     """
     rows = []
     for row, kept in zip(ids.tolist(), mask.tolist(), strict=True):

@@ -6,9 +6,10 @@ segment it continues; nothing else is seen::
     segment   prompt A  completion A1  completion A2  prompt B  completion B1
     continues    -        prompt A       prompt A        -         prompt B
 
-So a group of G completions costs S + G·T tokens in every linear layer instead of G·(S + T), exactly: positions are given,
-and the numbers are those of separate rows up to rounding. A training row without a shared prompt is a segment of its own.
-The layout travels to the attention as the keyword `packed_layout` of the model's forward; without it this is SDPA.
+So a group of G completions costs S + G·T tokens in every linear layer instead of G·(S + T), exactly: positions are
+given, and the numbers are those of separate rows up to rounding. A training row without a shared prompt is a segment of
+its own. The layout travels to the attention as the keyword `packed_layout` of the model's forward; without it this is
+SDPA.
 
 Works for the models of `shared_prefix.is_supported`. The switch has to stay on until backward is done, because gradient
 checkpointing runs the attention again there: `enable` sets it for good.

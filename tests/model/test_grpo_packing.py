@@ -1,4 +1,4 @@
-"""Log-probabilities with shared prompts against TRL's own padded pass, and the packed attention against separate rows."""
+"""Log-probabilities with shared prompts against TRL's own padded pass; the packed attention against separate rows."""
 
 import pytest
 
@@ -87,7 +87,7 @@ def test_log_probs_are_the_same_with_gradient_checkpointing(trainer):
 def test_pack_rows_computes_each_prompt_once():
     ids, mask, width = padded(ROWS[:3])
     packed, scored = pack_rows(ids, mask.bool(), width)
-    # LONG without its last token, two completions that begin with that token, then SHORT alike; last tokens are left out
+    # LONG without its last token, two completions that begin with it, then SHORT alike; last tokens are left out
     assert packed.input_ids.tolist() == [[5, 6, 7, 8, 9, 10, 40, 41, 42, 10, 20, 21, 22, 45]]
     assert packed.position_ids.tolist() == [[0, 1, 2, 3, 4, 5, 6, 7, 8, 5, 0, 1, 2, 3]]
     assert scored.tolist() == [5, 6, 7, 8, 9, 12, 13]
@@ -97,7 +97,7 @@ def test_packed_sequence_equals_separate_rows_for_each_token(student):
     """The training rows of a question, as one continuation after another, and rows without a shared part."""
     model = student.model
     groups = [(LONG, [[40, 41], [42, 43, 44]]), ([60, 61, 62], []), ([], [[70, 71]])]
-    rows = [LONG + [40, 41], LONG + [42, 43, 44], [60, 61, 62], [70, 71]]
+    rows = [[*LONG, 40, 41], [*LONG, 42, 43, 44], [60, 61, 62], [70, 71]]
     with torch.no_grad():
         alone = [model(input_ids=torch.tensor([row]), use_cache=False).logits[0] for row in rows]
         packed_attention.enable(model)
