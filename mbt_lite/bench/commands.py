@@ -1,0 +1,54 @@
+"""The commands of `mbt-lite bench`: each measures, prints the result and appends it to a file.
+
+They are plain functions: the command line makes them its own. Like it, they import what they need when they run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from mbt_lite.bench.measurement import Measurement
+
+FILE = Path("runs/benchmarks.jsonl")
+
+Append = Annotated[Path, typer.Option(metavar="FILE", help="The file of measurements to append to.")]
+Runs = Annotated[int, typer.Option(help="How often to measure; the median counts.", min=1)]
+
+
+def gen(
+    requests: Annotated[int, typer.Option(help="Requests of one run.", min=1)] = 2048,
+    concurrency: Annotated[int, typer.Option(help="Requests under way at once.", min=1)] = 64,
+    latency_seconds: Annotated[float, typer.Option(help="What the server takes for a reply.", min=0.001)] = 0.2,
+    reply_words: Annotated[int, typer.Option(help="Words of a reply.", min=1)] = 100,
+    prompt_words: Annotated[int, typer.Option(help="Words of a prompt.", min=1)] = 500,
+    runs: Runs = 3,
+    append: Append = FILE,
+) -> None:
+    """Measure the teacher's client against a server with a fixed latency."""
+    from mbt_lite.bench.gen import Load, measure_client
+
+    _keep(measure_client(Load(requests, concurrency, latency_seconds, reply_words, prompt_words), runs, print), append)
+
+
+def table(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file of measurements.")] = FILE,
+) -> None:
+    """Print the Markdown table of a file of measurements."""
+    from mbt_lite.bench.measurement import markdown_table, read_measurements
+
+    print(markdown_table(read_measurements(file)))
+
+
+def _keep(measurement: Measurement, path: Path) -> None:
+    """Append a measurement and say it."""
+    from mbt_lite.bench.measurement import append
+
+    append(measurement, path)
+    print(f"{measurement.benchmark}: {measurement.result}; appended to {path}")
+
+
+COMMANDS = (gen, table)
