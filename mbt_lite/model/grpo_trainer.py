@@ -32,6 +32,12 @@ class ReducedGRPOTrainer(GRPOTrainer):
     `shares_prompts` needs a model of `shared_prefix.is_supported`, trained by transformers.
     """
 
+    # TRL sets these without types
+    model: Any
+    args: Any
+    num_generations: int
+    _buffered_inputs: Any
+
     def __init__(self, *args: Any, shares_prompts: bool, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.shares_prompts = shares_prompts
@@ -39,8 +45,9 @@ class ReducedGRPOTrainer(GRPOTrainer):
             packed_attention.enable(self.model)
 
     def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Tensor:
-        self._rewards_of_step: Tensor = super()._calculate_rewards(*args, **kwargs)
-        return self._rewards_of_step
+        rewards: Tensor = super()._calculate_rewards(*args, **kwargs)
+        self._rewards_of_step = rewards
+        return rewards
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
         scored: dict[str, Any] = super()._generate_and_score_completions(inputs)
@@ -52,7 +59,7 @@ class ReducedGRPOTrainer(GRPOTrainer):
     def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
         """Give the next micro-batch; TRL would shuffle the step's rows, which tears groups apart."""
         if not self.shares_prompts or not self.model.training:
-            return super()._prepare_inputs(generation_batch)  # type: ignore[no-any-return, no-untyped-call]
+            return super()._prepare_inputs(generation_batch)  # type: ignore[no-any-return]
         if self._step % self.args.steps_per_generation == 0 or self._buffered_inputs is None:
             scored = self._generate_and_score_completions(generation_batch)
             self._buffered_inputs = micro_batches(scored, self.args.per_device_train_batch_size)
@@ -87,7 +94,8 @@ class ReducedGRPOTrainer(GRPOTrainer):
         Shapes: input_ids and attention_mask [B, S + T] -> [B, T] each, T = `logits_to_keep`
         """
         if not self.shares_prompts or compute_aux_loss:
-            found: tuple[Tensor, Tensor | None, Tensor | None] = super()._get_per_token_logps_and_entropies(  # type: ignore[no-untyped-call]
+            padded: Any = super()._get_per_token_logps_and_entropies
+            found: tuple[Tensor, Tensor | None, Tensor | None] = padded(
                 model,
                 input_ids,
                 attention_mask,
@@ -101,7 +109,7 @@ class ReducedGRPOTrainer(GRPOTrainer):
         size = batch_size or len(input_ids)
         parts = [
             self._score_packed(model, ids, mask, logits_to_keep)
-            for ids, mask in zip(input_ids.split(size), attention_mask.split(size), strict=True)
+            for ids, mask in zip(torch.split(input_ids, size), torch.split(attention_mask, size), strict=True)
         ]
         log_probs, entropies = (torch.cat(column) for column in zip(*parts, strict=True))
         return log_probs, entropies if compute_entropy else None, None
