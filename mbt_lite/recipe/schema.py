@@ -247,10 +247,10 @@ class Grpo(Section):
     rollout_cache_gib: Annotated[PositiveFloat | None, Free] = None
     """Most that the KV cache of the rollouts may take; fewer prompts go at once where it would take more."""
     prefilter: Literal["off", "gen", "start"] = "off"
-    """Leave out questions that are always or never solved: their groups teach little. `gen`: by the student's drafts of
-    `gen`, two a question at least; they cost nothing, but were written before `sft`. `start`: by rollouts of the adapter
-    that training starts from. `off`: a group that is all equal costs its rollout only, and filtering costs rollouts
-    too; it pays where questions come back."""
+    """Leave out questions that are always or never solved: their groups teach little. `gen`: by the student's drafts
+    of `gen`, two a question at least; they cost nothing, but were written before `sft`. `start`: by rollouts of the
+    adapter that training starts from. `off`: a group that is all equal costs its rollout only, and filtering costs
+    rollouts too; it pays where questions come back."""
     prefilter_samples: Annotated[int, Field(ge=2)] = 4
     """Completions per question for `prefilter: start`."""
     dev_questions: NonNegativeInt = 0
