@@ -16,10 +16,12 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import TrainerState
 from trl import GRPOTrainer
 
 from mbt_lite.model import packed_attention
@@ -43,6 +45,19 @@ class ReducedGRPOTrainer(GRPOTrainer):
         self.shares_prompts = shares_prompts
         if shares_prompts:
             packed_attention.enable(self.model)
+
+    def take_up_finished(self, checkpoint: Path) -> None:
+        """Take up a run whose last step was made: adapter and state, but no training; transformers would add a step."""
+        self._load_from_checkpoint(str(checkpoint))
+        self.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        self.control = self.callback_handler.on_train_begin(self.args, self.state, self.control)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Restore the trained adapter: beside a reference adapter, transformers restores that one only."""
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        adapted = self.accelerator.unwrap_model(self.model)
+        if len(getattr(adapted, "peft_config", {})) > 1:
+            adapted.load_adapter(resume_from_checkpoint, adapted.active_adapter, is_trainable=True)
 
     def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Tensor:
         rewards: Tensor = super()._calculate_rewards(*args, **kwargs)

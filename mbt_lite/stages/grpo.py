@@ -229,7 +229,7 @@ def train(recipe: Recipe, adapter: Path | None, rates: Path | None, folder: Path
     """Train and save; give the counts for `done.json`. `rates`: gen's pass rates, to filter by them."""
     from mbt_lite.data.questions import read_questions
     from mbt_lite.model.adapters import add_adapter, check_rollouts_use_adapter
-    from mbt_lite.model.checkpoints import newest_complete
+    from mbt_lite.model.checkpoints import newest_complete, step_of
     from mbt_lite.model.grpo_rollouts import check_cache
     from mbt_lite.model.student import kept_in_float32, load_student
     from mbt_lite.prompts import student_messages
@@ -254,7 +254,10 @@ def train(recipe: Recipe, adapter: Path | None, rates: Path | None, folder: Path
     with kept_in_float32(student.model):
         trainer, log, journal = build_trainer(recipe, student, questions, folder, console, checkpoint, callbacks)
     try:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if checkpoint is not None and step_of(checkpoint) >= recipe.grpo.steps:
+            trainer.take_up_finished(checkpoint)
+        else:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
         log.close()
         journal.close()

@@ -214,3 +214,21 @@ def test_a_cache_limit_under_one_group_is_refused_before_step_one(student_folder
     with pytest.raises(ModelError, match="do not fit the limit of the KV cache"):
         run(recipe(student_folder, rollout_cache_gib=1e-4), run_dir)
     assert not read_jsonl(run_dir.stage_dir("grpo") / "completions.jsonl")
+
+
+def test_run_with_a_reference_and_checkpointing_trains_and_resumes_to_its_end(
+    student_folder: Path, run_dir: RunDir
+) -> None:
+    made = recipe(student_folder, kl_coefficient=0.04, gradient_checkpointing=True)
+    run(made, run_dir)
+    folder = run_dir.stage_dir("grpo")
+    rows = [row for row in read_jsonl(folder / "metrics.jsonl") if "loss" in row]
+    assert rows[0]["kl"] == pytest.approx(0, abs=1e-6), "the policy starts as its reference"
+    assert rows[1]["kl"] > 1e-6
+    # killed between the last step and done.json
+    first = weights(folder / "adapter")
+    (folder / "done.json").unlink()
+    assert "going on from" in run(made, run_dir)
+    again = weights(folder / "adapter")
+    assert all(torch.equal(weight, first[name]) for name, weight in again.items())
+    assert not (folder / "adapter/ref").exists(), "the reference adapter is the trainer's"
