@@ -227,10 +227,10 @@ def limits(recipe: Recipe) -> Any:
 
 def train(recipe: Recipe, adapter: Path | None, rates: Path | None, folder: Path, console: Console) -> dict[str, Any]:
     """Train and save; give the counts for `done.json`. `rates`: gen's pass rates, to filter by them."""
+    # of model/ only what leaves transformers alone: loading the student may import unsloth, which has to be first
     from mbt_lite.data.questions import read_questions
     from mbt_lite.model.adapters import add_adapter, check_rollouts_use_adapter
     from mbt_lite.model.checkpoints import newest_complete, step_of
-    from mbt_lite.model.grpo_rollouts import check_cache
     from mbt_lite.model.student import kept_in_float32, load_student
     from mbt_lite.prompts import student_messages
 
@@ -249,7 +249,6 @@ def train(recipe: Recipe, adapter: Path | None, rates: Path | None, folder: Path
         # a fresh adapter changes nothing yet
         check_rollouts_use_adapter(student, student_messages(questions[0]))
     questions, counts = leave_out(recipe, student, questions, rates, folder, console)
-    check_cache(student, [student_messages(question) for question in questions], recipe.grpo)
     watch, dev, callbacks = watchers(recipe, student, questions, folder, console)
     with kept_in_float32(student.model):
         trainer, log, journal = build_trainer(recipe, student, questions, folder, console, checkpoint, callbacks)
@@ -327,12 +326,14 @@ def build_trainer(
 
     from mbt_lite.model.checkpoints import step_of
     from mbt_lite.model.generate import shares_prompts
-    from mbt_lite.model.grpo_rollouts import rollouts
+    from mbt_lite.model.grpo_rollouts import check_cache, rollouts
     from mbt_lite.model.grpo_trainer import ReducedGRPOTrainer
     from mbt_lite.model.training_log import TrainingLog
     from mbt_lite.prompts import student_messages
     from mbt_lite.rewards.trl_reward import LawReward
 
+    prompts = [student_messages(question) for question in questions]
+    check_cache(student, prompts, recipe.grpo)
     done = step_of(checkpoint) if checkpoint else 0
     completions = folder / "completions.jsonl"
     write_jsonl(completions, [row for row in read_jsonl(completions) if row["step"] <= done])
@@ -346,7 +347,7 @@ def build_trainer(
         record=journal.extend,
     )
     rows = {
-        "prompt": [student_messages(question) for question in questions],
+        "prompt": prompts,
         "question_id": [question.question_id for question in questions],
         "golds": [list(question.golds) for question in questions],
     }

@@ -6,10 +6,12 @@ pytest.importorskip("trl", reason="needs the training stack: pip install 'mbt-li
 
 import torch
 from toy_grpo import adapt, gradients, toy_trainer
+from transformers import Qwen3Config, Qwen3ForCausalLM
 from trl import GRPOTrainer
 
 from mbt_lite.model import packed_attention
 from mbt_lite.model.grpo_trainer import pack_rows
+from mbt_lite.model.shared_prefix import is_supported
 
 LONG, SHORT, ONE = [5, 6, 7, 8, 9, 10], [20, 21, 22], [30]
 # prompts of uneven length, one of a single token; completions of uneven length, one of a single token
@@ -93,9 +95,17 @@ def test_pack_rows_computes_each_prompt_once():
     assert scored.tolist() == [5, 6, 7, 8, 9, 12, 13]
 
 
-def test_packed_sequence_equals_separate_rows_for_each_token(student):
+QWEN3 = Qwen3Config(
+    vocab_size=320, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+    num_key_value_heads=2, head_dim=16, initializer_range=0.3,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("family", ["Llama", "Qwen3"])
+def test_packed_sequence_equals_separate_rows_for_each_token(student, family):
     """The training rows of a question, as one continuation after another, and rows without a shared part."""
-    model = student.model
+    model = student.model if family == "Llama" else Qwen3ForCausalLM(QWEN3).eval()
+    assert is_supported(model)
     groups = [(LONG, [[40, 41], [42, 43, 44]]), ([60, 61, 62], []), ([], [[70, 71]])]
     rows = [[*LONG, 40, 41], [*LONG, 42, 43, 44], [60, 61, 62], [70, 71]]
     with torch.no_grad():
