@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -232,3 +234,28 @@ def test_run_with_a_reference_and_checkpointing_trains_and_resumes_to_its_end(
     again = weights(folder / "adapter")
     assert all(torch.equal(weight, first[name]) for name, weight in again.items())
     assert not (folder / "adapter/ref").exists(), "the reference adapter is the trainer's"
+
+
+IMPORT_ORDER = """
+import sys
+from pathlib import Path
+from rich.console import Console
+from mbt_lite.model import student
+from mbt_lite.recipe.schema import Recipe
+from mbt_lite.stages import grpo
+
+def load(*_, **__):
+    print(sorted({"transformers", "trl", "peft"} & set(sys.modules)))
+    raise SystemExit
+
+student.load_student = load
+grpo.train(Recipe.model_validate_json(sys.argv[1]), None, None, Path(sys.argv[2]), Console())
+"""
+
+
+def test_train_leaves_the_libraries_that_unsloth_patches_to_the_loading_of_the_student(
+    student_folder: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", IMPORT_ORDER, recipe(student_folder).model_dump_json(), str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stdout + done.stderr
