@@ -46,10 +46,12 @@ def grpo(
     append: Append = FILE,
 ) -> None:
     """Measure our GRPO step beside stock TRL's, in pairs of fresh processes."""
+    from functools import partial
+
     from mbt_lite.bench.grpo import Load, measure_steps
 
     load = Load(model, prompts, group_size, completion_tokens, micro_batch_size, steps, threads)
-    _keep(measure_steps(load, runs, print), append)
+    _keep(measure_steps(load, runs, partial(print, flush=True)), append)
 
 
 def table(

@@ -60,6 +60,7 @@ def recipe(student_folder: Path, tmp_path: Path) -> Path:
             "max_completion_tokens": 96,
             "gradient_checkpointing": False,
             "save_every_steps": 2,
+            "dev_questions": 2,
             # the tiny student never answers: the length term keeps its rewards apart
             "reward": {"weights": {"answer": 4.0, "length": 1.0}, "overlong_buffer_tokens": 95},
         },
@@ -176,6 +177,11 @@ def test_sft_and_grpo_killed_go_on_from_the_newest_complete_checkpoint(
     assert collections.Counter(row["step"] for row in completions) == dict.fromkeys(range(1, 11), 8)
     assert completions == read_jsonl(whole / "grpo/completions.jsonl")
     assert len({row["reward"] for row in completions}) > 4
+    for name, rows in (("dev_rewards.jsonl", 6), ("warnings.jsonl", 1)):
+        kept = read_jsonl(killed / "grpo" / name)
+        assert kept == read_jsonl(whole / "grpo" / name)
+        assert len(kept) >= rows
+    assert read_json(killed / "grpo/done.json")["summary"] == read_json(whole / "grpo/done.json")["summary"]
 
 
 @pytest.mark.slow
