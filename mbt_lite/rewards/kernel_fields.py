@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
 
 import triton
 import triton.language as tl
@@ -22,7 +21,7 @@ F = tl.constexpr(len(FIELDS))
 
 
 @triton.jit
-def eight_bytes(array: Any, place: Any, end: Any) -> Any:
+def eight_bytes(array, place, end):
     """Read eight bytes from each place on as a little-endian number; those at or after `end` are zeros.
 
     Shapes: place [N], end a number or [N] -> [N]

@@ -6,7 +6,6 @@ Shapes: B rows, T tokens, C bytes of the longest row, W = C/2 + 1 words, V token
 
 from __future__ import annotations
 
-from typing import Any
 
 import triton
 import triton.language as tl
@@ -53,9 +52,9 @@ _A, _E, _H, _N, _T = (tl.constexpr(ord(letter) | characters.WORD << 8) for lette
 
 @triton.jit
 def write_bytes(
-    ids: Any, lengths: Any, stop_ids: Any, token_bytes: Any, token_starts: Any, text: Any, fields: Any,
-    T: Any, C: Any, V: Any, STOPS: tl.constexpr, PREFILLED: tl.constexpr, BLOCK: tl.constexpr,
-) -> None:  # fmt: skip
+    ids, lengths, stop_ids, token_bytes, token_starts, text, fields,
+    T, C, V, STOPS: tl.constexpr, PREFILLED: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
     """Write the bytes of each row's tokens; a stop token at the end has none, a prefilled `<think>` is written out.
 
     Shapes: ids [B, T], lengths [B], stop_ids [STOPS], token_bytes [bytes of all tokens], token_starts [V + 1]
@@ -71,9 +70,9 @@ def write_bytes(
         stopped |= (last == tl.load(stop_ids + stop)).to(tl.int32)
     at = length * 0
     if PREFILLED:
-        place = tl.arange(0, 8)
-        tag = tl.full([8], _THINK_OPEN, tl.uint64) >> (place * 8).to(tl.uint64)
-        tl.store(text + place, (tag & 0xFF).to(tl.uint8), mask=place < 7)
+        letter = tl.arange(0, 8)
+        tag = tl.full([8], _THINK_OPEN, tl.uint64) >> (letter * 8).to(tl.uint64)
+        tl.store(text + letter, (tag & 0xFF).to(tl.uint8), mask=letter < 7)
         at += 7
     for start in range(0, length - stopped, BLOCK):
         place = start + tl.arange(0, BLOCK)
@@ -91,7 +90,7 @@ def write_bytes(
 
 
 @triton.jit
-def mark_tags(text: Any, tags: Any, fields: Any, C: Any, BLOCK: tl.constexpr) -> None:
+def mark_tags(text, tags, fields, C, BLOCK: tl.constexpr):
     """Write the number of the tag that begins at each byte, 0 for none.
 
     Shapes: text [B, C] -> tags [B, C]
@@ -112,7 +111,7 @@ def mark_tags(text: Any, tags: Any, fields: Any, C: Any, BLOCK: tl.constexpr) ->
 
 
 @triton.jit
-def find_spans(tags: Any, fields: Any, C: Any, BLOCK: tl.constexpr) -> None:
+def find_spans(tags, fields, C, BLOCK: tl.constexpr):
     """Find trace and answer by the rules of text/completion.py; what is missing is an empty span at 0.
 
     `is_framed` is 1 iff each tag stands there once, in order.
@@ -147,7 +146,7 @@ def find_spans(tags: Any, fields: Any, C: Any, BLOCK: tl.constexpr) -> None:
 
 
 @triton.jit
-def _first(tags: Any, size: Any, begin: Any, TAG: tl.constexpr, BLOCK: tl.constexpr) -> Any:
+def _first(tags, size, begin, TAG: tl.constexpr, BLOCK: tl.constexpr):
     """Give the first place from `begin` on at which the tag stands; `size` if it does not."""
     found = size
     for start in range(begin, size, BLOCK):
@@ -158,7 +157,7 @@ def _first(tags: Any, size: Any, begin: Any, TAG: tl.constexpr, BLOCK: tl.conste
 
 
 @triton.jit
-def fold_characters(text: Any, table: Any, folded: Any, fields: Any, C: Any, BLOCK: tl.constexpr) -> None:
+def fold_characters(text, table, folded, fields, C, BLOCK: tl.constexpr):
     """Write the bytes that normalisation leaves of trace and answer, each with its kind, and spaces around them.
 
     A row needs the law iff trace or answer hold broken UTF-8 or a character that characters.py leaves to it.
@@ -203,7 +202,7 @@ def fold_characters(text: Any, table: Any, folded: Any, fields: Any, C: Any, BLO
 
 
 @triton.jit
-def _read_character(text: Any, place: Any, size: Any, table: Any) -> Any:
+def _read_character(text, place, size, table):
     """Read the UTF-8 character that begins at each place.
 
     Gives its entry of the table, whether the byte goes on with an earlier character, and how many bytes follow it.
@@ -227,7 +226,7 @@ def _read_character(text: Any, place: Any, size: Any, table: Any) -> Any:
 
 
 @triton.jit
-def mark_breaks(folded: Any, breaks: Any, fields: Any, C: Any, BLOCK: tl.constexpr) -> None:
+def mark_breaks(folded, breaks, fields, C, BLOCK: tl.constexpr):
     """Mark what parts words: spaces, and the letters of articles.
 
     An article is a whole run of word characters, even next to other ones: after a quotation mark, say.
@@ -260,13 +259,13 @@ def mark_breaks(folded: Any, breaks: Any, fields: Any, C: Any, BLOCK: tl.constex
 
 
 @triton.jit
-def _character(folded: Any, place: Any, size: Any) -> Any:
+def _character(folded, place, size):
     """Read the character at each place; outside the row are spaces."""
     return tl.load(folded + place, mask=(place >= 0) & (place < size), other=_FOLDED_SPACE)
 
 
 @triton.jit
-def find_words(breaks: Any, begins: Any, ends: Any, fields: Any, C: Any, W: Any, BLOCK: tl.constexpr) -> None:
+def find_words(breaks, begins, ends, fields, C, W, BLOCK: tl.constexpr):
     """Find where words begin and end: what stands between breaks.
 
     Shapes: breaks [B, C] -> begins [B, W], ends [B, W], fields trace_words, answer_words

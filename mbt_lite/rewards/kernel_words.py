@@ -7,7 +7,6 @@ Shapes: as in kernel_text.py, and Q, A, J of word_tables.py.
 
 from __future__ import annotations
 
-from typing import Any
 
 import triton
 import triton.language as tl
@@ -40,8 +39,8 @@ _NOWHERE = tl.constexpr(2**31 - 1)
 
 @triton.jit
 def hash_words(
-    folded: Any, begins: Any, ends: Any, hashes: Any, fields: Any, C: Any, W: Any, BLOCK: tl.constexpr
-) -> None:
+    folded, begins, ends, hashes, fields, C, W, BLOCK: tl.constexpr
+):
     """Hash words as word_hashes.py does, eight bytes at a time.
 
     Shapes: folded [B, C], begins [B, W], ends [B, W] -> hashes [B, W]
@@ -64,7 +63,7 @@ def hash_words(
 
 
 @triton.jit
-def _mix(value: Any) -> Any:
+def _mix(value):
     value = (value ^ (value >> _SHIFT_1)) * _FACTOR_1
     value = (value ^ (value >> _SHIFT_2)) * _FACTOR_2
     return value ^ (value >> _SHIFT_3)
@@ -72,10 +71,10 @@ def _mix(value: Any) -> Any:
 
 @triton.jit
 def count_words(
-    hashes: Any, gold_rows: Any, gold_words: Any, gold_ranks: Any, gold_lengths: Any, mentionable: Any,
-    cue_hashes: Any, cue_bits: Any, fields: Any, W: Any, A: Any, J: Any,
+    hashes, gold_rows, gold_words, gold_ranks, gold_lengths, mentionable,
+    cue_hashes, cue_bits, fields, W, A, J,
     LONGEST_CUE: tl.constexpr, CUES: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr,
-) -> None:  # fmt: skip
+):  # fmt: skip
     """Compare a row's words with its golds, with the cues and with each other.
 
     Shapes: hashes [B, W], gold_rows [B], gold_words and gold_ranks [Q, A, J], gold_lengths and mentionable [Q, A],
@@ -117,7 +116,7 @@ def count_words(
 
 
 @triton.jit
-def _overlap(answer: Any, answer_words: Any, gold: Any, ranks: Any, length: Any, BLOCK: tl.constexpr) -> Any:
+def _overlap(answer, answer_words, gold, ranks, length, BLOCK: tl.constexpr):
     """Give whether answer and gold are the same words in order, and how many they share whatever the order."""
     same, shared = (answer_words == length).to(tl.int32), length * 0
     for number in range(0, length):
@@ -133,7 +132,7 @@ def _overlap(answer: Any, answer_words: Any, gold: Any, ranks: Any, length: Any,
 
 
 @triton.jit
-def _through_first(hashes: Any, words: Any, gold: Any, length: Any, BLOCK: tl.constexpr) -> Any:
+def _through_first(hashes, words, gold, length, BLOCK: tl.constexpr):
     """Count the words through the first place at which the gold's words stand; a huge number if nowhere."""
     found = words * 0 + _NOWHERE
     for start in range(0, words, BLOCK):
@@ -147,7 +146,7 @@ def _through_first(hashes: Any, words: Any, gold: Any, length: Any, BLOCK: tl.co
 
 
 @triton.jit
-def _repeated_ngrams(hashes: Any, words: Any, TILE: tl.constexpr) -> Any:
+def _repeated_ngrams(hashes, words, TILE: tl.constexpr):
     """Count the word 4-grams that occurred earlier."""
     ngrams = words - (_NGRAM_WORDS - 1)
     repeated = words * 0
@@ -165,7 +164,7 @@ def _repeated_ngrams(hashes: Any, words: Any, TILE: tl.constexpr) -> Any:
 
 
 @triton.jit
-def _ngrams(hashes: Any, place: Any, words: Any) -> Any:
+def _ngrams(hashes, place, words):
     """Hash the 4-gram that begins at each place; those that do not fit are meaningless."""
     value = place.to(tl.uint64) * 0
     for offset in tl.static_range(_NGRAM_WORDS):
@@ -174,7 +173,7 @@ def _ngrams(hashes: Any, place: Any, words: Any) -> Any:
 
 
 @triton.jit
-def _extend(value: Any, hashes: Any, place: Any, words: Any) -> Any:
+def _extend(value, hashes, place, words):
     """Hash sequences that are one word longer."""
     word = tl.load(hashes + place, mask=place < words, other=0)
     return value * _SEQUENCE_BASE + word.to(tl.uint64, bitcast=True)
@@ -182,9 +181,9 @@ def _extend(value: Any, hashes: Any, place: Any, words: Any) -> Any:
 
 @triton.jit
 def _shown_phases(
-    hashes: Any, words: Any, cue_hashes: Any, cue_bits: Any,
+    hashes, words, cue_hashes, cue_bits,
     LONGEST_CUE: tl.constexpr, CUES: tl.constexpr, TILE: tl.constexpr,
-) -> Any:  # fmt: skip
+):  # fmt: skip
     """Count the phases of which a cue stands among the words; a cue's bit is its phase."""
     cue = tl.arange(0, CUES)
     shown = cue * 0
