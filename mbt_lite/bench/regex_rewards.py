@@ -1,4 +1,4 @@
-"""The eight terms as separate reward functions over decoded text, the way TRL users write them: a regex and a loop each.
+"""The eight terms as separate reward functions over decoded text, as TRL users write them: a regex and a loop each.
 
 A yardstick for `bench reward`, nothing else uses it. Each function stands alone, as in TRL's own examples: it finds its
 tags and normalises its words itself. They agree with the law on ASCII text; beyond it only the law is right.

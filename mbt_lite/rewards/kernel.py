@@ -53,7 +53,8 @@ class FusedKernel:
         self._token_starts = self._put(np.array([0, *itertools.accumulate(lengths)], np.int32))
         self._stop_ids = self._put(np.array(sorted(stop_ids), np.int32))
         self._characters = self._put(character_table())
-        self._cue_hashes, self._cue_bits = map(self._put, _cue_arrays())
+        cue_hashes, cue_bits = _cue_arrays()
+        self._cue_hashes, self._cue_bits = self._put(cue_hashes), self._put(cue_bits)
 
     def count(self, ids: Sequence[Sequence[int]], golds: Sequence[Sequence[str]]) -> tuple[Counts, Tensor]:
         """Count what the terms need of B rows of unpadded ids, and mark those [B] that only the law can read.

@@ -6,7 +6,6 @@ Shapes: B rows, T tokens, C bytes of the longest row, W = C/2 + 1 words, V token
 
 from __future__ import annotations
 
-
 import triton
 import triton.language as tl
 

@@ -7,7 +7,6 @@ Shapes: as in kernel_text.py, and Q, A, J of word_tables.py.
 
 from __future__ import annotations
 
-
 import triton
 import triton.language as tl
 
@@ -38,9 +37,7 @@ _NOWHERE = tl.constexpr(2**31 - 1)
 
 
 @triton.jit
-def hash_words(
-    folded, begins, ends, hashes, fields, C, W, BLOCK: tl.constexpr
-):
+def hash_words(folded, begins, ends, hashes, fields, C, W, BLOCK: tl.constexpr):
     """Hash words as word_hashes.py does, eight bytes at a time.
 
     Shapes: folded [B, C], begins [B, W], ends [B, W] -> hashes [B, W]

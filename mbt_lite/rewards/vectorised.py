@@ -1,7 +1,7 @@
 """The reward law over a whole batch at once, on the CPU: the same numbers as law.py, many rows at a time.
 
-Stages, the kernel's too: text -> spans (trace, answer) -> word hashes -> counts -> terms. Texts are cut by the law's own
-parser, words compared as 64-bit hashes (word_hashes.py), and everything is counted over arrays.
+Stages, the kernel's too: text -> spans (trace, answer) -> word hashes -> counts -> terms. Texts are cut by the law's
+own parser, words are compared as 64-bit hashes (word_hashes.py), and everything is counted over arrays.
 Shapes: B rows, T words of the longest trace, S words of the longest answer, Q, A, J as in word_tables.py.
 """
 
@@ -69,7 +69,8 @@ class _Rows:
 def _read_words(parsed: Sequence[ParsedCompletion], skipped: NDArray[np.bool_]) -> tuple[_Rows, _Rows]:
     """Give the words of the traces [B, T] and of the answers [B, S]; a skipped row has none."""
     spans = [*(row.trace or "" for row in parsed), *(row.answer or "" for row in parsed)]
-    hashes, lengths = hash_words([b"" if skip else fold(span) for span, skip in zip(spans, [*skipped] * 2, strict=True)])
+    folded = [b"" if skip else fold(span) for span, skip in zip(spans, [*skipped] * 2, strict=True)]
+    hashes, lengths = hash_words(folded)
     rows = len(parsed)
     in_traces = int(lengths[:rows].sum())
     margin = len(cue_tables())
@@ -80,7 +81,8 @@ def _exact(answers: _Rows, table: GoldTable, is_answered: NDArray[np.bool_]) -> 
     """Tell [B] whether the answer's words are those of a gold, in order."""
     width = min(answers.words.shape[1], table.words.shape[2])
     same = (answers.words[:, None, :width] == table.words[table.rows][:, :, :width]).all(2)
-    return is_answered & (same & (answers.lengths[:, None] == table.lengths[table.rows])).any(1)
+    is_exact: NDArray[np.bool_] = is_answered & (same & (answers.lengths[:, None] == table.lengths[table.rows])).any(1)
+    return is_exact
 
 
 def _best_overlap(
@@ -131,7 +133,8 @@ def _repeated_ngrams(traces: _Rows) -> NDArray[np.int64]:
     hashes[np.arange(width) >= ngrams[:, None]] = np.iinfo(np.uint64).max
     hashes.sort(axis=1)
     same_as_before = hashes[:, 1:] == hashes[:, :-1]
-    return (same_as_before & (np.arange(1, width) < ngrams[:, None])).sum(1)
+    repeated: NDArray[np.int64] = (same_as_before & (np.arange(1, width) < ngrams[:, None])).sum(1)
+    return repeated
 
 
 def _shown_phases(traces: _Rows) -> NDArray[np.int64]:
@@ -148,7 +151,8 @@ def _shown_phases(traces: _Rows) -> NDArray[np.int64]:
         nearest = np.minimum(np.searchsorted(table.hashes, hashes), len(table.hashes) - 1)
         found = table.hashes[nearest] == hashes
         shown[places[found] // traces.words.shape[1], table.phases[nearest[found]]] = True
-    return shown.sum(1)
+    phases: NDArray[np.int64] = shown.sum(1)
+    return phases
 
 
 @cache

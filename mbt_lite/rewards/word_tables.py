@@ -63,7 +63,7 @@ def gold_table(golds: Sequence[Sequence[str]]) -> GoldTable:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CueTable:
-    """The cues of one length in words: sequence hashes [C] in ascending order, and the number of each one's phase [C]."""
+    """The cues of one length in words: sequence hashes [C] in ascending order, and the number of each phase [C]."""
 
     hashes: Hashes
     phases: NDArray[np.int32]

@@ -107,12 +107,23 @@ def fitting_questions(recipe: Recipe, student: Any) -> list[Question]:
     return fitting
 
 
-def check_reward(recipe: Recipe, questions: list[Question]) -> None:
-    """Before step one: a gold completion must score best, broken ones worse, or the reward teaches nothing."""
-    from mbt_lite.rewards.dry_run import gold_findings
+def build_scorer(recipe: Recipe, student: Any) -> Any:
+    """Give what scores completions on this machine."""
+    from mbt_lite.rewards.scorer import choose_scorer
 
-    weights = recipe.grpo.reward.weights
-    findings = [finding for question in questions for finding in gold_findings(question, weights, limits(recipe))]
+    return choose_scorer(
+        student.tokenizer, student.device, student.stop_ids, limits(recipe), prefilled_think=student.prefills_think
+    )
+
+
+def check_reward(recipe: Recipe, questions: list[Question], scorer: Any, tokenizer: Any) -> None:
+    """Before step one: a gold completion must score best, broken ones worse, or the reward teaches nothing."""
+    from mbt_lite.rewards.dry_run import reward_findings
+
+    def encode(text: str) -> list[int]:
+        return list(tokenizer.encode(text, add_special_tokens=False))
+
+    findings = reward_findings(questions, recipe.grpo.reward.weights, scorer, encode)
     if findings:
         raise RecipeError([f"grpo.reward: {finding}" for finding in findings[:10]])
 
@@ -157,14 +168,16 @@ def train(recipe: Recipe, adapter: Path | None, folder: Path, console: Console) 
     checkpointing = recipe.grpo.gradient_checkpointing
     student = load_student(recipe.model, adapter, trainable=True, gradient_checkpointing=checkpointing)
     questions = fitting_questions(recipe, student)
-    check_reward(recipe, questions)
+    scorer = build_scorer(recipe, student)
+    check_reward(recipe, questions, scorer, student.tokenizer)
+    console.print(f"grpo: rewards are scored by the {scorer.form} form of the law", highlight=False)
     if adapter is None:
         add_adapter(student, recipe.lora, recipe.grpo.seed, gradient_checkpointing=checkpointing)
     else:
         # a fresh adapter changes nothing yet
         check_rollouts_use_adapter(student, student_messages(questions[0]))
     with kept_in_float32(student.model):
-        trainer, log, journal = build_trainer(recipe, student, questions, folder, console, checkpoint)
+        trainer, log, journal = build_trainer(recipe, student, questions, scorer, folder, console, checkpoint)
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
@@ -175,7 +188,13 @@ def train(recipe: Recipe, adapter: Path | None, folder: Path, console: Console) 
 
 
 def build_trainer(
-    recipe: Recipe, student: Any, questions: list[Question], folder: Path, console: Console, checkpoint: Path | None
+    recipe: Recipe,
+    student: Any,
+    questions: list[Question],
+    scorer: Any,
+    folder: Path,
+    console: Console,
+    checkpoint: Path | None,
 ) -> tuple[Any, Any, Journal]:
     """Build the trainer with its reward, rollouts and logs."""
     from datasets import Dataset
@@ -190,14 +209,7 @@ def build_trainer(
     completions = folder / "completions.jsonl"
     write_jsonl(completions, [row for row in read_jsonl(completions) if row["step"] <= done])
     journal = Journal(completions)
-    reward = LawReward(
-        decode=lambda ids: student.tokenizer.decode(ids, skip_special_tokens=True),
-        stop_ids=student.stop_ids,
-        weights=recipe.grpo.reward.weights.model_dump(),
-        limits=limits(recipe),
-        prefilled_think=student.prefills_think,
-        record=journal.extend,
-    )
+    reward = LawReward(scorer, recipe.grpo.reward.weights.model_dump(), journal.extend)
     rows = {
         "prompt": [student_messages(question) for question in questions],
         "question_id": [question.question_id for question in questions],
