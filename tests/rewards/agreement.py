@@ -1,9 +1,10 @@
 """Whether a fast form of the reward law gives the law's numbers, on random and adversarial completions.
 
-The tests run it on samples. The whole check, more than 10,000 completions a form (the interpreter takes minutes):
+The tests run it on samples. The whole check, more than 10,000 completions a form, from the folder tests/; without a GPU
+the kernel runs in Triton's interpreter, which takes the better part of an hour:
 
-    python tests/rewards/agreement.py --form vectorised --rows 12000
-    TRITON_INTERPRET=1 python tests/rewards/agreement.py --form kernel --rows 12000
+    python -m rewards.agreement --form vectorised --rows 12000
+    TRITON_INTERPRET=1 python -m rewards.agreement --form kernel --rows 12000
 """
 
 import argparse
@@ -16,10 +17,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
-if __name__ == "__main__":
-    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-
 from byte_tokenizer import byte_tokenizer
 
 from mbt_lite.rewards import law
@@ -28,7 +25,7 @@ from mbt_lite.rewards.counts import to_advantages, to_rewards, to_terms
 from mbt_lite.rewards.law import TERM_NAMES, RewardLimits
 from mbt_lite.rewards.vocabulary import decode_without_specials, read_vocabulary
 
-QWEN3 = ROOT / "tests" / ".cache" / "qwen3"
+QWEN3 = Path(__file__).parents[1] / ".cache" / "qwen3"
 TOKENIZERS = ("toy", "smollm2", "qwen3")
 FORMS = ("vectorised", "kernel")
 SIZES = (1, 7, 33)
@@ -37,9 +34,11 @@ WEIGHTS = {name: 0.3 + 0.1 * place for place, name in enumerate(TERM_NAMES)}
 
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 PROSE = (
-    "Rome ", "rome, ", "New York ", "York", "the ", "The", "a", "an ", "A. ", "wait ", "first we need ", "let us check ",
-    "we look ", "in ", "1912 ", "U.S. ", "don't ", "turn-of-the-century ", "internationalisation ", "abcdefgh ",
-    "abcdefghi ", "abcdefghijklmnopqrstuvwxyz", "_", "!!! ", " ", "\n\n", "\t", "\x1c", "\v", "< ", "<think", "answer>",
+    "Rome ", "rome, ", "New York ", "York", "the ", "The", "a", "an ", "A. ", "wait ", "first we need ",
+    "let us check ", "we look ", "in ", "1912 ", "U.S. ", "don't ", "turn-of-the-century ",
+    "internationalisation ", "abcdefgh ", "abcdefghi ", "abcdefghijklmnopqrstuvwxyz", "_", "!!! ", " ", "\n\n",
+    "\t", "\x1c", "\v", "< ", "<think",
+    "answer>",
 )  # fmt: skip
 BEYOND_ASCII = (
     "é", "É ", "–", "a–b ", "“The ", "’s ", "\u00a0", "\u2003", "\u200b", "ａ", "Ｌｉｍａ ", "北京", "ß", "e\u0301",
