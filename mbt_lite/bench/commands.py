@@ -54,6 +54,20 @@ def grpo(
     _keep(measure_steps(load, runs, partial(print, flush=True)), append)
 
 
+def reward(
+    model: Annotated[str, typer.Option(help="The student whose tokenizer is used.")] = "embedded:smollm2-135m",
+    prompts: Annotated[int, typer.Option(help="Prompts of the batch.", min=1)] = 8,
+    group_size: Annotated[int, typer.Option(help="Completions of each prompt.", min=2)] = 8,
+    tokens: Annotated[int, typer.Option(help="Tokens of each completion.", min=64)] = 1024,
+    runs: Runs = 21,
+    append: Append = FILE,
+) -> None:
+    """Measure the reward: the forms of the law beside separate regex functions."""
+    from mbt_lite.bench.reward import Batch, measure_reward
+
+    _keep(measure_reward(model, Batch(prompts, group_size, tokens), runs, print), append)
+
+
 def table(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A file of measurements.")] = FILE,
 ) -> None:
@@ -71,4 +85,4 @@ def _keep(measurement: Measurement, path: Path) -> None:
     print(f"{measurement.benchmark}: {measurement.result}; appended to {path}")
 
 
-COMMANDS = (gen, grpo, table)
+COMMANDS = (gen, reward, grpo, table)

@@ -174,16 +174,9 @@ def load_endless_student(recipe: Any) -> Any:
 def spread_reward(recipe: Any, student: Any, lengths: list[int]) -> Callable[..., list[float]]:
     """Give the law's reward, plus a little by place, so that no group is equal; note the completions' lengths."""
     from mbt_lite.rewards.trl_reward import LawReward
-    from mbt_lite.stages.grpo import limits
+    from mbt_lite.stages.grpo import build_scorer
 
-    law = LawReward(
-        decode=lambda ids: student.tokenizer.decode(ids, skip_special_tokens=True),
-        stop_ids=frozenset({int(student.tokenizer.eos_token_id)}),
-        weights=recipe.grpo.reward.weights.model_dump(),
-        limits=limits(recipe),
-        prefilled_think=student.prefills_think,
-        record=lambda rows: None,
-    )
+    law = LawReward(build_scorer(recipe, student), recipe.grpo.reward.weights.model_dump(), lambda rows: None)
 
     def reward(*, completion_ids: Sequence[Sequence[int]], **columns: Any) -> list[float]:
         lengths.extend(map(len, completion_ids))

@@ -190,12 +190,23 @@ def measured_pass_rates(
         return measure_pass_rates(student, questions, recipe.grpo, journal, step)
 
 
-def check_reward(recipe: Recipe, questions: list[Question]) -> None:
-    """Before step one: a gold completion must score best, broken ones worse, or the reward teaches nothing."""
-    from mbt_lite.rewards.dry_run import gold_findings
+def build_scorer(recipe: Recipe, student: Any) -> Any:
+    """Give what scores completions on this machine."""
+    from mbt_lite.rewards.scorer import choose_scorer
 
-    weights = recipe.grpo.reward.weights
-    findings = [finding for question in questions for finding in gold_findings(question, weights, limits(recipe))]
+    return choose_scorer(
+        student.tokenizer, student.device, student.stop_ids, limits(recipe), prefilled_think=student.prefills_think
+    )
+
+
+def check_reward(recipe: Recipe, questions: list[Question], scorer: Any, tokenizer: Any) -> None:
+    """Before step one: a gold completion must score best, broken ones worse, or the reward teaches nothing."""
+    from mbt_lite.rewards.dry_run import reward_findings
+
+    def encode(text: str) -> list[int]:
+        return list(tokenizer.encode(text, add_special_tokens=False))
+
+    findings = reward_findings(questions, recipe.grpo.reward.weights, scorer, encode)
     if findings:
         raise RecipeError([f"grpo.reward: {finding}" for finding in findings[:10]])
 
@@ -242,7 +253,9 @@ def train(recipe: Recipe, adapter: Path | None, rates: Path | None, folder: Path
     checkpointing = recipe.grpo.gradient_checkpointing
     student = load_student(recipe.model, adapter, trainable=True, gradient_checkpointing=checkpointing)
     questions = fitting(recipe, student, read_questions(recipe.data.train, recipe.data.seed))
-    check_reward(recipe, questions)
+    scorer = build_scorer(recipe, student)
+    check_reward(recipe, questions, scorer, student.tokenizer)
+    console.print(f"grpo: rewards are scored by the {scorer.form} form of the law", highlight=False)
     if adapter is None:
         add_adapter(student, recipe.lora, recipe.grpo.seed, gradient_checkpointing=checkpointing)
     else:
@@ -251,7 +264,9 @@ def train(recipe: Recipe, adapter: Path | None, rates: Path | None, folder: Path
     questions, counts = leave_out(recipe, student, questions, rates, folder, console)
     watch, dev, callbacks = watchers(recipe, student, questions, folder, console)
     with kept_in_float32(student.model):
-        trainer, log, journal = build_trainer(recipe, student, questions, folder, console, checkpoint, callbacks)
+        trainer, log, journal = build_trainer(
+            recipe, student, questions, scorer, folder, console, checkpoint, callbacks
+        )
     try:
         if checkpoint is not None and step_of(checkpoint) >= recipe.grpo.steps:
             trainer.take_up_finished(checkpoint)
@@ -316,6 +331,7 @@ def build_trainer(
     recipe: Recipe,
     student: Any,
     questions: list[Question],
+    scorer: Any,
     folder: Path,
     console: Console,
     checkpoint: Path | None,
@@ -338,14 +354,7 @@ def build_trainer(
     completions = folder / "completions.jsonl"
     write_jsonl(completions, [row for row in read_jsonl(completions) if row["step"] <= done])
     journal = Journal(completions)
-    reward = LawReward(
-        decode=lambda ids: student.tokenizer.decode(ids, skip_special_tokens=True),
-        stop_ids=student.stop_ids,
-        weights=recipe.grpo.reward.weights.model_dump(),
-        limits=limits(recipe),
-        prefilled_think=student.prefills_think,
-        record=journal.extend,
-    )
+    reward = LawReward(scorer, recipe.grpo.reward.weights.model_dump(), journal.extend)
     rows = {
         "prompt": prompts,
         "question_id": [question.question_id for question in questions],

@@ -46,11 +46,11 @@ def recipe(student_folder: Path, gen: dict[str, Any] | None = None, **settings: 
         "micro_batch_size": 4,
         "rollout_batch_size": 8,
         "learning_rate": 1e-2,
-        "max_completion_tokens": 96,
+        "max_completion_tokens": 256,
         "gradient_checkpointing": False,
         "save_every_steps": 1,
         # the tiny student never answers: the length term keeps its rewards apart
-        "reward": {"weights": {"answer": 4.0, "length": 1.0}, "overlong_buffer_tokens": 95},
+        "reward": {"weights": {"answer": 4.0, "length": 1.0}, "overlong_buffer_tokens": 255},
     }
     sections = {
         "model": {"name": str(student_folder), "dtype": "float32"},

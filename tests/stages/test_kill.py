@@ -57,12 +57,12 @@ def recipe(student_folder: Path, tmp_path: Path) -> Path:
             "micro_batch_size": 4,
             "rollout_batch_size": 8,
             "learning_rate": 1e-3,
-            "max_completion_tokens": 96,
+            "max_completion_tokens": 256,
             "gradient_checkpointing": False,
             "save_every_steps": 2,
             "dev_questions": 2,
             # the tiny student never answers: the length term keeps its rewards apart
-            "reward": {"weights": {"answer": 4.0, "length": 1.0}, "overlong_buffer_tokens": 95},
+            "reward": {"weights": {"answer": 4.0, "length": 1.0}, "overlong_buffer_tokens": 255},
         },
     }
     path = tmp_path / "recipe.yaml"
