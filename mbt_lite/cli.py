@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 import mbt_lite
+from mbt_lite.bench import commands as bench_commands
 from mbt_lite.errors import MbtError, RunError
 
 if TYPE_CHECKING:
@@ -155,6 +156,12 @@ def teacher(
 ) -> None:
     """Serve the scripted teacher with the OpenAI chat schema until interrupted."""
     importlib.import_module("mbt_lite.teacher.scripted").serve_forever(host, port)
+
+
+bench = typer.Typer(help="Measure how fast the parts are on this machine.", no_args_is_help=True, rich_markup_mode=None)
+for _command in bench_commands.COMMANDS:
+    bench.command()(_exit_codes()(_command))
+app.add_typer(bench, name="bench")
 
 
 def _run_stages(

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from mbt_lite.bench.measurement import markdown_table, read_measurements
 from mbt_lite.cli import app
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NOTEBOOK = ROOT / "recipes" / "colab" / "mbt_lite.ipynb"
 COMMANDS = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+COMMANDS |= {group.name for group in app.registered_groups if group.name}
 
 
 def notebook_code() -> str:
@@ -49,6 +51,12 @@ def test_readme_tree_names_every_part_of_the_package() -> None:
     parts = {f"{path.name}/" for path in package.iterdir() if (path / "__init__.py").exists()}
     parts |= {path.name for path in package.glob("*.py") if not path.name.startswith("__")}
     assert parts <= set(re.findall(r"^  (\S+)", tree, re.MULTILINE))
+
+
+def test_readme_performance_table_is_made_from_the_measurements() -> None:
+    section = README.partition("## How fast it is")[2].partition("\n## ")[0]
+    table = [line for line in section.splitlines() if line.startswith("|")]
+    assert table == markdown_table(read_measurements(ROOT / "recipes" / "benchmarks.jsonl")).splitlines()
 
 
 def test_notebook_is_clean_and_its_code_compiles() -> None:

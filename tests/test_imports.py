@@ -16,6 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the top; a file imports from its own part and from the layers below its own.
 LAYERS = (
     ("cli", "__main__"),
+    ("bench",),
     ("stages",),
     ("teacher", "traces", "model", "report"),
     ("metrics", "rewards", "data", "prompts", "text"),

@@ -80,7 +80,8 @@ def save_adapter(student: Student, folder: Path) -> None:
 
     beside = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(beside, ignore_errors=True)
-    student.model.save_pretrained(beside)
+    # a reference adapter is the trainer's
+    student.model.save_pretrained(beside, selected_adapters=student.model.active_adapters)
     student.tokenizer.save_pretrained(beside)
     if folder.exists():
         shutil.rmtree(folder)

@@ -173,6 +173,18 @@ def _grpo(recipe: Recipe) -> Iterator[Conflict]:
             f"`grpo.micro_batch_size` does not divide the {completions} completions of a step "
             f"(got {grpo.micro_batch_size}); choose a divisor of prompts_per_step * group_size",
         )
+    if grpo.prefilter == "gen" and recipe.gen.rollouts_per_question < 2:
+        yield Conflict(
+            ("grpo.prefilter", "gen.rollouts_per_question"),
+            f"`grpo.prefilter` is gen, but one draft tells no pass rate (got `gen.rollouts_per_question` "
+            f"{recipe.gen.rollouts_per_question}); draft at least two, or set it to start",
+        )
+    if grpo.dev_questions and recipe.data.dev.limit is None:
+        yield Conflict(
+            ("grpo.dev_questions", "data.dev.limit"),
+            f"`grpo.dev_questions` is {grpo.dev_questions}, but eval scores all of `data.dev`, and choosing an adapter "
+            "by what eval scores is peeking; set `data.dev.limit`",
+        )
 
 
 def _reward(recipe: Recipe) -> Iterator[Conflict]:

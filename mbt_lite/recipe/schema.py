@@ -253,6 +253,23 @@ class Grpo(Section):
     """Completions on the device at once in the backward pass; a step always has prompts_per_step * group_size."""
     rollout_batch_size: Annotated[PositiveInt, Free] = 32
     """Completions generated at once: this bounds the KV cache."""
+    rollout_cache_gib: Annotated[PositiveFloat | None, Free] = None
+    """Most that the KV cache of the rollouts may take; fewer prompts go at once where it would take more."""
+    prefilter: Literal["off", "gen", "start"] = "off"
+    """Leave out questions that are always or never solved: their groups teach little. `gen`: by the student's drafts
+    of `gen`, two a question at least; they cost nothing, but were written before `sft`. `start`: by rollouts of the
+    adapter that training starts from. `off`: a group that is all equal costs its rollout only, and filtering costs
+    rollouts too; it pays where questions come back."""
+    prefilter_samples: Annotated[int, Field(ge=2)] = 4
+    """Completions per question for `prefilter: start`."""
+    dev_questions: NonNegativeInt = 0
+    """Score this many held-out questions, greedily, at the start and with each checkpoint; 0: none. They come from
+    `data.dev`, and are none of those that `eval` scores: set `data.dev.limit` so that some are left."""
+    keep_adapter: Literal["best", "last"] = "best"
+    """`best`: the adapter with the highest reward on `dev_questions`, the one training starts from included; without
+    dev questions it is the last."""
+    stop_after_dead_steps: Annotated[PositiveInt | None, Free] = 5
+    """Stop after so many steps in a row in which all rewards of each group were equal; none goes on to the end."""
     learning_rate: PositiveFloat = 1e-5
     """Constant after the warm-up."""
     warmup_fraction: Fraction = 0.0

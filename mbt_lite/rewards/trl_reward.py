@@ -1,7 +1,7 @@
 """The reward law as the one callable that TRL's GRPOTrainer wants, with every term logged.
 
 TRL calls it once per generation batch with all completions; the columns of the dataset come along as lists. The text is
-decoded from the token ids, because TRL's own text would leave out a `<think>` that the chat template prefilled.
+read from the token ids, because TRL's own text would leave out a `<think>` that the chat template prefilled.
 """
 
 from __future__ import annotations
@@ -10,18 +10,16 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mbt_lite.rewards.law import TERM_NAMES, RewardLimits, Terms, score, total
+from mbt_lite.rewards.law import TERM_NAMES, total
+from mbt_lite.rewards.scorer import Scorer
 
 
 @dataclasses.dataclass(slots=True)
 class LawReward:
     """Score completions by the law; `record` gets one row per completion (text, terms, reward)."""
 
-    decode: Callable[[Sequence[int]], str]
-    stop_ids: frozenset[int]
+    scorer: Scorer
     weights: Mapping[str, float]
-    limits: RewardLimits
-    prefilled_think: bool
     record: Callable[[list[dict[str, Any]]], None]
 
     @property
@@ -44,35 +42,24 @@ class LawReward:
         TRL hands over the columns and its own tools by keyword, and more than is used here. The rewards are typed as
         TRL does, which takes None for "not scored"; the law scores every completion.
         """
-        rows: list[dict[str, Any]] = []
-        for ids, question, accepted in zip(completion_ids, question_id, golds, strict=True):
-            stopped = bool(ids) and ids[-1] in self.stop_ids
-            text = self.decode(ids[:-1] if stopped else ids)
-            terms = self.score(text, len(ids), stopped, accepted)
-            rows.append(
-                {
-                    "step": int(trainer_state.global_step) + 1,
-                    "question_id": question,
-                    "text": text,
-                    "finish_reason": "stop" if stopped else "length",
-                    "completion_tokens": len(ids),
-                    "terms": dataclasses.asdict(terms),
-                    "reward": total(terms, self.weights),
-                }
+        scored = self.scorer.score(completion_ids, golds)
+        rows: list[dict[str, Any]] = [
+            {
+                "step": int(trainer_state.global_step) + 1,
+                "question_id": question,
+                "text": text,
+                "finish_reason": "stop" if stopped else "length",
+                "completion_tokens": len(ids),
+                "terms": dataclasses.asdict(terms),
+                "reward": total(terms, self.weights),
+            }
+            for question, ids, text, stopped, terms in zip(
+                question_id, completion_ids, scored.texts, scored.stopped, scored.terms, strict=True
             )
+        ]
         for name in TERM_NAMES:
             log_metric(f"reward/{name}", sum(row["terms"][name] for row in rows) / len(rows))
-        log_metric("stop_rate", sum(row["finish_reason"] == "stop" for row in rows) / len(rows))
+        log_metric("stop_rate", sum(scored.stopped) / len(rows))
+        log_metric("share_by_law", scored.by_law / len(rows))
         self.record(rows)
         return [row["reward"] for row in rows]
-
-    def score(self, text: str, tokens: int, stopped: bool, golds: Sequence[str]) -> Terms:
-        """Score one completion by the law."""
-        return score(
-            text,
-            stopped=stopped,
-            completion_tokens=tokens,
-            golds=list(golds),
-            limits=self.limits,
-            prefilled_think=self.prefilled_think,
-        )

@@ -8,7 +8,6 @@
 | dialect.py | how one server wants its requests and words its replies |
 | budget.py | what requests may cost: the estimate beforehand, and the limit that is never exceeded |
 | replies.py | requests, their keys, the journal that makes sure none is paid for twice, what was used |
-| benchmark.py | measures the client: `python -m mbt_lite.teacher.benchmark` |
 | scripted.py | the embedded teacher: a loopback server with the OpenAI chat schema |
 | writer.py, evidence.py | what that server replies: a rule-based writer and its search for facts |
 """

@@ -55,6 +55,16 @@ CONFLICTS = {
         "a.yaml:6: `grpo.micro_batch_size` does not divide the 32 completions of a step (got 3); "
         "choose a divisor of prompts_per_step * group_size",
     ),
+    "pass rates of one draft": (
+        "grpo:\n  prefilter: gen\n",
+        "a.yaml:5: `grpo.prefilter` is gen, but one draft tells no pass rate (got `gen.rollouts_per_question` 1); "
+        "draft at least two, or set it to start",
+    ),
+    "dev questions that eval scores": (
+        "grpo:\n  dev_questions: 8\n",
+        "a.yaml:5: `grpo.dev_questions` is 8, but eval scores all of `data.dev`, and choosing an adapter by what eval "
+        "scores is peeking; set `data.dev.limit`",
+    ),
     "endpoint": (
         "teacher:\n  base_url: localhost:8000\n",
         "a.yaml:5: `teacher.base_url` is no endpoint (got localhost:8000); "

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mbt_lite.rewards.law import TERM_NAMES, RewardLimits
+from mbt_lite.rewards.scorer import Scorer
 from mbt_lite.rewards.trl_reward import LawReward
 
 # One token a word; 0 ends the turn, 99 is another token that does.
@@ -40,7 +41,7 @@ class Desk:
             return " ".join(WORDS[token] for token in tokens)
 
         stop_ids = frozenset({0, OTHER_END})
-        return LawReward(decode, stop_ids, WEIGHTS, LIMITS, prefilled_think, self.rows.extend)
+        return LawReward(Scorer(decode, stop_ids, LIMITS, prefilled_think), WEIGHTS, self.rows.extend)
 
     def call(self, reward: LawReward, completion_ids: list[list[int]], golds: list[list[str]]) -> list[float | None]:
         n = len(completion_ids)
@@ -79,7 +80,11 @@ def test_law_reward_gives_the_weighed_terms_of_each_completion(four: list[float 
 
 
 def test_law_reward_logs_the_mean_of_every_term_and_how_many_stopped(desk: Desk, four: list[float | None]) -> None:
-    assert desk.metrics.keys() == {*(f"reward/{name}" for name in TERM_NAMES), "stop_rate"}
+    assert desk.metrics.keys() == {
+        *(f"reward/{name}" for name in TERM_NAMES),
+        "stop_rate",
+        "share_by_law",
+    }
     assert desk.metrics == pytest.approx(
         {
             "reward/answer": 1.8 / 4,
@@ -91,6 +96,7 @@ def test_law_reward_logs_the_mean_of_every_term_and_how_many_stopped(desk: Desk,
             "reward/phases": 0.0,
             "reward/length": -(1 / 4 + 1 / 4 + 3 / 4 + 1) / 4,
             "stop_rate": 3 / 4,
+            "share_by_law": 0.0,
         }
     )
     assert desk.extras == []

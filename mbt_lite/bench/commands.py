@@ -1,0 +1,88 @@
+"""The commands of `mbt-lite bench`: each measures, prints the result and appends it to a file.
+
+They are plain functions: the command line makes them its own. Like it, they import what they need when they run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from mbt_lite.bench.measurement import Measurement
+
+FILE = Path("runs/benchmarks.jsonl")
+
+Append = Annotated[Path, typer.Option(metavar="FILE", help="The file of measurements to append to.")]
+Runs = Annotated[int, typer.Option(help="How often to measure; the median counts.", min=1)]
+
+
+def gen(
+    requests: Annotated[int, typer.Option(help="Requests of one run.", min=1)] = 2048,
+    concurrency: Annotated[int, typer.Option(help="Requests under way at once.", min=1)] = 64,
+    latency_seconds: Annotated[float, typer.Option(help="What the server takes for a reply.", min=0.001)] = 0.2,
+    reply_words: Annotated[int, typer.Option(help="Words of a reply.", min=1)] = 100,
+    prompt_words: Annotated[int, typer.Option(help="Words of a prompt.", min=1)] = 500,
+    runs: Runs = 3,
+    append: Append = FILE,
+) -> None:
+    """Measure the teacher's client against a server with a fixed latency."""
+    from mbt_lite.bench.gen import Load, measure_client
+
+    _keep(measure_client(Load(requests, concurrency, latency_seconds, reply_words, prompt_words), runs, print), append)
+
+
+def grpo(
+    model: Annotated[str, typer.Option(help="The student, as in a recipe's `model.name`.")] = "embedded:smollm2-135m",
+    prompts: Annotated[int, typer.Option(help="Prompts of a step.", min=1)] = 4,
+    group_size: Annotated[int, typer.Option(help="Completions of a prompt.", min=2)] = 4,
+    completion_tokens: Annotated[int, typer.Option(help="Tokens of every completion.", min=2)] = 64,
+    micro_batch_size: Annotated[int, typer.Option(help="Completions of a backward pass.", min=1)] = 4,
+    steps: Annotated[int, typer.Option(help="Steps of a run; the first does not count.", min=2)] = 2,
+    threads: Annotated[int | None, typer.Option(help="Processor threads; torch's choice without.", min=1)] = None,
+    runs: Runs = 3,
+    append: Append = FILE,
+) -> None:
+    """Measure our GRPO step beside stock TRL's, in pairs of fresh processes."""
+    from functools import partial
+
+    from mbt_lite.bench.grpo import Load, measure_steps
+
+    load = Load(model, prompts, group_size, completion_tokens, micro_batch_size, steps, threads)
+    _keep(measure_steps(load, runs, partial(print, flush=True)), append)
+
+
+def reward(
+    model: Annotated[str, typer.Option(help="The student whose tokenizer is used.")] = "embedded:smollm2-135m",
+    prompts: Annotated[int, typer.Option(help="Prompts of the batch.", min=1)] = 8,
+    group_size: Annotated[int, typer.Option(help="Completions of each prompt.", min=2)] = 8,
+    tokens: Annotated[int, typer.Option(help="Tokens of each completion.", min=64)] = 1024,
+    runs: Runs = 21,
+    append: Append = FILE,
+) -> None:
+    """Measure the reward: the forms of the law beside separate regex functions."""
+    from mbt_lite.bench.reward import Batch, measure_reward
+
+    _keep(measure_reward(model, Batch(prompts, group_size, tokens), runs, print), append)
+
+
+def table(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file of measurements.")] = FILE,
+) -> None:
+    """Print the Markdown table of a file of measurements."""
+    from mbt_lite.bench.measurement import markdown_table, read_measurements
+
+    print(markdown_table(read_measurements(file)))
+
+
+def _keep(measurement: Measurement, path: Path) -> None:
+    """Append a measurement and say it."""
+    from mbt_lite.bench.measurement import append
+
+    append(measurement, path)
+    print(f"{measurement.benchmark}: {measurement.result}; appended to {path}")
+
+
+COMMANDS = (gen, reward, grpo, table)

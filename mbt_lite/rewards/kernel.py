@@ -1,0 +1,139 @@
+"""The fused kernel: a batch of token ids to the reward law's counts on the device, in eight launches.
+
+The number of launches does not depend on the batch, nothing is decoded on the host, and nothing waits in between: the
+launches follow each other in the stream, so each sees what the ones before wrote. From counts to terms, rewards and
+advantages is arithmetic on [B] that stays on the device too (counts.py). The stages, the vectorised form's too:
+
+1. `write_bytes`: token ids -> bytes, by the table of the vocabulary
+2. `mark_tags`, `find_spans`: bytes -> where trace and answer begin and end
+3. `fold_characters`, `mark_breaks`, `find_words`: bytes -> words, normalised
+4. `hash_words`: words -> 64-bit hashes (word_hashes.py says which, and how likely a collision is)
+5. `count_words`: hashes, golds, cues -> counts
+
+Exact for all of Unicode's first two planes but a few characters; a row with any other, or with broken UTF-8, is marked
+for the law (characters.py). Without CUDA the same kernels run in Triton's interpreter, which is for tests.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mbt_lite.rewards import kernel_text, kernel_words
+from mbt_lite.rewards.characters import character_table
+from mbt_lite.rewards.counts import COUNT_NAMES, Counts
+from mbt_lite.rewards.kernel_fields import FIELDS
+from mbt_lite.rewards.vocabulary import Vocabulary
+from mbt_lite.rewards.word_tables import GoldTable, cue_tables, gold_table
+from mbt_lite.text.completion import THINK_OPEN
+
+# Elements of a row that a program reads at once, and the side of the squares in which it compares words with words.
+BLOCK, TILE = 512, 64
+# Sizes are multiples of this, so that a kernel is compiled once and not for every width.
+_STEP = 128
+
+
+class FusedKernel:
+    """The kernel with the tables of one vocabulary, put on the device once."""
+
+    def __init__(
+        self, vocabulary: Vocabulary, stop_ids: frozenset[int], device: torch.device, *, prefilled_think: bool
+    ) -> None:
+        lengths = [len(token) for token in vocabulary.tokens]
+        self._device = device
+        self._prefilled_think = prefilled_think
+        self._token_lengths = np.array([*lengths, 0], np.int64)
+        self._token_bytes = self._put(np.frombuffer(b"".join(vocabulary.tokens), np.uint8))
+        self._token_starts = self._put(np.array([0, *itertools.accumulate(lengths)], np.int32))
+        self._stop_ids = self._put(np.array(sorted(stop_ids), np.int32))
+        self._characters = self._put(character_table())
+        cue_hashes, cue_bits = _cue_arrays()
+        self._cue_hashes, self._cue_bits = self._put(cue_hashes), self._put(cue_bits)
+
+    def count(self, ids: Sequence[Sequence[int]], golds: Sequence[Sequence[str]]) -> tuple[Counts, Tensor]:
+        """Count what the terms need of B rows of unpadded ids, and mark those [B] that only the law can read.
+
+        A row's last token counts as its stop if it is one. The results may not be on the device yet when this returns.
+        """
+        lengths = np.array([len(row) for row in ids], np.int32)
+        width = _round_up(int(lengths.max()))
+        is_token = np.arange(width) < lengths[:, None]
+        # padded by an id that no vocabulary has
+        padded = np.full((len(ids), width), np.iinfo(np.int32).max, np.int32)
+        padded[is_token] = np.fromiter(itertools.chain.from_iterable(ids), np.int32, int(lengths.sum()))
+        most_bytes = self._token_lengths[np.minimum(padded, len(self._token_lengths) - 1)].sum(1).max()
+        return self.count_padded(self._put(padded), self._put(lengths), int(most_bytes), golds)
+
+    def count_padded(
+        self, ids: Tensor, lengths: Tensor, most_bytes: int, golds: Sequence[Sequence[str]]
+    ) -> tuple[Counts, Tensor]:
+        """Do the same for ids that are on the device; no row has more than `most_bytes` bytes.
+
+        Shapes: ids int32 [B, T], lengths int32 [B]
+        """
+        table = gold_table(golds)
+        fields = self._launch(ids, lengths, _round_up(most_bytes + len(THINK_OPEN)), table)
+        columns = dict(zip(FIELDS, fields.double().unbind(1), strict=True)) | {"tokens": lengths.double()}
+        needs_law = columns["needs_law"].bool() | self._put(table.needs_law[table.rows])
+        return Counts(**{name: columns[name] for name in COUNT_NAMES}), needs_law
+
+    def _launch(self, ids: Tensor, lengths: Tensor, width: int, golds: GoldTable) -> Tensor:
+        """Launch the stages on rows of at most `width` bytes; give the fields [B, F]."""
+        rows, most_words = len(ids), width // 2 + 1
+        text, tags, breaks = (self._buffer(rows, width, torch.uint8) for _ in range(3))
+        folded = self._buffer(rows, width, torch.int16)
+        begins, ends = (self._buffer(rows, most_words, torch.int32) for _ in range(2))
+        hashes = self._buffer(rows, most_words, torch.int64)
+        fields = self._buffer(rows, len(FIELDS), torch.int32)
+        grid, blocks = (rows,), {"BLOCK": BLOCK, "num_warps": 8}
+        kernel_text.write_bytes[grid](
+            ids, lengths, self._stop_ids, self._token_bytes, self._token_starts, text, fields,
+            ids.shape[1], width, len(self._token_starts) - 1,
+            STOPS=len(self._stop_ids), PREFILLED=self._prefilled_think, **blocks,
+        )  # fmt: skip
+        kernel_text.mark_tags[grid](text, tags, fields, width, **blocks)
+        kernel_text.find_spans[grid](tags, fields, width, **blocks)
+        kernel_text.fold_characters[grid](text, self._characters, folded, fields, width, **blocks)
+        kernel_text.mark_breaks[grid](folded, breaks, fields, width, **blocks)
+        kernel_text.find_words[grid](breaks, begins, ends, fields, width, most_words, **blocks)
+        kernel_words.hash_words[grid](folded, begins, ends, hashes, fields, width, most_words, **blocks)
+        kernel_words.count_words[grid](
+            hashes, *self._put_golds(golds), self._cue_hashes, self._cue_bits, fields,
+            most_words, *golds.words.shape[1:],
+            LONGEST_CUE=self._cue_hashes.shape[0], CUES=self._cue_hashes.shape[1], TILE=TILE, **blocks,
+        )  # fmt: skip
+        return fields
+
+    def _buffer(self, rows: int, width: int, dtype: torch.dtype) -> Tensor:
+        """Make a buffer that holds anything; tests fill it with nonsense first."""
+        return torch.empty((rows, width), dtype=dtype, device=self._device)
+
+    def _put_golds(self, golds: GoldTable) -> tuple[Tensor, ...]:
+        arrays = (golds.rows, golds.words.view(np.int64), golds.ranks, golds.lengths, golds.mentionable)
+        return tuple(self._put(array) for array in arrays)
+
+    def _put(self, array: NDArray[Any]) -> Tensor:
+        """Send an array to the device; on the CPU, a copy that nobody else writes to."""
+        return torch.from_numpy(array.copy()).to(self._device, non_blocking=True)
+
+
+def _cue_arrays() -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Give hash and phase bit of the cues [words in the cue, cues], padded to a power of two; padding has no bit."""
+    tables = cue_tables()
+    widest = max(len(table.hashes) for table in tables)
+    shape = (len(tables), 1 << (widest - 1).bit_length())
+    hashes, bits = np.zeros(shape, np.int64), np.zeros(shape, np.int32)
+    for row, table in enumerate(tables):
+        hashes[row, : len(table.hashes)] = table.hashes.view(np.int64)
+        bits[row, : len(table.phases)] = 1 << table.phases
+    return hashes, bits
+
+
+def _round_up(size: int) -> int:
+    return max(1, -(-size // _STEP)) * _STEP

@@ -1,0 +1,108 @@
+"""What a batch is compared with, as tables of word hashes: the golds of each row and the phases' cues.
+
+Shapes: Q different lists of golds, A golds in a list, J words in a gold, C cues of a length; shorter ones are padded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbt_lite.rewards.cues import phase_cues
+from mbt_lite.rewards.mentions import SHORTEST_MENTION_CHARACTERS
+from mbt_lite.rewards.word_hashes import Hashes, extend_sequence, hash_words
+from mbt_lite.text.normalize import normalize
+
+NO_GOLD = -1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GoldTable:
+    """The golds of a batch; rows of one group share a list."""
+
+    rows: NDArray[np.int32]
+    """List of each row [B]."""
+    words: Hashes
+    """Word hashes [Q, A, J], 0 beyond the last word."""
+    ranks: NDArray[np.int32]
+    """How often the word stands earlier in the same gold [Q, A, J]."""
+    lengths: NDArray[np.int32]
+    """Words of each gold [Q, A], NO_GOLD beyond the last gold."""
+    mentionable: NDArray[np.bool_]
+    """Whether a gold is long enough to count as a mention [Q, A]."""
+    needs_law: NDArray[np.bool_]
+    """Whether a list holds a gold that hashes cannot stand for, one with a NUL character [Q]."""
+
+
+def gold_table(golds: Sequence[Sequence[str]]) -> GoldTable:
+    """Tabulate the golds of B rows, at least one each."""
+    lists = list(dict.fromkeys(map(tuple, golds)))
+    number_of = {accepted: number for number, accepted in enumerate(lists)}
+    forms = [[normalize(gold) for gold in accepted] for accepted in lists]
+    needs_law = np.array(["\0" in "".join(accepted) for accepted in forms])
+    flat = [form.replace("\0", "") for accepted in forms for form in accepted]
+    hashes, counts = hash_words([form.encode("utf-8", "surrogatepass") for form in flat])
+    shape = (len(lists), max(map(len, lists)), max(1, int(counts.max())))
+    words, ranks = np.zeros(shape, np.uint64), np.zeros(shape, np.int32)
+    lengths = np.full(shape[:2], NO_GOLD, np.int32)
+    mentionable = np.zeros(shape[:2], np.bool_)
+    places = ((q, a) for q, accepted in enumerate(forms) for a in range(len(accepted)))
+    for place, form, gold in zip(places, flat, np.split(hashes, np.cumsum(counts)[:-1]), strict=True):
+        words[place][: len(gold)] = gold
+        ranks[place][: len(gold)] = _ranks(gold)
+        lengths[place] = len(gold)
+        mentionable[place] = len(form) >= SHORTEST_MENTION_CHARACTERS
+    rows = np.array([number_of[tuple(accepted)] for accepted in golds], np.int32)
+    return GoldTable(rows, words, ranks, lengths, mentionable, needs_law)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CueTable:
+    """The cues of one length in words: sequence hashes [C] in ascending order, and the number of each phase [C]."""
+
+    hashes: Hashes
+    phases: NDArray[np.int32]
+
+
+@cache
+def cue_tables() -> tuple[CueTable, ...]:
+    """Tabulate the phases' cues by length: one word first, up to the longest."""
+    cues = [(cue.encode(), phase) for phase, listed in enumerate(phase_cues().values()) for cue in listed]
+    longest = max(len(cue.split()) for cue, _ in cues)
+    tables = []
+    for length in range(1, longest + 1):
+        chosen = [(cue, phase) for cue, phase in cues if len(cue.split()) == length]
+        words, _ = hash_words([cue for cue, _ in chosen])
+        hashes = _sequence_hashes(words.reshape(len(chosen), length))
+        order = np.argsort(hashes)
+        tables.append(CueTable(hashes[order], np.array([phase for _, phase in chosen], np.int32)[order]))
+    return tuple(tables)
+
+
+@cache
+def cue_first_words() -> Hashes:
+    """Give the hashes of the words that a cue begins with."""
+    first = sorted({cue.split()[0] for listed in phase_cues().values() for cue in listed})
+    return hash_words([word.encode() for word in first])[0]
+
+
+def _sequence_hashes(words: Hashes) -> Hashes:
+    """Hash rows of words: [C, n] -> [C]."""
+    hashes = words[:, 0]
+    for column in range(1, words.shape[1]):
+        hashes = extend_sequence(hashes, words[:, column])
+    return hashes
+
+
+def _ranks(words: Hashes) -> list[int]:
+    seen: Counter[int] = Counter()
+    ranks = []
+    for word in words.tolist():
+        ranks.append(seen[word])
+        seen[word] += 1
+    return ranks
