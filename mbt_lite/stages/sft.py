@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from mbt_lite.errors import RunError
+from mbt_lite.launch import read_launch
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.records import Trace, from_row
 from mbt_lite.run_dir import RunDir, read_jsonl
@@ -33,7 +34,7 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
     """
     traces_file = run_dir.stage_dir("gen") / "traces.jsonl"
     traces = read_traces(traces_file)
-    inputs = run_dir.fingerprint([traces_file])
+    inputs = run_dir.fingerprint([traces_file, *earlier_adapter(recipe)])
     if run_dir.is_done("sft", inputs):
         console.print(f"sft: done already, adapter in {run_dir.stage_dir('sft') / 'adapter'}", highlight=False)
         return
@@ -41,6 +42,16 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
         summary = train(recipe, traces, folder, console)
         run_dir.mark_done("sft", inputs, summary)
     console.print(f"sft: adapter in {folder / 'adapter'}, final loss {summary['final_loss']:.3f}", highlight=False)
+
+
+def earlier_adapter(recipe: Recipe) -> list[Path]:
+    """Give the weights of the adapter that is continued, if any; RunError if they are not there."""
+    if recipe.lora.continue_from is None:
+        return []
+    weights = Path(recipe.lora.continue_from) / "adapter_model.safetensors"
+    if not weights.is_file():
+        raise RunError(f"lora.continue_from: no adapter there (got {weights.parent}); name the folder of one")
+    return [weights]
 
 
 def read_traces(path: Path) -> list[Trace]:
@@ -56,13 +67,15 @@ def to_sft_config(recipe: Recipe, folder: Path) -> Any:
     import torch
     from trl import SFTConfig
 
+    from mbt_lite.model.processes import share_of_steps
+
     sft = recipe.sft
     return SFTConfig(
         output_dir=str(folder / "checkpoints"),
         learning_rate=sft.learning_rate,
         num_train_epochs=sft.epochs,
         per_device_train_batch_size=sft.micro_batch_size,
-        gradient_accumulation_steps=sft.gradient_accumulation_steps,
+        gradient_accumulation_steps=share_of_steps(sft.gradient_accumulation_steps),
         max_length=None,
         warmup_steps=sft.warmup_fraction,
         lr_scheduler_type=sft.schedule,
@@ -87,18 +100,20 @@ def to_sft_config(recipe: Recipe, folder: Path) -> Any:
 
 def train(recipe: Recipe, traces: list[Trace], folder: Path, console: Console) -> dict[str, Any]:
     """Train and save; give the counts and the last loss for `done.json`."""
-    from mbt_lite.model.adapters import add_adapter, save_adapter
+    from mbt_lite.model.adapters import load_with_adapter, save_adapter
     from mbt_lite.model.checkpoints import newest_complete
+    from mbt_lite.model.processes import leader_first, wait_for_all
     from mbt_lite.model.rows import encode_traces
-    from mbt_lite.model.student import kept_in_float32, load_student
+    from mbt_lite.model.student import kept_in_float32
 
-    checkpoint, set_aside = newest_complete(folder / "checkpoints")
+    with leader_first():
+        checkpoint, set_aside = newest_complete(folder / "checkpoints")
     for partial in set_aside:
         console.print(f"sft: a kill left a partial checkpoint; set aside as {partial}", highlight=False)
     if checkpoint is not None:
         console.print(f"sft: going on from {checkpoint}", highlight=False)
-    student = load_student(recipe.model, gradient_checkpointing=recipe.sft.gradient_checkpointing)
-    add_adapter(student, recipe.lora, recipe.sft.seed, gradient_checkpointing=recipe.sft.gradient_checkpointing)
+    checkpointing = recipe.sft.gradient_checkpointing
+    student = load_with_adapter(recipe.model, recipe.lora, recipe.sft.seed, gradient_checkpointing=checkpointing)
     rows = encode_traces(traces, student.tokenizer, recipe.sft.max_sequence_tokens)
     if rows.too_long:
         console.print(f"sft: {len(rows.too_long)} traces are too long and left out", highlight=False)
@@ -108,7 +123,9 @@ def train(recipe: Recipe, traces: list[Trace], folder: Path, console: Console) -
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
         log.close()
-    save_adapter(student, folder / "adapter")
+    if trainer.is_world_process_zero():
+        save_adapter(student, folder / "adapter")
+    wait_for_all()
     losses = [row["loss"] for row in read_jsonl(folder / "metrics.jsonl") if "loss" in row]
     return {
         "traces": len(traces),
@@ -136,7 +153,7 @@ def build_trainer(recipe: Recipe, student: Any, rows: Any, folder: Path, console
         args=to_sft_config(recipe, folder),
         train_dataset=Dataset.from_dict(columns),
         processing_class=student.tokenizer,
-        callbacks=[log],
+        callbacks=[log] if read_launch().leads else [],
     )
     log.quieten(trainer)
     return trainer, log
