@@ -49,17 +49,21 @@ def convert(command: list[str], merged: Path, gguf: Path, tokenizer: Any) -> Non
 
 
 def check_gguf(path: Path, tokenizer: Any) -> None:
-    """Compare the file's end of turn and chat template with the tokenizer's; ModelError names what differs."""
+    """Compare the file's kind of tokenizer, end of turn and template with ours; ModelError names what differs."""
     from gguf import GGUFReader
 
     fields = GGUFReader(path).fields
+    # a tokenizer that describes itself wrongly is taken for another kind, and then reads nothing or nonsense
+    kind = "gpt2" if "\u0120" in tokenizer.get_vocab() else None
     for key, wanted in (
+        *([("tokenizer.ggml.model", kind)] if kind else []),
         ("tokenizer.ggml.eos_token_id", tokenizer.eos_token_id),
         ("tokenizer.chat_template", tokenizer.chat_template),
     ):
         found = fields[key].contents() if key in fields else None
         if found != wanted:
-            raise ModelError(f"{path}: `{key}` is wrong (got {found!r}, not {wanted!r}); use another llama.cpp version")
+            problem = f"`{key}` is wrong (got {found!r}, not {wanted!r})"
+            raise ModelError(f"{path}: {problem}; use another version of llama.cpp, or --format merged")
 
 
 def ollama_template(tokenizer: Any) -> str:

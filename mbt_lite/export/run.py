@@ -103,14 +103,14 @@ def export_merged(source: Source, folder: Path, console: Console) -> list[str]:
     with counting(console, "export: shards", len(shards(base))) as advance:
         merge_shards(base, source.adapter, folder, advance)
     write_settings(base, source.adapter, folder, stop_ids(base, tokenizer))
-    console.print("export: comparing logits", highlight=False)
+    console.print("export: comparing logits", highlight=False, soft_wrap=True)
     rows = sample_rows(source, tokenizer)
     merge, quantized = compare(source.recipe.model, base, source.adapter, folder, rows, size)
     checks = [f"Merged model against the adapter on its 16-bit base: {merge}."]
     if quantized is not None:
         checks.append(f"Merged model against the 4-bit student with the adapter, which was trained: {quantized}.")
     for check in checks:
-        console.print(f"export: {check}", highlight=False)
+        console.print(f"export: {check}", highlight=False, soft_wrap=True)
     _write_card(source, folder, "merged", base_of(source.recipe.model.name), checks)
     return checks
 
@@ -128,7 +128,7 @@ def export_gguf(source: Source, folder: Path, converter: Path | None, console: C
     merged.mkdir()
     checks = export_merged(source, merged, console)
     tokenizer = read_tokenizer(source)
-    console.print(f"export: converting with {command[-1]}", highlight=False)
+    console.print(f"export: converting with {command[-1]}", highlight=False, soft_wrap=True)
     convert(command, merged, gguf, tokenizer)
     shutil.rmtree(merged)
     write_text(folder / "Modelfile", modelfile(source.recipe, tokenizer, stop_ids(base, tokenizer), gguf.name))
