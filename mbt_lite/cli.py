@@ -22,6 +22,7 @@ import typer
 import mbt_lite
 from mbt_lite.bench import commands as bench_commands
 from mbt_lite.errors import MbtError, RunError
+from mbt_lite.export import Form, Stage
 
 if TYPE_CHECKING:
     from mbt_lite.recipe.schema import Recipe
@@ -141,6 +142,28 @@ def run(
 
 @app.command()
 @_exit_codes()
+def export(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="The run folder, such as runs/demo.")],
+    form: Annotated[
+        Form, typer.Option("--format", help="A peft folder, 16-bit weights, or a file for llama.cpp and Ollama.")
+    ],
+    stage: Annotated[Stage | None, typer.Option(help="Whose adapter.  [default: the newest]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where to.  [default: RUN/export/<stage>-<format>]")
+    ] = None,
+    converter: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="llama.cpp's convert_hf_to_gguf.py, if it is not on PATH.")
+    ] = None,
+) -> None:
+    """Write a run's adapter as a folder that other tools load."""
+    from rich.console import Console
+
+    exporter = importlib.import_module("mbt_lite.export.run")
+    print(f"export: {exporter.export(run_folder, form, stage, out, converter, Console())}")
+
+
+@app.command()
+@_exit_codes()
 def schema() -> None:
     """Print the JSON Schema of a recipe, for editors."""
     from mbt_lite.recipe import json_schema
@@ -168,8 +191,12 @@ def _run_stages(
     stages: Sequence[str], recipe_file: Path, settings: list[str], out: Path | None, dry_run: bool, overwrite: bool
 ) -> None:
     """Run or plan stages of one recipe in its run folder."""
+    from mbt_lite.launch import check_can_share, read_launch
     from mbt_lite.recipe import load_recipe
+    from mbt_lite.run_dir import RunDir
 
+    launch = read_launch()
+    check_can_share(tuple(stages), launch)
     recipe = load_recipe(recipe_file, settings)
     path = out if out is not None else Path("runs") / recipe_file.stem
     redo = stages[0] if overwrite else None
@@ -178,8 +205,10 @@ def _run_stages(
         return
     from rich.console import Console
 
-    run_dir = _open(recipe, path, redo)
-    console = Console()
+    run_dir = _open(recipe, path, redo) if launch.leads else RunDir(path, leads=False)
+    if launch.processes > 1:
+        importlib.import_module("mbt_lite.model.processes").wait_for_all()
+    console = Console(quiet=not launch.leads)
     for stage in stages:
         importlib.import_module(f"mbt_lite.stages.{stage}").run(recipe, run_dir, console)
     if len(stages) > 1:

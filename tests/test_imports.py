@@ -17,10 +17,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     ("cli", "__main__"),
     ("bench",),
-    ("stages",),
+    ("stages", "export"),
     ("teacher", "traces", "model", "report"),
     ("metrics", "rewards", "data", "prompts", "text"),
-    ("recipe", "run_dir"),
+    ("recipe", "run_dir", "launch"),
     ("records", "errors", "__init__"),
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
@@ -37,7 +37,14 @@ SIDEWAYS = {
 }
 
 HEAVY = {"torch", "transformers", "trl", "peft", "unsloth", "datasets", "bitsandbytes", "accelerate", "triton"}
-HEAVY_FILES = ("model/*.py", "rewards/kernel*.py", "stages/sft.py", "stages/grpo.py")
+HEAVY_FILES = (
+    "model/*.py",
+    "export/merge.py",
+    "export/compare.py",
+    "rewards/kernel*.py",
+    "stages/sft.py",
+    "stages/grpo.py",
+)
 CLIENTS = {"openai", "httpx"}
 CLIENT_FILES = ("teacher/*.py",)
 ENVIRONMENT_FILE = "model/libraries.py"

@@ -21,9 +21,10 @@ REQUIRED = (
     "adapter_config.json",
     "optimizer.pt",
     "scheduler.pt",
-    "rng_state.pth",
     "trainer_state.json",
 )
+# One for each process; the name of a single one has no number.
+RANDOM_STATES = "rng_state*.pth"
 PARTIAL = "partial-"
 
 
@@ -75,7 +76,10 @@ def step_of(checkpoint: Path) -> int:
 
 def is_complete(checkpoint: Path) -> bool:
     """Tell whether every file a resume needs is there, and whole as far as its format can tell."""
-    if any(not (checkpoint / name).is_file() or (checkpoint / name).stat().st_size == 0 for name in REQUIRED):
+    random_states = [path.name for path in checkpoint.glob(RANDOM_STATES)]
+    if not random_states or any(
+        not (checkpoint / name).is_file() or (checkpoint / name).stat().st_size == 0 for name in REQUIRED
+    ):
         return False
     try:
         state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
@@ -84,7 +88,7 @@ def is_complete(checkpoint: Path) -> bool:
     if state["global_step"] != step_of(checkpoint):
         return False
     return _is_whole_safetensors(checkpoint / "adapter_model.safetensors") and all(
-        _is_whole_zip(checkpoint / name) for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth")
+        _is_whole_zip(checkpoint / name) for name in ("optimizer.pt", "scheduler.pt", *random_states)
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mbt_lite.errors import ModelError
+from mbt_lite.launch import read_launch
 from mbt_lite.recipe import resolved
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.run_dir import read_json, write_json
@@ -35,10 +36,10 @@ def check_tracker(name: str) -> None:
 def tracking(recipe: Recipe, folder: Path, step: int) -> Iterator[Track]:
     """Lend a function that sends a row to the recipe's tracker; `step` is the one a run goes on from, 0 for a new one.
 
-    Raises ModelError if the tracker cannot start (no login, no network).
+    Of several processes only the leader sends. Raises ModelError if the tracker cannot start (no login, no network).
     """
     name = recipe.tracking.tracker
-    if name == "none":
+    if name == "none" or not read_launch().leads:
         yield lambda values, step: None
         return
     try:

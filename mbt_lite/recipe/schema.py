@@ -114,12 +114,18 @@ class Teacher(Section):
 class Lora(Section):
     """The adapter, on all linear layers (LoRA Without Regret: attention alone is not enough)."""
 
+    variant: Literal["lora", "rslora", "dora"] = "lora"
+    """`lora` scales the update by alpha / rank, `rslora` by alpha / sqrt(rank) (arXiv 2312.03732: for large ranks);
+    `dora` learns each row's length apart from its direction (arXiv 2402.09353: a little better, much slower)."""
     rank: PositiveInt = 32
     """Rank of the update."""
     alpha: PositiveInt = 32
-    """The update is scaled by alpha / rank."""
+    """Scales the update, see `variant`."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Dropout on the adapter's input."""
+    continue_from: str | None = None
+    """Folder of an earlier adapter of this student (rank, alpha and variant alike) that `sft` trains further; none
+    begins a fresh one."""
 
 
 class Sampling(Section):

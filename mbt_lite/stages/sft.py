@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from mbt_lite.errors import RunError
+from mbt_lite.launch import read_launch
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.records import Trace, from_row
 from mbt_lite.run_dir import RunDir, read_jsonl
@@ -42,7 +43,7 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
 
     traces_file = run_dir.stage_dir("gen") / "traces.jsonl"
     traces = read_traces(traces_file)
-    inputs = run_dir.fingerprint([traces_file])
+    inputs = run_dir.fingerprint([traces_file, *earlier_adapter(recipe)])
     if run_dir.is_done("sft", inputs):
         console.print(f"sft: done already, adapter in {run_dir.stage_dir('sft') / 'adapter'}", highlight=False)
         return
@@ -51,6 +52,16 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
         summary = train(recipe, traces, folder, console)
         run_dir.mark_done("sft", inputs, summary)
     console.print(f"sft: adapter in {folder / 'adapter'}, final loss {summary['final_loss']:.3f}", highlight=False)
+
+
+def earlier_adapter(recipe: Recipe) -> list[Path]:
+    """Give the weights of the adapter that is continued, if any; RunError if they are not there."""
+    if recipe.lora.continue_from is None:
+        return []
+    weights = Path(recipe.lora.continue_from) / "adapter_model.safetensors"
+    if not weights.is_file():
+        raise RunError(f"lora.continue_from: no adapter there (got {weights.parent}); name the folder of one")
+    return [weights]
 
 
 def read_traces(path: Path) -> list[Trace]:
@@ -66,13 +77,15 @@ def to_sft_config(recipe: Recipe, folder: Path) -> Any:
     import torch
     from trl import SFTConfig
 
+    from mbt_lite.model.processes import share_of_steps
+
     sft = recipe.sft
     return SFTConfig(
         output_dir=str(folder / "checkpoints"),
         learning_rate=sft.learning_rate,
         num_train_epochs=sft.epochs,
         per_device_train_batch_size=sft.micro_batch_size,
-        gradient_accumulation_steps=sft.gradient_accumulation_steps,
+        gradient_accumulation_steps=share_of_steps(sft.gradient_accumulation_steps),
         max_length=None,
         warmup_steps=sft.warmup_fraction,
         lr_scheduler_type=sft.schedule,
@@ -103,17 +116,20 @@ def to_sft_config(recipe: Recipe, folder: Path) -> Any:
 
 def train(recipe: Recipe, traces: list[Trace], folder: Path, console: Console) -> dict[str, Any]:
     """Train and save; give the counts and losses for `done.json`."""
-    from mbt_lite.model.adapters import add_adapter, save_adapter
+    from mbt_lite.model.adapters import load_with_adapter, save_adapter
     from mbt_lite.model.chat import record_template
     from mbt_lite.model.checkpoints import resume_point, step_of
-    from mbt_lite.model.student import kept_in_float32, load_student
+    from mbt_lite.model.processes import leader_first, wait_for_all
+    from mbt_lite.model.student import kept_in_float32
     from mbt_lite.model.trackers import tracking
 
-    checkpoint = resume_point(folder, "sft", console)
+    with leader_first():
+        checkpoint = resume_point(folder, "sft", console)
     with tracking(recipe, folder, step_of(checkpoint) if checkpoint else 0) as track:
-        student = load_student(recipe.model, gradient_checkpointing=recipe.sft.gradient_checkpointing)
-        template = record_template(folder, student.tokenizer)
-        add_adapter(student, recipe.lora, recipe.sft.seed, gradient_checkpointing=recipe.sft.gradient_checkpointing)
+        checkpointing = recipe.sft.gradient_checkpointing
+        student = load_with_adapter(recipe.model, recipe.lora, recipe.sft.seed, gradient_checkpointing=checkpointing)
+        with leader_first():
+            template = record_template(folder, student.tokenizer)
         rows, dev_rows, too_long = make_rows(recipe, traces, student.tokenizer, console)
         with kept_in_float32(student.model):
             trainer, log = build_trainer(recipe, student, rows, dev_rows, folder, console, track)
@@ -121,8 +137,15 @@ def train(recipe: Recipe, traces: list[Trace], folder: Path, console: Console) -
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         finally:
             log.close()
+    best: dict[str, Any] = {}
+    if read_launch().leads:
+        if dev_rows:
+            best = keep_best_adapter(folder)
+        else:
+            save_adapter(student, folder / "adapter")
+    wait_for_all()
     losses = [row["loss"] for row in read_jsonl(folder / "metrics.jsonl") if "loss" in row]
-    summary = {
+    return {
         "traces": len(traces),
         "trained_rows": len(rows),
         "dev_rows": len(dev_rows),
@@ -130,11 +153,8 @@ def train(recipe: Recipe, traces: list[Trace], folder: Path, console: Console) -
         "steps": trainer.state.global_step,
         "final_loss": losses[-1],
         "chat_template": template,
+        **best,
     }
-    if not dev_rows:
-        save_adapter(student, folder / "adapter")
-        return summary
-    return {**summary, **keep_best_adapter(folder)}
 
 
 def make_rows(
@@ -190,7 +210,7 @@ def build_trainer(
         train_dataset=to_dataset(rows),
         eval_dataset=to_dataset(dev_rows) if dev_rows else None,
         processing_class=student.tokenizer,
-        callbacks=[*life(recipe, student, folder), fed, log],
+        callbacks=[*life(recipe, student, folder), fed, *([log] if read_launch().leads else [])],
     )
     log.quieten(trainer)
     return trainer, log

@@ -41,7 +41,7 @@ def test_newest_complete_of_nothing_is_none(tmp_path):
     assert newest_complete(tmp_path / "absent") == (None, [])
 
 
-@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("name", [*REQUIRED, "rng_state.pth"])
 def test_newest_complete_sets_a_checkpoint_without_a_file_aside(tmp_path, name):
     older, newer = make_checkpoint(tmp_path, 5), make_checkpoint(tmp_path, 10)
     (newer / name).unlink()
@@ -51,7 +51,7 @@ def test_newest_complete_sets_a_checkpoint_without_a_file_aside(tmp_path, name):
     assert not newer.exists()
 
 
-@pytest.mark.parametrize("name", [name for name in REQUIRED if name != "adapter_config.json"])
+@pytest.mark.parametrize("name", [*(name for name in REQUIRED if name != "adapter_config.json"), "rng_state.pth"])
 def test_is_complete_refuses_a_file_cut_in_half(tmp_path, name):
     checkpoint = make_checkpoint(tmp_path, 3)
     content = (checkpoint / name).read_bytes()
@@ -94,3 +94,12 @@ def test_resume_point_says_where_it_goes_on_and_what_it_set_aside(tmp_path):
 def test_step_of_a_strange_name_is_refused(tmp_path):
     with pytest.raises(RunError, match="not a checkpoint name"):
         step_of(tmp_path / "checkpoint-last")
+
+
+def test_is_complete_takes_one_random_state_for_each_process(tmp_path):
+    checkpoint = make_checkpoint(tmp_path, 3)
+    (checkpoint / "rng_state.pth").rename(checkpoint / "rng_state_0.pth")
+    torch.save({"step": 3}, checkpoint / "rng_state_1.pth")
+    assert is_complete(checkpoint)
+    (checkpoint / "rng_state_1.pth").write_bytes(b"half")
+    assert not is_complete(checkpoint)
