@@ -4,7 +4,7 @@ from pathlib import Path
 
 from byte_tokenizer import byte_tokenizer
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 
 def save_tiny_student(folder: Path) -> None:
