@@ -36,7 +36,7 @@ SECTIONS = {
     "gen": ("model", "data", "teacher", "gen"),
     "sft": ("model", "data", "teacher", "gen", "lora", "sft"),
     "grpo": ("model", "data", "teacher", "gen", "lora", "sft", "grpo"),
-    "eval": ("model", "data", "teacher", "gen", "lora", "sft", "grpo", "eval"),
+    "eval": ("model", "data", "teacher", "gen", "lora", "sft", "grpo", "judge", "eval"),
 }
 
 ENVIRONMENT_PACKAGES = (

@@ -17,7 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     ("cli", "__main__"),
     ("stages",),
-    ("teacher", "traces", "model", "report"),
+    ("judge", "teacher", "traces", "model", "report"),
     ("metrics", "rewards", "data", "prompts", "text"),
     ("recipe", "run_dir"),
     ("records", "errors", "__init__"),
@@ -27,6 +27,7 @@ RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 # Imports within one layer, each with its reason.
 SIDEWAYS = {
     ("__main__", "cli"): "the same program under another name",
+    ("judge", "teacher"): "a judge is asked as a teacher is: the same client, journal and budget",
     ("metrics", "rewards"): "a metric and a reward that mean the same call the same function",
     ("metrics", "text"): "text is what everything is read from",
     ("rewards", "text"): "text is what everything is read from",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from mbt_lite.metrics.answers import exact_match, f1, rules_for, substring_match
-from mbt_lite.metrics.traces import answer_hit, is_degenerate
+from mbt_lite.metrics.traces import is_degenerate, trace_figures
 from mbt_lite.records import Completion, Prediction, Question
 from mbt_lite.text.completion import parse_completion
 
@@ -20,6 +22,7 @@ def score_completion(
     parsed = parse_completion(completion.text, prefilled_think=prefilled_think)
     stopped = completion.finish_reason == "stop"
     golds = question.golds
+    figures = trace_figures(parsed.trace, golds)
     return Prediction(
         question_id=question.question_id,
         variant=variant,
@@ -35,5 +38,6 @@ def score_completion(
         answered=int(parsed.answer is not None),
         stopped=int(stopped),
         degenerate=int(is_degenerate(parsed.answer, stopped=stopped)),
-        answer_hit=answer_hit(parsed.trace, golds),
+        answer_hit=int(figures.words_to_mention is not None),
+        **dataclasses.asdict(figures),
     )

@@ -53,7 +53,7 @@ class Lab:
     def generate(self, student: str, asked: Sequence[list[Message]], **settings: Any) -> Iterator[Rollout]:
         assert settings["samples"] == 1
         self.settings = settings
-        for index in reversed(range(len(asked))):
+        for index in reversed(sorted(settings["wanted"])):
             if self.fail_after is not None and len(self.generated) >= self.fail_after:
                 raise KeyboardInterrupt
             variant = "metacognitive" if asked[index][0]["role"] == "system" else student
@@ -163,7 +163,7 @@ def test_run_samples_as_the_recipe_says(lab: Lab) -> None:
     lab.run()
     assert lab.settings == {
         "samples": 1, "temperature": 0.6, "top_p": 0.95, "top_k": 20,
-        "max_completion_tokens": 77, "batch_size": 5, "seed": 3,
+        "max_completion_tokens": 77, "batch_size": 5, "seed": 3, "wanted": frozenset(range(6)),
     }  # fmt: skip
     assert stage.plan(lab.recipe, lab.run_dir)[0].endswith("temperature 0.6, top_p 0.95, top_k 20")
 
@@ -189,10 +189,12 @@ def test_run_gives_no_aes_to_base_and_a_reason_where_it_is_undefined(lab: Lab) -
     assert "accuracy" in metrics(lab, "sft")["aes"]["undefined_reason"]
 
 
-def test_run_without_base_has_no_aes(lab: Lab) -> None:
+def test_run_without_base_says_why_it_has_no_aes(lab: Lab) -> None:
     lab.with_eval(variants=("sft",))
     lab.run()
-    assert metrics(lab, "sft")["aes"] is None
+    aes = metrics(lab, "sft")["aes"]
+    assert (aes["mean"], aes["against"]) == (None, "base")
+    assert aes["undefined_reason"] == "variant base was not evaluated, so there is nothing to compare with"
 
 
 def test_run_when_done_loads_no_model_and_scores_anew(lab: Lab) -> None:
