@@ -140,6 +140,29 @@ def run(
 
 @app.command()
 @_exit_codes()
+def score(
+    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="JSONL, or an official answer file.")],
+    questions: Annotated[Path, typer.Option(metavar="FILE", help="The questions they answer, with their golds.")],
+    layout: Annotated[str, typer.Option(help="auto, mbt, musique, hotpot or 2wiki.")] = "auto",
+    aliases: Annotated[Path | None, typer.Option(metavar="FILE", help="2Wiki's id_aliases.json.")] = None,
+    skip_missing: Annotated[bool, typer.Option("--skip-missing", help="Leave unanswered questions out.")] = False,
+    prefilled_think: Annotated[
+        bool, typer.Option("--prefilled-think", help="Texts begin inside the trace: the template opened <think>.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Score predictions made elsewhere."""
+    from mbt_lite.score import report_lines, score_file
+
+    scored = score_file(
+        predictions, questions, layout=layout, aliases=aliases, skip_missing=skip_missing,
+        prefilled_think=prefilled_think,
+    )  # fmt: skip
+    print(json.dumps(scored, indent=2, ensure_ascii=False) if as_json else "\n".join(report_lines(scored)))
+
+
+@app.command()
+@_exit_codes()
 def schema() -> None:
     """Print the JSON Schema of a recipe, for editors."""
     from mbt_lite.recipe import json_schema

@@ -17,7 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     ("cli", "__main__"),
     ("stages",),
-    ("judge", "teacher", "traces", "model", "report"),
+    ("judge", "teacher", "traces", "model", "report", "score"),
     ("metrics", "rewards", "data", "prompts", "text"),
     ("recipe", "run_dir"),
     ("records", "errors", "__init__"),

@@ -16,7 +16,7 @@ import numpy as np
 
 from mbt_lite.errors import DataError
 from mbt_lite.metrics.efficiency import accuracy_efficiency_score
-from mbt_lite.metrics.intervals import Matrix, percentile_interval, resampled_means, wilson_interval
+from mbt_lite.metrics.intervals import Matrix, mean_intervals, percentile_interval, resampled_means, wilson_interval
 from mbt_lite.metrics.traces import answer_exclusive_error, answer_inclusive_error, phase_coverage
 from mbt_lite.records import Prediction
 from mbt_lite.rewards.cues import PHASES
@@ -202,8 +202,7 @@ def _bootstrap(columns: Mapping[str, Sequence[float]], samples: int, seed: int) 
     for length in sorted({len(values) for values in columns.values()}):
         names = [name for name, values in columns.items() if len(values) == length]
         values: Matrix = np.array([columns[name] for name in names], dtype=np.float64).T
-        means = resampled_means(values, samples, seed)
-        bounds |= {name: percentile_interval(means[:, place]) for place, name in enumerate(names)}
+        bounds |= dict(zip(names, mean_intervals(values, samples, seed), strict=True))
     return bounds
 
 

@@ -2,7 +2,8 @@
 
 Sources: Wilson 1927; Efron's percentile bootstrap. The question is the unit that is drawn, since completions of one
 question are not independent. Where every question's value is 0 or 1 the bootstrap fails just where it matters (0 of 96
-would get an interval of zero width), so Wilson's interval is used there.
+would get an interval of zero width), so Wilson's interval is used there. From 10,000 questions on the normal interval
+is what the bootstrap would give, and takes no time.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Z_95 = 1.959963984540054
+NORMAL_FROM = 10_000
 
 Matrix = NDArray[np.float64]
 
@@ -60,3 +62,15 @@ def percentile_interval(values: Sequence[float] | Matrix) -> tuple[float, float]
     """
     low, high = np.quantile(np.asarray(values, dtype=np.float64), [0.025, 0.975])
     return float(low), float(high)
+
+
+def mean_intervals(values: Matrix, samples: int, seed: int) -> list[tuple[float, float]]:
+    """Give the 95 % interval of each column's mean: bootstrap over the rows, the normal one where there are many.
+
+    Shapes: values [questions, columns]
+    """
+    if len(values) >= NORMAL_FROM:
+        centres, reaches = values.mean(axis=0), Z_95 * values.std(axis=0, ddof=1) / math.sqrt(len(values))
+        return [(float(c - r), float(c + r)) for c, r in zip(centres, reaches, strict=True)]
+    means = resampled_means(values, samples, seed)
+    return [percentile_interval(means[:, column]) for column in range(values.shape[1])]
