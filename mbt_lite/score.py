@@ -152,7 +152,9 @@ def report_lines(scored: Mapping[str, Any]) -> list[str]:
         fate = "count as wrong" if missing["counted_as_wrong"] else "are left out"
         lines.append(f"missing: {missing['n']} questions have no prediction and {fate} ({_named(missing)})")
     if unknown["n"]:
-        lines.append(f"unknown: {unknown['n']} predictions are for no question of the file, left out ({_named(unknown)})")
+        lines.append(
+            f"unknown: {unknown['n']} predictions are for no question of the file, left out ({_named(unknown)})"
+        )
     lines += [_line(name, estimate) for name, estimate in (scored["metrics"] | scored["at_k"]).items()]
     for grouping, groups in scored["breakdown"].items():
         for group, found in groups.items():

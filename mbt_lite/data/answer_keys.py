@@ -103,7 +103,7 @@ def _read_key(row: Row, layout: str, aliases: Aliases, where: str) -> Question |
         question_id=text(row, "_id" if "_id" in row else "id", where),
         question="",
         answer=field(row, "answer", str, where),
-        aliases=aliases[answer_id] if answer_id in aliases else (),
+        aliases=() if answer_id is None or answer_id not in aliases else aliases[answer_id],
         documents=(),
         source=layout,
         question_type=optional(row, "type", str, where),

@@ -1,4 +1,4 @@
-"""Records of a large file one by one: a JSON array or JSONL, told apart by the first character, never whole in memory."""
+"""Records of a large file one by one, never whole in memory: a JSON array or JSONL, told apart by the first character."""
 
 from __future__ import annotations
 

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from mbt_lite import prompts
+from mbt_lite.errors import RunError
 from mbt_lite.judge.agreement import agreements, labels
 from mbt_lite.judge.ask import Finding, Item, Send, find
+from mbt_lite.judge.labelled import hold_against, labelled_traces, read_labels
 from mbt_lite.judge.subjects import FIRST_ROUND, Kind, Subject, applies, make_subject
 from mbt_lite.judge.verdicts import prefix_share
 from mbt_lite.metrics.judged import JudgedCompletion, aggregate_judged, base_lengths
@@ -111,6 +113,26 @@ def open_judge(judge: Judge, folder: Path, counting: Counting) -> Iterator[Send]
             yield send
         finally:
             write_json(folder / "judge_usage.json", count_usage(journal.replies.values(), judge))
+
+
+def hold_judge_against_labels(recipe: Recipe, labels_path: Path | None, folder: Path, *, quiet: bool) -> dict[str, Any]:
+    """Ask the recipe's judge about labelled traces, ours if no file is named; the replies are kept in the folder.
+
+    Raises RunError without a judge.
+    """
+    judge = recipe.judge
+    if judge.base_url == "none":
+        raise RunError("judge.base_url: no judge to hold against labels (got none); set it to embedded or a URL")
+    traces = labelled_traces() if labels_path is None else read_labels(labels_path)
+
+    @contextlib.contextmanager
+    def announcing(what: str, total: int) -> Iterator[Callable[[], None]]:
+        if total and not quiet:
+            print(f"{what}: {total} requests", flush=True)
+        yield lambda: None
+
+    with open_judge(judge, folder, announcing) as send:
+        return hold_against(traces, judge, send)
 
 
 def ask_about(cases: Sequence[Case], judge: Judge, send: Send) -> None:

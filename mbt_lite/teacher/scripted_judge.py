@@ -69,8 +69,9 @@ def _overthinking(sections: Sections) -> dict[str, Any]:
 
 def _underthinking(sections: Sections) -> dict[str, Any]:
     parts = paragraphs(sections["trace"])
-    stale = _redundant(parts)
-    return {"prefix": "\n\n".join(parts[: stale[0] - 1] if stale else parts)}
+    # a wrong trace gets as far as it names a gold, or else to where it settles for something
+    reached = _first_correct(parts, _golds(sections)) or max(1, len(parts) - 1)
+    return {"prefix": "\n\n".join(parts[:reached])}
 
 
 def _metacognition(sections: Sections) -> dict[str, Any]:
