@@ -95,5 +95,4 @@ def _read_official(path: Path) -> dict[str, Any] | None:
     except (OSError, UnicodeDecodeError):
         # told by whoever reads the records
         return None
-    answers = value["answer"] if "answer" in value else None
-    return answers if type(answers) is dict else None
+    return value["answer"] if "answer" in value and type(value["answer"]) is dict else None

@@ -1,4 +1,4 @@
-"""Records of a large file one by one, never whole in memory: a JSON array or JSONL, told apart by the first character."""
+"""Records of a large file one by one, never whole in memory: a JSON array or JSONL, told by the first character."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def _iter_lines(path: Path, file: IO[str]) -> Iterator[tuple[str, Any]]:
 
 def _iter_array(path: Path, file: IO[str]) -> Iterator[tuple[str, Any]]:
     decoder, chunk = json.JSONDecoder(), CHUNK_CHARACTERS
-    # one character before the first record, as a comma is before the others
-    buffer = file.read(chunk).lstrip()
-    number, position = 0, 1
+    while file.read(1) != "[":
+        pass
+    buffer, number, position = "", 0, 0
     while True:
         position = _skip_space(buffer, position)
         try:

@@ -7,7 +7,7 @@ how safely a stage runs but not what it makes, so a run may be resumed with anot
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -136,17 +136,10 @@ class Judge(Teacher):
     """Nucleus of the judge."""
     max_completion_tokens: Annotated[PositiveInt, Free] = 4096
     """Longest reply of the judge; a prefix it quotes must fit."""
-    measures: Annotated[tuple[JudgeMeasure, ...], Free] = (
-        "accuracy",
-        "hit",
-        "thinking",
-        "metacognition",
-        "reach",
-        "quality",
-    )
+    measures: Annotated[tuple[JudgeMeasure, ...], Free] = get_args(JudgeMeasure)
     """What is asked of each completion, one request each: `accuracy` of the answer, answer `hit` of the trace, over- or
     underthinking (`thinking`, needs accuracy), `metacognition` 0-5, `reach` and redundancy, `quality` by tier."""
-    verdict_attempts: Annotated[PositiveInt, Free] = 3
+    verdict_attempts: Annotated[int, Field(gt=0, le=100), Free] = 3
     """Tries of one verdict, each with another seed; a reply that is none after the last leaves it unscored."""
     repeats: Annotated[PositiveInt, Free] = 1
     """Verdicts on the same thing; from 2 on the judge's agreement with itself is measured. The first one counts."""

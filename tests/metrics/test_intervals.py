@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mbt_lite.metrics.intervals import Z_95, percentile_interval, resampled_means, wilson_interval
+from mbt_lite.metrics.intervals import (
+    NORMAL_FROM,
+    Z_95,
+    mean_intervals,
+    percentile_interval,
+    resampled_means,
+    wilson_interval,
+)
 
 PROPERTY = settings(deadline=None, max_examples=200)
 
@@ -83,3 +90,15 @@ def test_percentile_interval_agrees_with_the_standard_library(values: list[float
 
 def test_percentile_interval_of_one_value_is_that_value() -> None:
     assert percentile_interval([3.0]) == (3.0, 3.0)
+
+
+def test_mean_intervals_are_the_bootstraps() -> None:
+    values = np.random.default_rng(0).exponential(size=(40, 2))
+    means = resampled_means(values, 100, seed=3)
+    assert mean_intervals(values, 100, seed=3) == [percentile_interval(means[:, 0]), percentile_interval(means[:, 1])]
+
+
+def test_mean_intervals_of_many_are_what_the_bootstrap_gives() -> None:
+    skewed = np.random.default_rng(0).exponential(size=(NORMAL_FROM, 1)) ** 2
+    normal, bootstrap = mean_intervals(skewed, 1, seed=0)[0], percentile_interval(resampled_means(skewed, 1000, 0))
+    assert normal == pytest.approx(bootstrap, abs=0.06 * (normal[1] - normal[0]))
