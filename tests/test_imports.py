@@ -17,7 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     ("cli", "__main__"),
     ("stages",),
-    ("judge", "teacher", "traces", "model", "report", "score"),
+    ("judge", "teacher", "traces", "model", "report", "score", "harness"),
     ("metrics", "rewards", "data", "prompts", "text"),
     ("recipe", "run_dir"),
     ("records", "errors", "__init__"),

@@ -82,11 +82,15 @@ def _endpoint(teacher: Teacher) -> Iterator[Conflict]:
             f"`{name}.model` is {teacher.model}, but the embedded {name} is scripted; "
             f"set `{name}.base_url` to its server",
         )
+    yield from _key_name(f"{name}.api_key_env", teacher.api_key_env)
+
+
+def _key_name(key: str, variable: str | None) -> Iterator[Conflict]:
     # The value is not repeated: it may be the key itself.
-    if teacher.api_key_env is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", teacher.api_key_env):
+    if variable is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):
         yield Conflict(
-            (f"{name}.api_key_env",),
-            f"`{name}.api_key_env` is no variable name; "
+            (key,),
+            f"`{key}` is no variable name; "
             "write the name of the environment variable that holds the key, never the key itself",
         )
 
@@ -160,13 +164,7 @@ def _student_endpoint(recipe: Recipe) -> Iterator[Conflict]:
     if gen.student_model is None:
         message = "`gen.student_model` is missing for `gen.student_base_url`; name the student as that server does"
         yield Conflict(("gen.student_base_url",), message)
-    # The value is not repeated: it may be the key itself.
-    if gen.student_api_key_env is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", gen.student_api_key_env):
-        yield Conflict(
-            ("gen.student_api_key_env",),
-            "`gen.student_api_key_env` is no variable name; "
-            "write the name of the environment variable that holds the key, never the key itself",
-        )
+    yield from _key_name("gen.student_api_key_env", gen.student_api_key_env)
 
 
 def _sft(recipe: Recipe) -> Iterator[Conflict]:
@@ -262,6 +260,7 @@ def _eval_endpoint(recipe: Recipe) -> Iterator[Conflict]:
             f"`eval.student_base_url` is no endpoint (got {eval_.student_base_url}); "
             "write a URL with http:// or https://",
         )
+    yield from _key_name("eval.student_api_key_env", eval_.student_api_key_env)
     if eval_.engine != "local":
         yield Conflict(
             ("eval.engine", "eval.student_base_url"),

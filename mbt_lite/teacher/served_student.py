@@ -71,6 +71,7 @@ def read_completions(
             text=reply.text,
             finish_reason=ENDINGS[reply.finish_reason],
             prompt_tokens=count_prompt(request.messages),
-            completion_tokens=count_text(reply.text),
+            # the end of the turn is a token too, as in completions made here
+            completion_tokens=count_text(reply.text) + (reply.finish_reason == "stop"),
         )
     return completions, unended
