@@ -363,6 +363,8 @@ class Eval(Section):
     """The student's names at that endpoint, one per adapter."""
     student_api_key_env: str | None = None
     """Name of the environment variable that holds that endpoint's key; none for servers without keys."""
+    aliases_path: Annotated[str | None, Free] = None
+    """2Wiki's `id_aliases.json`: other right answers to the questions of `data.dev`, where that is a 2Wiki file."""
     bootstrap_samples: Annotated[PositiveInt, Free] = 2000
     """Resamples for the 95 % intervals, and for the tests between variants."""
     aes: Aes = Aes()

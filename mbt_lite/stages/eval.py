@@ -30,6 +30,7 @@ from typing import Any
 from rich.console import Console
 
 from mbt_lite import prompts
+from mbt_lite.data.answer_keys import read_answer_keys
 from mbt_lite.data.questions import read_questions
 from mbt_lite.data.trimming import trim_question
 from mbt_lite.errors import DataError, RunError
@@ -158,7 +159,11 @@ def _refuse_changed_inputs(folder: Path, inputs: Mapping[str, str]) -> None:
 
 def _read_dev_questions(recipe: Recipe) -> list[Question]:
     """Read the dev questions; DataError for one that could be answered but not scored: its source has no rules."""
-    questions = read_questions(recipe.data.dev, recipe.data.seed)
+    dev, aliases_path = recipe.data.dev, recipe.eval.aliases_path
+    questions = read_questions(dev, recipe.data.seed)
+    if aliases_path is not None:
+        keys = read_answer_keys(Path(dev.path), dev.layout, Path(aliases_path))
+        questions = [dataclasses.replace(one, aliases=keys[one.question_id].aliases) for one in questions]
     for question in questions:
         try:
             rules_for(question.source)

@@ -1,6 +1,6 @@
 """The bridge to lm-evaluation-harness, run by its real engine where it is installed.
 
-CI can run the last test with `pip install lm-eval==0.4.13` beside the pins of constraints-base.txt.
+CI can run the last test after `pip install -c constraints-base.txt '.[train,dev,harness]'`.
 """
 
 import importlib.util

@@ -426,3 +426,20 @@ def test_run_with_vllm_says_that_it_is_missing(lab: Lab) -> None:
     lab.with_eval(engine="vllm")
     with pytest.raises(ModelError, match=r"eval.engine: vLLM is not installed .*set it to local, or serve"):
         lab.run()
+
+
+def test_run_takes_2wikis_aliases(lab: Lab, tmp_path: Path) -> None:
+    row = {
+        "_id": "w1", "type": "comparison", "question": "Which?", "answer": "Lutetia", "answer_id": "Q90",
+        "supporting_facts": [["A", 0]], "evidences": [], "context": [["A", ["b."]]],
+    }  # fmt: skip
+    Path(lab.recipe.data.dev.path).write_text(json.dumps([row]))
+    write_jsonl(tmp_path / "aliases.json", [{"Q_id": "Q90", "aliases": ["Paris"], "demonyms": ["Parisian"]}])
+    dev = Questions(path=lab.recipe.data.dev.path, layout="2wiki")
+    lab.recipe = lab.recipe.model_copy(update={"data": lab.recipe.data.model_copy(update={"dev": dev})})
+    lab.with_eval(aliases_path=str(tmp_path / "aliases.json"))
+    lab.run()
+    assert metrics(lab, "sft")["metrics"]["exact_match"]["mean"] == 1
+    lab.with_eval(aliases_path=None)
+    lab.run()
+    assert metrics(lab, "sft")["metrics"]["exact_match"]["mean"] == 0
