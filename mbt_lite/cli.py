@@ -120,9 +120,13 @@ def eval_(
     out: Out = None,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
+    judge_repeat: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Ask the judge N times: its agreement with itself.")
+    ] = None,
 ) -> None:
     """Score the variants on held-out questions and write the report."""
-    _run_stages(["eval"], recipe, settings or [], out, dry_run, overwrite)
+    repeats = [] if judge_repeat is None else [f"judge.repeats={judge_repeat}"]
+    _run_stages(["eval"], recipe, [*(settings or []), *repeats], out, dry_run, overwrite)
 
 
 @app.command()
@@ -160,6 +164,50 @@ def export(
 
     exporter = importlib.import_module("mbt_lite.export.run")
     print(f"export: {exporter.export(run_folder, form, stage, out, converter, Console())}")
+
+
+@app.command()
+@_exit_codes()
+def score(
+    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="JSONL, or an official answer file.")],
+    questions: Annotated[Path, typer.Option(metavar="FILE", help="The questions they answer, with their golds.")],
+    layout: Annotated[str, typer.Option(help="auto, mbt, musique, hotpot or 2wiki.")] = "auto",
+    aliases: Annotated[Path | None, typer.Option(metavar="FILE", help="2Wiki's id_aliases.json.")] = None,
+    skip_missing: Annotated[bool, typer.Option("--skip-missing", help="Leave unanswered questions out.")] = False,
+    prefilled_think: Annotated[
+        bool, typer.Option("--prefilled-think", help="Texts begin inside the trace: the template opened <think>.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Score predictions made elsewhere."""
+    from mbt_lite.score import report_lines, score_file
+
+    scored = score_file(
+        predictions, questions, layout=layout, aliases=aliases, skip_missing=skip_missing,
+        prefilled_think=prefilled_think,
+    )  # fmt: skip
+    print(json.dumps(scored, indent=2, ensure_ascii=False) if as_json else "\n".join(report_lines(scored)))
+
+
+@app.command()
+@_exit_codes()
+def agree(
+    recipe: RecipeFile,
+    settings: Settings = None,
+    out: Out = None,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Labelled traces.  [default: our own, see judge/labelled.py]")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Hold the recipe's judge against labelled traces."""
+    from mbt_lite.judge.labelled import agreement_lines
+    from mbt_lite.judge.panel import hold_judge_against_labels
+    from mbt_lite.recipe import load_recipe
+
+    folder = (out if out is not None else Path("runs") / recipe.stem) / "agreement"
+    held = hold_judge_against_labels(load_recipe(recipe, settings or []), labels, folder, quiet=as_json)
+    print(json.dumps(held, indent=2, ensure_ascii=False) if as_json else "\n".join(agreement_lines(held)))
 
 
 @app.command()

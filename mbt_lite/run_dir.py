@@ -36,7 +36,7 @@ SECTIONS = {
     "gen": ("model", "data", "teacher", "gen"),
     "sft": ("model", "data", "teacher", "gen", "lora", "sft", "tracking"),
     "grpo": ("model", "data", "teacher", "gen", "lora", "sft", "grpo", "tracking"),
-    "eval": ("model", "data", "teacher", "gen", "lora", "sft", "grpo", "eval", "tracking"),
+    "eval": ("model", "data", "teacher", "gen", "lora", "sft", "grpo", "judge", "eval", "tracking"),
 }
 
 ENVIRONMENT_PACKAGES = (

@@ -18,7 +18,7 @@ LAYERS = (
     ("cli", "__main__"),
     ("bench",),
     ("stages", "export"),
-    ("teacher", "traces", "model", "report"),
+    ("judge", "teacher", "traces", "model", "report", "score", "harness"),
     ("metrics", "rewards", "data", "prompts", "text"),
     ("recipe", "run_dir", "launch"),
     ("records", "errors", "__init__"),
@@ -28,6 +28,7 @@ RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 # Imports within one layer, each with its reason.
 SIDEWAYS = {
     ("__main__", "cli"): "the same program under another name",
+    ("judge", "teacher"): "a judge is asked as a teacher is: the same client, journal and budget",
     ("metrics", "rewards"): "a metric and a reward that mean the same call the same function",
     ("metrics", "text"): "text is what everything is read from",
     ("rewards", "text"): "text is what everything is read from",

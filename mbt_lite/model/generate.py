@@ -8,7 +8,7 @@ fit (sliding windows, unsloth's own kernels) goes through its own `generate`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -50,11 +50,14 @@ def generate(
     batch_size: int,
     seed: int,
     cache_gib: float | None = None,
+    wanted: Container[int] | None = None,
 ) -> Iterator[Rollout]:
     """Complete each prompt `samples` times, yielding the rollouts of a batch when it is finished.
 
     At most `batch_size` completions are under way at once (at least one prompt's worth), and their KV cache takes at
-    most `cache_gib`; ModelError if one prompt's takes more. The same seed, prompts and machine give the same rollouts.
+    most `cache_gib`; ModelError if one prompt's takes more. The same seed, prompts, batches and machine give the same
+    rollouts. `wanted` holds the indices of the prompts to complete, all if None: the batches stay what they are without
+    it, so that work that goes on after a stop ends as if it had never stopped.
     """
     tokens = [prompt_ids(student.tokenizer, messages) for messages in prompts]
     settings = SamplingSettings(temperature, top_p, top_k)
@@ -69,13 +72,16 @@ def generate(
     )
     for run in runs:
         batch = [order[position] for position in run]
+        if wanted is not None and not any(index in wanted for index in batch):
+            continue
         generator = torch.Generator(device=student.device).manual_seed(seed + run.start)
         completions = complete_batch(
             student, [tokens[index] for index in batch], samples, settings, max_completion_tokens, generator
         )
         for position, token_ids in enumerate(completions):
             index = batch[position // samples]
-            yield to_rollout(student, index, position % samples, token_ids, len(tokens[index]))
+            if wanted is None or index in wanted:
+                yield to_rollout(student, index, position % samples, token_ids, len(tokens[index]))
 
 
 def shares_prompts(student: Student, model: torch.nn.Module) -> bool:

@@ -7,7 +7,7 @@ change how fast or how safely a stage runs but not what it makes, so a run may b
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -83,6 +83,8 @@ Urls = Annotated[str | tuple[str, ...], PlainValidator(_read_urls), WithJsonSche
 class Teacher(Section):
     """Who writes the traces: any endpoint with the OpenAI chat schema."""
 
+    section: ClassVar[str] = "teacher"
+
     base_url: Urls = "embedded"
     """`embedded`: the scripted teacher on a loopback server; else a URL (`http://localhost:8000/v1`) or a list."""
     model: str = "scripted"
@@ -109,6 +111,40 @@ class Teacher(Section):
     """US dollars for a million tokens of prompts."""
     price_per_million_completion_tokens: Annotated[NonNegativeFloat | None, Free] = None
     """US dollars for a million tokens of completions."""
+
+
+JudgeMeasure = Literal["accuracy", "hit", "thinking", "metacognition", "reach", "quality"]
+
+
+class Judge(Teacher):
+    """Who judges the traces in `eval`, beside the rules; any endpoint with the OpenAI chat schema.
+
+    Verdicts are kept by what was asked, and the metrics are made anew on every run: all keys may change.
+    """
+
+    section: ClassVar[str] = "judge"
+
+    base_url: Annotated[Urls, Free] = "none"
+    """`none`: no judge; `embedded`: the scripted one on a loopback server; else a URL or a list of them."""
+    model: Annotated[str, Free] = "scripted"
+    """The model's name at that endpoint."""
+    api_key_env: Annotated[str | None, Free] = None
+    """Name of the environment variable that holds the key; none for servers without keys."""
+    temperature: Annotated[NonNegativeFloat, Free] = 0.6
+    """Sampling temperature of the judge; above 0, so that asking again can give another reply."""
+    top_p: Annotated[float, Field(gt=0, le=1), Free] = 0.95
+    """Nucleus of the judge."""
+    max_completion_tokens: Annotated[PositiveInt, Free] = 4096
+    """Longest reply of the judge; a prefix it quotes must fit."""
+    measures: Annotated[tuple[JudgeMeasure, ...], Free] = get_args(JudgeMeasure)
+    """What is asked of each completion, one request each: `accuracy` of the answer, answer `hit` of the trace, over- or
+    underthinking (`thinking`, needs accuracy), `metacognition` 0-5, `reach` and redundancy, `quality` by tier."""
+    verdict_attempts: Annotated[int, Field(gt=0, le=100), Free] = 3
+    """Tries of one verdict, each with another seed; a reply that is none after the last leaves it unscored."""
+    repeats: Annotated[PositiveInt, Free] = 1
+    """Verdicts on the same thing; from 2 on the judge's agreement with itself is measured. The first one counts."""
+    seed: Annotated[int, Free] = 0
+    """Seeds the requests."""
 
 
 class Lora(Section):
@@ -311,11 +347,37 @@ class Grpo(Section):
 Variant = Literal["base", "metacognitive", "sft", "grpo"]
 
 
+class StudentModels(Section):
+    """The names under which an endpoint serves the student, untrained and with each adapter."""
+
+    base: str | None = None
+    """The untrained student; the variant `metacognitive` uses it too."""
+    sft: str | None = None
+    """The student with the adapter of `sft`."""
+    grpo: str | None = None
+    """The student with the adapter of `grpo`."""
+
+
+class Aes(Section):
+    """The accuracy-efficiency score: what length saved is worth against accuracy won or lost."""
+
+    base: Annotated[Variant, Free] = "base"
+    """The variant that the others are compared with."""
+    alpha: Annotated[NonNegativeFloat, Free] = 1.0
+    """Weight of the length saved."""
+    beta: Annotated[NonNegativeFloat, Free] = 3.0
+    """Weight of accuracy won."""
+    gamma: Annotated[NonNegativeFloat, Free] = 5.0
+    """Weight of accuracy lost."""
+
+
 class Eval(Section):
     """Stage `eval`: score variants of the student on held-out questions."""
 
     variants: tuple[Variant, ...] = ("base", "metacognitive", "sft", "grpo")
     """base and metacognitive (a five-phase system prompt) are untrained; sft and grpo use the adapters."""
+    samples_per_question: PositiveInt = 1
+    """Completions per question; from 2 on there are avg@k, maj@k and pass@k."""
     temperature: NonNegativeFloat = 0.0
     """0 is greedy."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -326,8 +388,21 @@ class Eval(Section):
     """Longest completion; a longer one counts as degenerate."""
     batch_size: Annotated[PositiveInt, Free] = 16
     """Completions generated at once."""
-    bootstrap_samples: PositiveInt = 2000
-    """Resamples for the 95 % intervals."""
+    engine: Literal["local", "vllm"] = "local"
+    """`local`: the student of `model.backend`; `vllm`: vLLM in this process, where it is installed."""
+    student_base_url: str | None = None
+    """An endpoint with the OpenAI chat schema (vLLM, Ollama, llama.cpp) that serves the student; none answers in this
+    process. It gets no `top_k`: the schema has none. Serve without a reasoning parser."""
+    student_models: StudentModels = StudentModels()
+    """The student's names at that endpoint, one per adapter."""
+    student_api_key_env: str | None = None
+    """Name of the environment variable that holds that endpoint's key; none for servers without keys."""
+    aliases_path: Annotated[str | None, Free] = None
+    """2Wiki's `id_aliases.json`: other right answers to the questions of `data.dev`, where that is a 2Wiki file."""
+    bootstrap_samples: Annotated[PositiveInt, Free] = 2000
+    """Resamples for the 95 % intervals, and for the tests between variants."""
+    aes: Aes = Aes()
+    """The accuracy-efficiency score."""
     seed: int = 0
     """Seeds sampling and bootstrap."""
 
@@ -349,6 +424,8 @@ class Recipe(Section):
     """The questions."""
     teacher: Teacher = Teacher()
     """Who writes the traces."""
+    judge: Judge = Judge()
+    """Who judges traces in `eval`."""
     lora: Lora = Lora()
     """The adapter."""
     gen: Gen = Gen()

@@ -120,6 +120,64 @@ CONFLICTS = {
         "gen:\n  student_model: tiny\n  student_base_url: localhost\n",
         "a.yaml:6: `gen.student_base_url` is no endpoint (got localhost); write a URL with http:// or https://",
     ),
+    "judge at no URL": (
+        "judge:\n  base_url: localhost\n  model: big\n",
+        "a.yaml:5: `judge.base_url` is no endpoint (got localhost); write embedded, or a URL with http:// or https://",
+    ),
+    "judge that is scripted, by another name": (
+        "judge:\n  base_url: embedded\n  model: big\n",
+        "a.yaml:6: `judge.model` is big, but the embedded judge is scripted; set `judge.base_url` to its server",
+    ),
+    "greedy judge asked again": (
+        "judge:\n  base_url: embedded\n  temperature: 0\n",
+        "a.yaml:6: `judge.temperature` is 0, so that asking again gives the same reply; "
+        "raise it, or set `judge.verdict_attempts` and `judge.repeats` to 1",
+    ),
+    "judge without measures": (
+        "judge:\n  base_url: embedded\n  measures: []\n",
+        "a.yaml:6: `judge.measures` is empty or names one twice (got []); "
+        "name each once, or set `judge.base_url` to none",
+    ),
+    "overthinking without accuracy": (
+        "judge:\n  base_url: embedded\n  measures: [hit, thinking]\n",
+        "a.yaml:6: `judge.measures` has thinking without accuracy (got [hit, thinking]); "
+        "what counts as over- or underthinking depends on it: add accuracy",
+    ),
+    "judge's budget without prices": (
+        "judge:\n  base_url: embedded\n  budget_usd: 5\n",
+        "a.yaml:6: `judge.budget_usd` needs prices (got 5); set `judge.price_per_million_prompt_tokens` and "
+        "`judge.price_per_million_completion_tokens`",
+    ),
+    "judge's key in place of its variable": (
+        "judge:\n  base_url: http://a/v1\n  model: big\n  api_key_env: sk-1234\n",
+        "a.yaml:7: `judge.api_key_env` is no variable name; "
+        "write the name of the environment variable that holds the key, never the key itself",
+    ),
+    "greedy completions, many of them": (
+        "eval:\n  samples_per_question: 4\n",
+        "a.yaml:5: `eval.samples_per_question` is 4, but at `eval.temperature` 0 all completions of a question are "
+        "alike; raise the temperature or ask for one",
+    ),
+    "evaluated student without endpoint": (
+        "eval:\n  student_models:\n    base: tiny\n",
+        "a.yaml:6: `eval.student_models.base` is set without an endpoint; set `eval.student_base_url` or remove it",
+    ),
+    "evaluated student at no URL": (
+        "eval:\n  variants: [metacognitive]\n  student_models: {base: m}\n  student_base_url: localhost\n",
+        "a.yaml:7: `eval.student_base_url` is no endpoint (got localhost); write a URL with http:// or https://",
+    ),
+    "endpoint without the evaluated adapter": (
+        "eval:\n  variants: [base, sft]\n  student_models: {base: m}\n  student_base_url: http://a/v1\n",
+        "a.yaml:7: `eval.student_models.sft` is missing for variant sft; name the student as that server does",
+    ),
+    "top_k at an endpoint": (
+        "eval:\n  variants: [base]\n  student_models: {base: m}\n  student_base_url: http://a/v1\n  top_k: 20\n",
+        "a.yaml:8: `eval.top_k` is 20, but the chat schema of `eval.student_base_url` has none; set it to 0",
+    ),
+    "two engines": (
+        "eval:\n  variants: [base]\n  student_models: {base: m}\n  student_base_url: http://a/v1\n  engine: vllm\n",
+        "a.yaml:8: `eval.engine` is vllm, but `eval.student_base_url` answers elsewhere; remove one of them",
+    ),
     "student's key in place of its variable": (
         "gen:\n  student_model: tiny\n  student_base_url: http://a/v1\n  student_api_key_env: sk-1234\n",
         "a.yaml:7: `gen.student_api_key_env` is no variable name; "
@@ -180,6 +238,15 @@ SOUND = {
     "early stop": "sft: {held_out_traces: 8, evaluate_every_steps: 5, patience: 3}",
     "checkpoints by the clock": "sft: {save_every_minutes: 10}\ngrpo: {save_every_minutes: 2.5}",
     "tracker": "tracking: {tracker: tensorboard}",
+    "no judge, whatever else is said of it": "judge: {temperature: 0, measures: []}",
+    "scripted judge": "judge: {base_url: embedded, repeats: 2}",
+    "greedy judge asked once": "judge: {base_url: embedded, temperature: 0, verdict_attempts: 1}",
+    "judge elsewhere": "judge: {base_url: 'http://a/v1', model: big, api_key_env: KEY, measures: [reach]}",
+    "several completions": "eval: {temperature: 0.6, samples_per_question: 8}",
+    "variants at an endpoint": (
+        "eval: {variants: [base, metacognitive, grpo], student_base_url: 'http://a/v1', "
+        "student_models: {base: m, grpo: m-grpo}, student_api_key_env: KEY}"
+    ),
 }
 
 
