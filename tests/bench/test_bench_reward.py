@@ -87,9 +87,7 @@ def test_reward_command_appends_its_figures(tmp_path: Path, tokenizer: Any, monk
     result = CliRunner().invoke(cli.app, [*arguments, "--append", str(file)])
     assert result.exit_code == 0, result.output
     [row] = read_measurements(file)
-    assert re.search(
-        r"\w+ [\d.]+ ms, [\d.]+ times as fast as the regex functions \(8 completions", row.result
-    )
+    assert re.search(r"\w+ [\d.]+ ms, [\d.]+ times as fast as the regex functions \(8 completions", row.result)
     assert row.settings["group_size"] == 4
     assert row.figures["times_as_fast_as_regex"]["regex functions"] == 1.0
     assert row.figures["milliseconds"].keys() >= {"regex functions", "plain law", "vectorised"}

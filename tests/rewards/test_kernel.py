@@ -25,10 +25,10 @@ LAUNCHES = (
 )  # fmt: skip
 BYTE, SHORT, INT, LONG, FLAG = "*u8", "*i16", "*i32", "*i64", "*i1"
 POINTERS = {
-    "ids": INT, "lengths": INT, "stop_ids": INT, "token_bytes": BYTE, "token_starts": INT, "fields": INT,
+    "ids": INT, "starts": INT, "stop_ids": INT, "token_bytes": BYTE, "token_starts": INT, "fields": INT,
     "text": BYTE, "tags": BYTE, "breaks": BYTE, "table": LONG, "folded": SHORT, "begins": INT, "ends": INT,
     "hashes": LONG, "gold_rows": INT, "gold_words": LONG, "gold_ranks": INT, "gold_lengths": INT, "mentionable": FLAG,
-    "cue_hashes": LONG, "cue_bits": INT, "T": "i32", "C": "i32", "W": "i32", "V": "i32", "A": "i32", "J": "i32",
+    "cue_hashes": LONG, "cue_bits": INT, "C": "i32", "W": "i32", "V": "i32", "A": "i32", "J": "i32",
 }  # fmt: skip
 CONSTANTS = {"STOPS": 2, "PREFILLED": True, "LONGEST_CUE": 5, "CUES": 64, "BLOCK": 512, "TILE": 64}
 
@@ -43,7 +43,7 @@ def test_interpreted_kernel_agrees_with_the_law() -> None:
     if triton_version() < (3, 9):
         pytest.skip("triton's interpreter before 3.9 does not run with NumPy 2.4")
     done = subprocess.run(
-        [sys.executable, "-m", "rewards.agreement", "--form", "kernel", "--rows", "120"],
+        [sys.executable, "-m", "rewards.agreement", "--form", "kernel", "--rows", "60"],
         cwd=TESTS,
         env=os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join([str(TESTS.parent), *sys.path])},
         capture_output=True,
@@ -52,11 +52,11 @@ def test_interpreted_kernel_agrees_with_the_law() -> None:
     )
     assert done.returncode == 0, done.stderr
     reports = [json.loads(line) for line in done.stdout.splitlines()]
-    assert reports[0] == {"tokenizer": "toy", "rows": 40, "mismatches": 0, "by_law": reports[0]["by_law"]}
+    assert reports[0] == {"tokenizer": "toy", "rows": 20, "mismatches": 0, "by_law": reports[0]["by_law"]}
     assert sum(report["by_law"] for report in reports) <= 3 * len(reports)
 
 
-@pytest.mark.parametrize("capability", [80, 89, 90], ids=["A100", "RTX 4090", "H100"])
+@pytest.mark.parametrize("capability", [89, 90], ids=["RTX 4090", "H100"])
 @pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION")
 def test_kernel_compiles_for_a_gpu(capability: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     triton_version()
@@ -116,9 +116,9 @@ def test_buffers_hold_the_longest_row(toy: Any, toy_vocabulary: Vocabulary, monk
 
     asked = SimpleNamespace(width=0)
 
-    def launch(self: Any, ids: Any, lengths: Any, width: int, golds: Any) -> Any:
+    def launch(self: Any, ids: Any, starts: Any, width: int, golds: Any) -> Any:
         asked.width = width
-        return torch.zeros((len(ids), len(kernel.FIELDS)), dtype=torch.int32)
+        return torch.zeros((len(starts) - 1, len(kernel.FIELDS)), dtype=torch.int32)
 
     monkeypatch.setattr(kernel.FusedKernel, "_launch", launch)
     fused = kernel.FusedKernel(toy_vocabulary, frozenset({2}), torch.device("cpu"), prefilled_think=True)
