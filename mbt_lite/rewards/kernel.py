@@ -50,7 +50,7 @@ class FusedKernel:
         self._device = device
         self._prefilled_think = prefilled_think
         self._unknown = len(lengths)
-        self._token_lengths = np.array([*lengths, 0], np.int32)
+        self._token_lengths = np.array([*lengths, 0], np.uint16)
         self._token_bytes = self._put(np.frombuffer(b"".join(vocabulary.tokens), np.uint8))
         self._token_starts = self._put(np.array([0, *itertools.accumulate(lengths)], np.int32))
         self._stop_ids = self._put(np.array(sorted(stop_ids), np.int32))
