@@ -119,7 +119,7 @@ class FusedKernel:
 
     def _put_golds(self, golds: GoldTable) -> tuple[Tensor, ...]:
         arrays = (golds.rows, golds.words.view(np.int64), golds.ranks, golds.lengths, golds.mentionable)
-        return tuple(map(self._put, arrays))
+        return tuple(self._put(values) for values in arrays)
 
     def _put(self, values: NDArray[Any]) -> Tensor:
         """Send an array to the device; on the CPU, a copy that nobody else writes to."""
