@@ -57,7 +57,8 @@ def reward_findings(
 ) -> list[str]:
     """Do the same for the completions as token ids, through the scorer that training will use.
 
-    `encode` gives a text's tokens, special ones neither added nor left out. A tokenizer that loses the tags, because
+    `encode` gives a text's tokens, special ones neither added nor left out. The thinking is a sentence: what does not
+    fit into the limit so never will. A tokenizer that loses the tags, because
     they are special tokens in it, is found first: every reward would be that of an empty answer.
     """
     tags = THINK_OPEN + THINK_CLOSE + ANSWER_OPEN + ANSWER_CLOSE
@@ -75,7 +76,7 @@ def _batch_findings(
     stop_id = min(scorer.stop_ids)
     limits, prefilled_think = scorer.limits, scorer.prefilled_think
     samples_of = [
-        _samples(question, _short_trace(question.answer), prefilled_think, limits, lambda text: len(encode(text)) + 1)
+        _samples(question, f"It is {question.answer}.", prefilled_think, limits, lambda text: len(encode(text)) + 1)
         for question in questions
     ]
     ids = [[*encode(sample.text), *[stop_id] * sample.stopped] for samples in samples_of for sample in samples]

@@ -16,6 +16,7 @@ for the law (characters.py). Without CUDA the same kernels run in Triton's inter
 
 from __future__ import annotations
 
+import array
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -48,7 +49,8 @@ class FusedKernel:
         lengths = [len(token) for token in vocabulary.tokens]
         self._device = device
         self._prefilled_think = prefilled_think
-        self._token_lengths = np.array([*lengths, 0], np.int64)
+        self._unknown = len(lengths)
+        self._token_lengths = np.array([*lengths, 0], np.uint16)
         self._token_bytes = self._put(np.frombuffer(b"".join(vocabulary.tokens), np.uint8))
         self._token_starts = self._put(np.array([0, *itertools.accumulate(lengths)], np.int32))
         self._stop_ids = self._put(np.array(sorted(stop_ids), np.int32))
@@ -61,31 +63,32 @@ class FusedKernel:
 
         A row's last token counts as its stop if it is one. The results may not be on the device yet when this returns.
         """
-        lengths = np.array([len(row) for row in ids], np.int32)
-        width = _round_up(int(lengths.max()))
-        is_token = np.arange(width) < lengths[:, None]
-        # padded by an id that no vocabulary has
-        padded = np.full((len(ids), width), np.iinfo(np.int32).max, np.int32)
-        padded[is_token] = np.fromiter(itertools.chain.from_iterable(ids), np.int32, int(lengths.sum()))
-        most_bytes = self._token_lengths[np.minimum(padded, len(self._token_lengths) - 1)].sum(1).max()
-        return self.count_padded(self._put(padded), self._put(lengths), int(most_bytes), golds)
+        # the quickest way from lists of numbers to an array
+        joined = array.array("i")
+        for row in ids:
+            joined.fromlist(list(row))
+        flat = np.frombuffer(joined, np.int32)
+        starts = np.array([0, *itertools.accumulate(map(len, ids))], np.int32)
+        bytes_before = np.concatenate([[0], np.cumsum(self._token_lengths[np.minimum(flat, self._unknown)])])
+        most_bytes = int(np.diff(bytes_before[starts]).max())
+        return self.count_flat(self._put(flat), self._put(starts), most_bytes, golds)
 
-    def count_padded(
-        self, ids: Tensor, lengths: Tensor, most_bytes: int, golds: Sequence[Sequence[str]]
+    def count_flat(
+        self, ids: Tensor, starts: Tensor, most_bytes: int, golds: Sequence[Sequence[str]]
     ) -> tuple[Counts, Tensor]:
-        """Do the same for ids that are on the device; no row has more than `most_bytes` bytes.
+        """Do the same for ids that are on the device, row after row; no row has more than `most_bytes` bytes.
 
-        Shapes: ids int32 [B, T], lengths int32 [B]
+        Shapes: ids int32 [N], starts int32 [B + 1], the last one N
         """
         table = gold_table(golds)
-        fields = self._launch(ids, lengths, _round_up(most_bytes + len(THINK_OPEN)), table)
-        columns = dict(zip(FIELDS, fields.double().unbind(1), strict=True)) | {"tokens": lengths.double()}
+        fields = self._launch(ids, starts, _round_up(most_bytes + len(THINK_OPEN)), table)
+        columns = dict(zip(FIELDS, fields.double().unbind(1), strict=True)) | {"tokens": starts.diff().double()}
         needs_law = columns["needs_law"].bool() | self._put(table.needs_law[table.rows])
         return Counts(**{name: columns[name] for name in COUNT_NAMES}), needs_law
 
-    def _launch(self, ids: Tensor, lengths: Tensor, width: int, golds: GoldTable) -> Tensor:
+    def _launch(self, ids: Tensor, starts: Tensor, width: int, golds: GoldTable) -> Tensor:
         """Launch the stages on rows of at most `width` bytes; give the fields [B, F]."""
-        rows, most_words = len(ids), width // 2 + 1
+        rows, most_words = len(starts) - 1, width // 2 + 1
         text, tags, breaks = (self._buffer(rows, width, torch.uint8) for _ in range(3))
         folded = self._buffer(rows, width, torch.int16)
         begins, ends = (self._buffer(rows, most_words, torch.int32) for _ in range(2))
@@ -93,8 +96,8 @@ class FusedKernel:
         fields = self._buffer(rows, len(FIELDS), torch.int32)
         grid, blocks = (rows,), {"BLOCK": BLOCK, "num_warps": 8}
         kernel_text.write_bytes[grid](
-            ids, lengths, self._stop_ids, self._token_bytes, self._token_starts, text, fields,
-            ids.shape[1], width, len(self._token_starts) - 1,
+            ids, starts, self._stop_ids, self._token_bytes, self._token_starts, text, fields,
+            width, len(self._token_starts) - 1,
             STOPS=len(self._stop_ids), PREFILLED=self._prefilled_think, **blocks,
         )  # fmt: skip
         kernel_text.mark_tags[grid](text, tags, fields, width, **blocks)
@@ -116,11 +119,11 @@ class FusedKernel:
 
     def _put_golds(self, golds: GoldTable) -> tuple[Tensor, ...]:
         arrays = (golds.rows, golds.words.view(np.int64), golds.ranks, golds.lengths, golds.mentionable)
-        return tuple(self._put(array) for array in arrays)
+        return tuple(self._put(values) for values in arrays)
 
-    def _put(self, array: NDArray[Any]) -> Tensor:
+    def _put(self, values: NDArray[Any]) -> Tensor:
         """Send an array to the device; on the CPU, a copy that nobody else writes to."""
-        return torch.from_numpy(array.copy()).to(self._device, non_blocking=True)
+        return torch.from_numpy(values.copy()).to(self._device, non_blocking=True)
 
 
 def _cue_arrays() -> tuple[NDArray[np.int64], NDArray[np.int32]]:

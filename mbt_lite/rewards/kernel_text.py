@@ -1,7 +1,7 @@
 """The kernel's first stages, in Triton: from token ids to where the words of trace and answer begin and end.
 
 One program reads one row, block by block. Every array is contiguous; a program's first lines move to its row.
-Shapes: B rows, T tokens, C bytes of the longest row, W = C/2 + 1 words, V tokens of the vocabulary, F fields.
+Shapes: B rows, N tokens of all rows, C bytes of the longest row, W = C/2 + 1 words, V tokens known, F fields.
 """
 
 from __future__ import annotations
@@ -51,18 +51,18 @@ _A, _E, _H, _N, _T = (tl.constexpr(ord(letter) | characters.WORD << 8) for lette
 
 @triton.jit
 def write_bytes(
-    ids, lengths, stop_ids, token_bytes, token_starts, text, fields,
-    T, C, V, STOPS: tl.constexpr, PREFILLED: tl.constexpr, BLOCK: tl.constexpr,
+    ids, starts, stop_ids, token_bytes, token_starts, text, fields,
+    C, V, STOPS: tl.constexpr, PREFILLED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Write the bytes of each row's tokens; a stop token at the end has none, a prefilled `<think>` is written out.
 
-    Shapes: ids [B, T], lengths [B], stop_ids [STOPS], token_bytes [bytes of all tokens], token_starts [V + 1]
+    Shapes: ids [N], starts [B + 1], stop_ids [STOPS], token_bytes [bytes of all tokens], token_starts [V + 1]
     -> text [B, C], fields stopped, bytes
     """
     row = tl.program_id(0).to(tl.int64)
-    ids += row * T
+    ids += tl.load(starts + row)
     text += row * C
-    length = tl.load(lengths + row)
+    length = tl.load(starts + row + 1) - tl.load(starts + row)
     last = tl.load(ids + length - 1, mask=length > 0, other=-1)
     stopped = length * 0
     for stop in tl.static_range(STOPS):

@@ -19,6 +19,7 @@ from typing import Any
 
 from byte_tokenizer import byte_tokenizer
 
+from mbt_lite.errors import ModelError
 from mbt_lite.rewards import law
 from mbt_lite.rewards.advantages import group_advantages
 from mbt_lite.rewards.counts import to_advantages, to_rewards, to_terms
@@ -37,8 +38,7 @@ PROSE = (
     "Rome ", "rome, ", "New York ", "York", "the ", "The", "a", "an ", "A. ", "wait ", "first we need ",
     "let us check ", "we look ", "in ", "1912 ", "U.S. ", "don't ", "turn-of-the-century ",
     "internationalisation ", "abcdefgh ", "abcdefghi ", "abcdefghijklmnopqrstuvwxyz", "_", "!!! ", " ", "\n\n",
-    "\t", "\x1c", "\v", "< ", "<think",
-    "answer>",
+    "\t", "\x1c", "\v", "< ", "<think", "answer>",
 )  # fmt: skip
 BEYOND_ASCII = (
     "é", "É ", "–", "a–b ", "“The ", "’s ", "\u00a0", "\u2003", "\u200b", "ａ", "Ｌｉｍａ ", "北京", "ß", "e\u0301",
@@ -71,8 +71,12 @@ CHEATS = (
 )
 
 
+class MissingTokenizerError(Exception):
+    """A tokenizer is not on this machine; says how to get it."""
+
+
 def load(name: str) -> Any:
-    """Load a tokenizer; FileNotFoundError or ModelError where it is not to be had."""
+    """Load a tokenizer; MissingTokenizerError where it is not to be had."""
     from transformers import PreTrainedTokenizerFast
 
     if name == "toy":
@@ -82,9 +86,12 @@ def load(name: str) -> Any:
         from mbt_lite.model.student import load_tokenizer
         from mbt_lite.recipe.schema import Model
 
-        return load_tokenizer(Model(name="embedded:smollm2-135m"))
+        try:
+            return load_tokenizer(Model(name="embedded:smollm2-135m"))
+        except ModelError as error:
+            raise MissingTokenizerError(str(error)) from None
     if not (QWEN3 / "tokenizer.json").exists():
-        raise FileNotFoundError("needs the real Qwen3 tokenizer: python tests/fetch_qwen3_tokenizer.py")
+        raise MissingTokenizerError("needs the real Qwen3 tokenizer: python tests/fetch_qwen3_tokenizer.py")
     return PreTrainedTokenizerFast(
         tokenizer_file=str(QWEN3 / "tokenizer.json"), eos_token="<|im_end|>", pad_token="<|endoftext|>"
     )
@@ -247,7 +254,12 @@ def main() -> None:
     asked = parser.parse_args()
     differs = False
     for name in asked.tokenizers:
-        tokenizer, rows, by_law, found = load(name), 0, 0, []
+        try:
+            tokenizer = load(name)
+        except MissingTokenizerError as error:
+            print(f"{name}: left out: {error}", file=sys.stderr)
+            continue
+        rows, by_law, found = 0, 0, list[str]()
         for batch in batches(asked.seed, tokenizer, -(-asked.rows // len(asked.tokenizers))):
             wrong, marked = mismatches(asked.form, tokenizer, batch)
             rows, by_law, found = rows + len(batch.ids), by_law + marked, found + wrong

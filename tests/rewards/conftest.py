@@ -5,7 +5,6 @@ from typing import Any
 import agreement
 import pytest
 
-from mbt_lite.errors import ModelError
 from mbt_lite.rewards.vocabulary import Vocabulary, read_vocabulary
 
 
@@ -15,7 +14,7 @@ def any_tokenizer(request: pytest.FixtureRequest) -> Any:
     pytest.importorskip("transformers", reason="needs the training stack: pip install 'mbt-lite[train]'")
     try:
         return agreement.load(request.param)
-    except (FileNotFoundError, ModelError) as error:
+    except agreement.MissingTokenizerError as error:
         pytest.skip(str(error))
 
 

@@ -1,5 +1,8 @@
 """The table against the law's own normalisation, character by character."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from mbt_lite.rewards.characters import (
@@ -59,3 +62,23 @@ def test_character_table_leaves_few_characters_to_the_law() -> None:
 )
 def test_character_table_by_hand(character: str, kind: int, folded: str) -> None:
     assert read(ord(character)) == (kind, folded)
+
+
+def needs_law(text: str) -> bool:
+    return any(ord(character) >= CHARACTERS or read(ord(character))[0] == LAW for character in set(text))
+
+
+def test_few_real_rows_are_left_to_the_law(shared_data: Path) -> None:
+    rows = []
+    for file in sorted(shared_data.glob("*_*.json*")):
+        content = file.read_text(encoding="utf-8")
+        if "official_scorer" not in file.name:
+            rows += list(map(json.loads, content.splitlines())) if file.suffix == ".jsonl" else json.loads(content)
+    golds = ["\n".join([row["answer"], *row.get("answer_aliases", [])]) for row in rows]
+    everything = [json.dumps(row, ensure_ascii=False) for row in rows]
+    assert len(rows) >= 700
+    # 44 of them are not ASCII
+    assert sum(map(needs_law, golds)) == 0
+    # even a trace that quoted every document of its question: nine in ten of them hold more than ASCII
+    assert sum(not text.isascii() for text in everything) > 0.7 * len(rows)
+    assert sum(map(needs_law, everything)) <= 0.01 * len(rows)

@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from agreement import LIMITS
 
 from mbt_lite.records import Question
 from mbt_lite.rewards.dry_run import gold_findings, reward_findings
@@ -60,9 +59,10 @@ def test_reward_findings_are_those_of_the_text(toy: Any, toy_vocabulary: Vocabul
 
 
 def test_reward_findings_counts_real_tokens(toy: Any, toy_vocabulary: Vocabulary) -> None:
-    (found,) = findings(toy, toy_vocabulary, [question()], {"answer": 1.0}, limits=LIMITS)
+    limits = RewardLimits(max_completion_tokens=30, verification_words=2, overlong_buffer_tokens=5)
+    (found,) = findings(toy, toy_vocabulary, [question()], {"answer": 1.0}, limits=limits)
     assert "the gold completion does not fit (got " in found
-    assert found.endswith("max_completion_tokens 60); raise max_completion_tokens")
+    assert found.endswith("max_completion_tokens 30); raise max_completion_tokens")
 
 
 def test_reward_findings_sees_a_tokenizer_that_loses_the_tags(toy: Any, toy_vocabulary: Vocabulary) -> None:

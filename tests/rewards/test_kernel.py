@@ -25,10 +25,10 @@ LAUNCHES = (
 )  # fmt: skip
 BYTE, SHORT, INT, LONG, FLAG = "*u8", "*i16", "*i32", "*i64", "*i1"
 POINTERS = {
-    "ids": INT, "lengths": INT, "stop_ids": INT, "token_bytes": BYTE, "token_starts": INT, "fields": INT,
+    "ids": INT, "starts": INT, "stop_ids": INT, "token_bytes": BYTE, "token_starts": INT, "fields": INT,
     "text": BYTE, "tags": BYTE, "breaks": BYTE, "table": LONG, "folded": SHORT, "begins": INT, "ends": INT,
     "hashes": LONG, "gold_rows": INT, "gold_words": LONG, "gold_ranks": INT, "gold_lengths": INT, "mentionable": FLAG,
-    "cue_hashes": LONG, "cue_bits": INT, "T": "i32", "C": "i32", "W": "i32", "V": "i32", "A": "i32", "J": "i32",
+    "cue_hashes": LONG, "cue_bits": INT, "C": "i32", "W": "i32", "V": "i32", "A": "i32", "J": "i32",
 }  # fmt: skip
 CONSTANTS = {"STOPS": 2, "PREFILLED": True, "LONGEST_CUE": 5, "CUES": 64, "BLOCK": 512, "TILE": 64}
 
@@ -39,16 +39,11 @@ def triton_version() -> tuple[int, ...]:
     return tuple(int(part) for part in importlib.metadata.version("triton").split(".")[:2])
 
 
-@pytest.mark.parametrize("tokenizer", TOKENIZERS)
-def test_interpreted_kernel_agrees_with_the_law(tokenizer: str, request: pytest.FixtureRequest) -> None:
+def test_interpreted_kernel_agrees_with_the_law() -> None:
     if triton_version() < (3, 9):
         pytest.skip("triton's interpreter before 3.9 does not run with NumPy 2.4")
-    try:
-        __import__("agreement").load(tokenizer)
-    except Exception as error:
-        pytest.skip(str(error))
     done = subprocess.run(
-        [sys.executable, "-m", "rewards.agreement", "--form", "kernel", "--rows", "41", "--tokenizers", tokenizer],
+        [sys.executable, "-m", "rewards.agreement", "--form", "kernel", "--rows", "60"],
         cwd=TESTS,
         env=os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join([str(TESTS.parent), *sys.path])},
         capture_output=True,
@@ -56,12 +51,12 @@ def test_interpreted_kernel_agrees_with_the_law(tokenizer: str, request: pytest.
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
-    assert (report["rows"], report["mismatches"]) == (41, 0)
-    assert report["by_law"] <= 2
+    reports = [json.loads(line) for line in done.stdout.splitlines()]
+    assert reports[0] == {"tokenizer": "toy", "rows": 20, "mismatches": 0, "by_law": reports[0]["by_law"]}
+    assert sum(report["by_law"] for report in reports) <= 3 * len(reports)
 
 
-@pytest.mark.parametrize("capability", [80, 89, 90], ids=["A100", "RTX 4090", "H100"])
+@pytest.mark.parametrize("capability", [89, 90], ids=["RTX 4090", "H100"])
 @pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION")
 def test_kernel_compiles_for_a_gpu(capability: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     triton_version()
@@ -121,9 +116,9 @@ def test_buffers_hold_the_longest_row(toy: Any, toy_vocabulary: Vocabulary, monk
 
     asked = SimpleNamespace(width=0)
 
-    def launch(self: Any, ids: Any, lengths: Any, width: int, golds: Any) -> Any:
+    def launch(self: Any, ids: Any, starts: Any, width: int, golds: Any) -> Any:
         asked.width = width
-        return torch.zeros((len(ids), len(kernel.FIELDS)), dtype=torch.int32)
+        return torch.zeros((len(starts) - 1, len(kernel.FIELDS)), dtype=torch.int32)
 
     monkeypatch.setattr(kernel.FusedKernel, "_launch", launch)
     fused = kernel.FusedKernel(toy_vocabulary, frozenset({2}), torch.device("cpu"), prefilled_think=True)
