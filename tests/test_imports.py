@@ -37,7 +37,7 @@ SIDEWAYS = {
 }
 
 HEAVY = {"torch", "transformers", "trl", "peft", "unsloth", "datasets", "bitsandbytes", "accelerate", "triton"}
-HEAVY_FILES = ("model/*.py", "rewards/kernel*.py", "stages/sft.py", "stages/grpo.py")
+HEAVY_FILES = ("model/*.py", "rewards/kernel*.py", "stages/sft.py", "stages/grpo.py", "bench/step_clock.py")
 CLIENTS = {"openai", "httpx"}
 CLIENT_FILES = ("teacher/*.py",)
 ENVIRONMENT_FILE = "model/libraries.py"

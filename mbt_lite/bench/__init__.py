@@ -5,6 +5,8 @@
 | commands.py | the commands of `mbt-lite bench`, one a benchmark, and `table` |
 | measurement.py | a measurement with its machine, versions and command; appending, reading, the Markdown table |
 | gen.py, latency_server.py | the teacher's client against a server whose latency is known |
+| sft.py, sft_run.py, step_clock.py | SFT beside a stock TRL run on the same rows, each run in a fresh process |
+| uneven_traces.py | traces of uneven length to train on |
 
 A benchmark is a function that gives a `Measurement`. It is a command and no test: what it finds depends on the machine.
 """

@@ -122,8 +122,8 @@ def train(recipe: Recipe, traces: list[Trace], folder: Path, console: Console) -
 def build_trainer(recipe: Recipe, student: Any, rows: Any, folder: Path, console: Console) -> tuple[Any, Any]:
     """Build TRL's trainer on rows that are tokenised already, with its log."""
     from datasets import Dataset
-    from trl import SFTTrainer
 
+    from mbt_lite.model.sft_trainer import choose_trainer
     from mbt_lite.model.training_log import TrainingLog
 
     columns = {
@@ -131,7 +131,7 @@ def build_trainer(recipe: Recipe, student: Any, rows: Any, folder: Path, console
         "completion_mask": [list(row.completion_mask) for row in rows],
     }
     log = TrainingLog(folder / "metrics.jsonl", "sft", "loss", console)
-    trainer = SFTTrainer(
+    trainer = choose_trainer(student)(
         model=student.model,
         args=to_sft_config(recipe, folder),
         train_dataset=Dataset.from_dict(columns),
