@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from mbt_lite.records import to_row
 from mbt_lite.run_dir import read_jsonl, write_jsonl
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY")
 # Checkpoints are not what is measured.
 NO_CHECKPOINTS = "sft.save_every_steps=1000000"
 
@@ -68,6 +70,7 @@ def measure_sft(
         "rows": first.rows,
         "tokens": first.tokens,
         "threads": first.threads,
+        "environment": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
         "traces": "made" if traces is None else str(traces),
     }
     figures = {

@@ -154,6 +154,8 @@ def build_stock(recipe: Any, student: Any, rows: Any, folder: Path) -> Any:
         gradient_checkpointing=sft.gradient_checkpointing,
         bf16=model.dtype == torch.bfloat16,
         seed=sft.seed,
+        # the same order of rows
+        data_seed=sft.seed,
         save_strategy="no",
         logging_steps=1,
         report_to=[],
@@ -181,7 +183,7 @@ class MemoryPeak:
         self.cuda = torch.cuda if torch.cuda.is_available() else None
         if self.cuda is not None:
             self.cuda.reset_peak_memory_stats()
-            self.before = self.cuda.memory_allocated() / 2**20
+            self.before = float(self.cuda.memory_allocated()) / 2**20
         else:
             # forgets the peak of loading
             Path("/proc/self/clear_refs").write_text("5")
@@ -189,7 +191,7 @@ class MemoryPeak:
 
     def mib(self) -> float:
         """Give MiB."""
-        peak = self.cuda.max_memory_allocated() / 2**20 if self.cuda is not None else _status_mib("VmHWM")
+        peak = float(self.cuda.max_memory_allocated()) / 2**20 if self.cuda is not None else _status_mib("VmHWM")
         return peak - self.before
 
 
