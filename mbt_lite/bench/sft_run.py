@@ -147,6 +147,8 @@ def build_stock(recipe: Any, student: Any, rows: Any, folder: Path) -> Any:
         per_device_train_batch_size=sft.micro_batch_size,
         gradient_accumulation_steps=sft.gradient_accumulation_steps,
         max_length=None,
+        # TRL guesses this from columns that rows with token ids do not have
+        completion_only_loss=True,
         warmup_steps=sft.warmup_fraction,
         lr_scheduler_type=sft.schedule,
         weight_decay=sft.weight_decay,
