@@ -101,7 +101,7 @@ def build_ours(recipe: Any, student: Any, rows: Any, folder: Path) -> Any:
     from mbt_lite.stages.sft import build_trainer
 
     with kept_in_float32(student.model):
-        return build_trainer(recipe, student, rows, folder, Console(quiet=True))[0]
+        return build_trainer(recipe, student, rows, (), folder, Console(quiet=True), lambda values, step: None)[0]
 
 
 def load_stock(recipe: Any, traces: Path) -> tuple[Any, Any]:
@@ -134,10 +134,10 @@ def load_stock(recipe: Any, traces: Path) -> tuple[Any, Any]:
 def build_stock(recipe: Any, student: Any, rows: Any, folder: Path) -> Any:
     """Build TRL's own trainer with the recipe's settings; it makes the adapter itself."""
     import torch
-    from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
     from mbt_lite.model.adapters import to_lora_config
+    from mbt_lite.stages.sft import to_dataset
 
     sft, (model, tokenizer) = recipe.sft, student
     config = SFTConfig(
@@ -163,14 +163,10 @@ def build_stock(recipe: Any, student: Any, rows: Any, folder: Path) -> Any:
         report_to=[],
         use_cpu=not torch.cuda.is_available(),
     )
-    columns = {
-        "input_ids": [list(row.input_ids) for row in rows],
-        "completion_mask": [list(row.completion_mask) for row in rows],
-    }
     return SFTTrainer(
         model=model,
         args=config,
-        train_dataset=Dataset.from_dict(columns),
+        train_dataset=to_dataset(rows),
         processing_class=tokenizer,
         peft_config=to_lora_config(recipe.lora),
     )

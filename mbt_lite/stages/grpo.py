@@ -28,8 +28,12 @@ def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
 def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
     """Train the adapter `grpo/adapter` from `sft/adapter`, or from nothing; done already: say so and return.
 
-    Raises RunError without an SFT adapter, RecipeError for a reward that does not tell right from wrong.
+    Raises RunError without an SFT adapter, RecipeError for a reward that does not tell right from wrong, ModelError for
+    a missing tracker or too little memory.
     """
+    from mbt_lite.model.out_of_memory import naming_out_of_memory
+    from mbt_lite.model.trackers import check_tracker
+
     adapter = run_dir.stage_dir("sft") / "adapter" if recipe.grpo.start == "sft" else None
     if adapter is not None and not (adapter / "adapter_config.json").exists():
         raise RunError(f"{adapter}: no adapter to continue; run `mbt-lite sft` first, or set grpo.start to base")
@@ -38,7 +42,8 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
         console.print(f"grpo: done already, adapter in {run_dir.stage_dir('grpo') / 'adapter'}", highlight=False)
         return
     check_reference(recipe)
-    with run_dir.locked("grpo") as folder:
+    check_tracker(recipe.tracking.tracker)
+    with run_dir.locked("grpo") as folder, naming_out_of_memory(recipe, "grpo", folder):
         summary = train(recipe, adapter, folder, console)
         run_dir.mark_done("grpo", inputs, summary)
     console.print(f"grpo: adapter in {folder / 'adapter'}", highlight=False)
@@ -78,6 +83,8 @@ def to_grpo_config(recipe: Recipe, folder: Path) -> Any:
         save_steps=grpo.save_every_steps,
         save_total_limit=2,
         logging_steps=1,
+        # a loss that is no number is to be seen, not averaged away
+        logging_nan_inf_filter=False,
         seed=grpo.seed,
         data_seed=grpo.seed,
         bf16=False,
@@ -145,43 +152,51 @@ def limits(recipe: Recipe) -> Any:
 def train(recipe: Recipe, adapter: Path | None, folder: Path, console: Console) -> dict[str, Any]:
     """Train and save; give the counts for `done.json`."""
     from mbt_lite.model.adapters import add_adapter, check_rollouts_use_adapter, save_adapter
-    from mbt_lite.model.checkpoints import newest_complete
+    from mbt_lite.model.chat import record_template, refuse_other_template
+    from mbt_lite.model.checkpoints import resume_point, step_of
     from mbt_lite.model.student import kept_in_float32, load_student
+    from mbt_lite.model.trackers import tracking
     from mbt_lite.prompts import student_messages
 
-    checkpoint, set_aside = newest_complete(folder / "checkpoints")
-    for partial in set_aside:
-        console.print(f"grpo: a kill left a partial checkpoint; set aside as {partial}", highlight=False)
-    if checkpoint is not None:
-        console.print(f"grpo: going on from {checkpoint}", highlight=False)
+    checkpoint = resume_point(folder, "grpo", console)
     checkpointing = recipe.grpo.gradient_checkpointing
-    student = load_student(recipe.model, adapter, trainable=True, gradient_checkpointing=checkpointing)
-    questions = fitting_questions(recipe, student)
-    check_reward(recipe, questions)
-    if adapter is None:
-        add_adapter(student, recipe.lora, recipe.grpo.seed, gradient_checkpointing=checkpointing)
-    else:
-        # a fresh adapter changes nothing yet
-        check_rollouts_use_adapter(student, student_messages(questions[0]))
-    with kept_in_float32(student.model):
-        trainer, log, journal = build_trainer(recipe, student, questions, folder, console, checkpoint)
-    try:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    finally:
-        log.close()
-        journal.close()
+    with tracking(recipe, folder, step_of(checkpoint) if checkpoint else 0) as track:
+        student = load_student(recipe.model, adapter, trainable=True, gradient_checkpointing=checkpointing)
+        template = record_template(folder, student.tokenizer)
+        questions = fitting_questions(recipe, student)
+        check_reward(recipe, questions)
+        if adapter is None:
+            add_adapter(student, recipe.lora, recipe.grpo.seed, gradient_checkpointing=checkpointing)
+        else:
+            refuse_other_template(adapter.parent, template)
+            # a fresh adapter changes nothing yet
+            check_rollouts_use_adapter(student, student_messages(questions[0]))
+        with kept_in_float32(student.model):
+            trainer, log, journal = build_trainer(recipe, student, questions, folder, console, checkpoint, track)
+        try:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        finally:
+            log.close()
+            journal.close()
     save_adapter(student, folder / "adapter")
-    return {"questions": len(questions), "steps": trainer.state.global_step}
+    return {"questions": len(questions), "steps": trainer.state.global_step, "chat_template": template}
 
 
 def build_trainer(
-    recipe: Recipe, student: Any, questions: list[Question], folder: Path, console: Console, checkpoint: Path | None
+    recipe: Recipe,
+    student: Any,
+    questions: list[Question],
+    folder: Path,
+    console: Console,
+    checkpoint: Path | None,
+    track: Any,
 ) -> tuple[Any, Any, Journal]:
     """Build the trainer with its reward, rollouts and logs."""
     from datasets import Dataset
 
     from mbt_lite.model.checkpoints import step_of
     from mbt_lite.model.grpo_trainer import ReducedGRPOTrainer
+    from mbt_lite.model.save_clock import SaveByMinutes
     from mbt_lite.model.training_log import TrainingLog
     from mbt_lite.prompts import student_messages
     from mbt_lite.rewards.trl_reward import LawReward
@@ -203,14 +218,19 @@ def build_trainer(
         "question_id": [question.question_id for question in questions],
         "golds": [list(question.golds) for question in questions],
     }
-    log = TrainingLog(folder / "metrics.jsonl", "grpo", "reward", console)
+
+    def questions_of(step: int) -> list[str]:
+        return list(dict.fromkeys(row["question_id"] for row in read_jsonl(completions) if row["step"] == step))
+
+    log = TrainingLog(folder / "metrics.jsonl", "grpo", "reward", console, questions_of, track)
+    minutes = recipe.grpo.save_every_minutes
     trainer = ReducedGRPOTrainer(
         model=student.model,
         reward_funcs=[reward],
         args=to_grpo_config(recipe, folder),
         train_dataset=Dataset.from_dict(rows),
         processing_class=student.tokenizer,
-        callbacks=[log],
+        callbacks=[*([SaveByMinutes(minutes)] if minutes is not None else []), log],
         rollout_func=rollouts(recipe, student),
     )
     log.quieten(trainer)
