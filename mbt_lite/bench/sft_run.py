@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
+from mbt_lite.errors import RunError
+
 Trainer = Literal["mbt-lite", "trl"]
 
 
@@ -182,6 +184,10 @@ class MemoryPeak:
         if self.cuda is not None:
             self.cuda.reset_peak_memory_stats()
             self.before = float(self.cuda.memory_allocated()) / 2**20
+        elif sys.platform != "linux":
+            raise RunError(
+                f"bench sft: memory is measured on CUDA and on Linux only (got {sys.platform}); run it there"
+            )
         else:
             # forgets the peak of loading
             Path("/proc/self/clear_refs").write_text("5")
