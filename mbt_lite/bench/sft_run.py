@@ -185,9 +185,7 @@ class MemoryPeak:
             self.cuda.reset_peak_memory_stats()
             self.before = float(self.cuda.memory_allocated()) / 2**20
         elif sys.platform != "linux":
-            raise RunError(
-                f"bench sft: memory is measured on CUDA and on Linux only (got {sys.platform}); run it there"
-            )
+            raise RunError(f"bench sft: memory is measured on CUDA or Linux only (got {sys.platform}); run it there")
         else:
             # forgets the peak of loading
             Path("/proc/self/clear_refs").write_text("5")
