@@ -45,6 +45,7 @@ HEAVY_FILES = (
     "rewards/kernel*.py",
     "stages/sft.py",
     "stages/grpo.py",
+    "bench/step_clock.py",
 )
 CLIENTS = {"openai", "httpx"}
 CLIENT_FILES = ("teacher/*.py",)

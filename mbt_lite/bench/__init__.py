@@ -7,6 +7,8 @@
 | grpo.py, grpo_step.py | a GRPO step beside stock TRL's, each run in a process of its own |
 | gen.py, latency_server.py | the teacher's client against a server whose latency is known |
 | reward.py, completions.py, regex_rewards.py | the forms of the reward law beside separate regex functions |
+| sft.py, sft_run.py, step_clock.py | SFT beside a stock TRL run on the same rows, each run in a fresh process |
+| uneven_traces.py | traces of uneven length to train on |
 
 A benchmark is a function that gives a `Measurement`. It is a command and no test: what it finds depends on the machine.
 """

@@ -34,6 +34,24 @@ def gen(
     _keep(measure_client(Load(requests, concurrency, latency_seconds, reply_words, prompt_words), runs, print), append)
 
 
+def sft(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe file; data and teacher are not used.")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key; may be repeated.")
+    ] = None,
+    traces: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A traces.jsonl to train on.  [default: made, of uneven length]")
+    ] = None,
+    rows: Annotated[int, typer.Option(help="Traces to train on.", min=4)] = 104,
+    runs: Runs = 3,
+    append: Append = FILE,
+) -> None:
+    """Measure SFT and a stock TRL run on the same rows, in turns: tokens/s, peak memory, loss."""
+    from mbt_lite.bench.sft import measure_sft
+
+    _keep(measure_sft(recipe, settings or [], traces, rows, runs, print), append)
+
+
 def grpo(
     model: Annotated[str, typer.Option(help="The student, as in a recipe's `model.name`.")] = "embedded:smollm2-135m",
     prompts: Annotated[int, typer.Option(help="Prompts of a step.", min=1)] = 4,
@@ -85,4 +103,4 @@ def _keep(measurement: Measurement, path: Path) -> None:
     print(f"{measurement.benchmark}: {measurement.result}; appended to {path}")
 
 
-COMMANDS = (gen, reward, grpo, table)
+COMMANDS = (gen, sft, grpo, reward, table)

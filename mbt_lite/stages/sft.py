@@ -197,14 +197,13 @@ def build_trainer(
     track: Any,
 ) -> tuple[Any, Any]:
     """Build TRL's trainer on rows that are tokenised already, with its log."""
-    from trl import SFTTrainer
-
     from mbt_lite.model.fed_rows import FedRows
+    from mbt_lite.model.sft_trainer import choose_trainer
     from mbt_lite.model.training_log import TrainingLog
 
     fed = FedRows(student.model, rows)
     log = TrainingLog(folder / "metrics.jsonl", "sft", "loss", console, lambda step: fed.names(), track)
-    trainer = SFTTrainer(
+    trainer = choose_trainer(student)(
         model=student.model,
         args=to_sft_config(recipe, folder),
         train_dataset=to_dataset(rows),

@@ -1,0 +1,208 @@
+"""One SFT run in a process of its own, ours or stock TRL's: `python -m mbt_lite.bench.sft_run JOB.json`.
+
+Both train on the same tokenised rows in the same order, from the same seed, with the recipe's settings. The stock run
+is what a TRL user would write: the model loaded by transformers in the same 4 bits, TRL's trainer with a LoRA config,
+mixed bfloat16 where the model computes in it (TRL's default), rows padded in the sampler's order.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import json
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+from mbt_lite.errors import RunError
+
+Trainer = Literal["mbt-lite", "trl"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Job:
+    """What one run is to do: all paths as text, `result` is where it writes its `Run`."""
+
+    trainer: Trainer
+    recipe: str
+    settings: tuple[str, ...]
+    traces: str
+    folder: str
+    result: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Run:
+    """What one run found.
+
+    `seconds` are from the first step's begin to the last step's end, `cpu_seconds` those of all threads, `tokens` are
+    not padding. Memory is the peak above the loaded model. `losses` has one mean a step.
+    """
+
+    trainer: Trainer
+    rows: int
+    tokens: int
+    seconds: float
+    cpu_seconds: float
+    memory_mib: float
+    losses: tuple[float, ...]
+    threads: int
+
+
+def run(job: Job) -> Run:
+    """Load, train, measure."""
+    from mbt_lite.model.student import import_backend
+    from mbt_lite.recipe import load_recipe
+
+    recipe = load_recipe(Path(job.recipe), list(job.settings))
+    if job.trainer == "mbt-lite":
+        import_backend(recipe.model.backend)
+    import torch
+
+    from mbt_lite.bench.step_clock import StepClock
+
+    load = load_ours if job.trainer == "mbt-lite" else load_stock
+    student, rows = load(recipe, Path(job.traces))
+    gc.collect()
+    memory = MemoryPeak()
+    build = build_ours if job.trainer == "mbt-lite" else build_stock
+    trainer = build(recipe, student, rows, Path(job.folder))
+    clock = StepClock()
+    trainer.add_callback(clock)
+    trainer.train()
+    return Run(
+        trainer=job.trainer,
+        rows=len(rows),
+        tokens=round(sum(len(row.input_ids) for row in rows) * trainer.state.epoch),
+        seconds=clock.seconds,
+        cpu_seconds=clock.cpu_seconds,
+        memory_mib=memory.mib(),
+        losses=tuple(entry["loss"] for entry in trainer.state.log_history if "loss" in entry),
+        threads=torch.get_num_threads(),
+    )
+
+
+def load_ours(recipe: Any, traces: Path) -> tuple[Any, Any]:
+    """Load as the stage does."""
+    from mbt_lite.model.adapters import add_adapter
+    from mbt_lite.model.rows import encode_traces
+    from mbt_lite.model.student import load_student
+    from mbt_lite.stages.sft import read_traces
+
+    sft = recipe.sft
+    student = load_student(recipe.model, gradient_checkpointing=sft.gradient_checkpointing)
+    add_adapter(student, recipe.lora, sft.seed, gradient_checkpointing=sft.gradient_checkpointing)
+    return student, encode_traces(read_traces(traces), student.tokenizer, sft.max_sequence_tokens).rows
+
+
+def build_ours(recipe: Any, student: Any, rows: Any, folder: Path) -> Any:
+    """Build the stage's trainer."""
+    from rich.console import Console
+
+    from mbt_lite.model.student import kept_in_float32
+    from mbt_lite.stages.sft import build_trainer
+
+    with kept_in_float32(student.model):
+        return build_trainer(recipe, student, rows, (), folder, Console(quiet=True), lambda values, step: None)[0]
+
+
+def load_stock(recipe: Any, traces: Path) -> tuple[Any, Any]:
+    """Load as the documentation of TRL and bitsandbytes says."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+    from mbt_lite.model.rows import encode_traces
+    from mbt_lite.model.student import choose_dtype, folder_or_id
+    from mbt_lite.stages.sft import read_traces
+
+    source, dtype = folder_or_id(recipe.model.name), choose_dtype(recipe.model.dtype)
+    four_bit = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    model = AutoModelForCausalLM.from_pretrained(
+        source,
+        dtype=dtype,
+        quantization_config=four_bit if recipe.model.quantization == "nf4" else None,
+        device_map={"": 0} if torch.cuda.is_available() else None,
+    )
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    rows = encode_traces(read_traces(traces), tokenizer, recipe.sft.max_sequence_tokens).rows
+    return (model, tokenizer), rows
+
+
+def build_stock(recipe: Any, student: Any, rows: Any, folder: Path) -> Any:
+    """Build TRL's own trainer with the recipe's settings; it makes the adapter itself."""
+    import torch
+    from trl import SFTConfig, SFTTrainer
+
+    from mbt_lite.model.adapters import to_lora_config
+    from mbt_lite.stages.sft import to_dataset
+
+    sft, (model, tokenizer) = recipe.sft, student
+    config = SFTConfig(
+        output_dir=str(folder),
+        learning_rate=sft.learning_rate,
+        num_train_epochs=sft.epochs,
+        per_device_train_batch_size=sft.micro_batch_size,
+        gradient_accumulation_steps=sft.gradient_accumulation_steps,
+        max_length=None,
+        # TRL guesses this from columns that rows with token ids do not have
+        completion_only_loss=True,
+        warmup_steps=sft.warmup_fraction,
+        lr_scheduler_type=sft.schedule,
+        weight_decay=sft.weight_decay,
+        max_grad_norm=sft.max_gradient_norm,
+        gradient_checkpointing=sft.gradient_checkpointing,
+        bf16=model.dtype == torch.bfloat16,
+        seed=sft.seed,
+        # the same order of rows
+        data_seed=sft.seed,
+        save_strategy="no",
+        logging_steps=1,
+        report_to=[],
+        use_cpu=not torch.cuda.is_available(),
+    )
+    return SFTTrainer(
+        model=model,
+        args=config,
+        train_dataset=to_dataset(rows),
+        processing_class=tokenizer,
+        peft_config=to_lora_config(recipe.lora),
+    )
+
+
+class MemoryPeak:
+    """The highest memory since it was made, above what was in use then: of the GPU, or of this process on Linux."""
+
+    def __init__(self) -> None:
+        import torch
+
+        self.cuda = torch.cuda if torch.cuda.is_available() else None
+        if self.cuda is not None:
+            self.cuda.reset_peak_memory_stats()
+            self.before = float(self.cuda.memory_allocated()) / 2**20
+        elif sys.platform != "linux":
+            raise RunError(f"bench sft: memory is measured on CUDA or Linux only (got {sys.platform}); run it there")
+        else:
+            # forgets the peak of loading
+            Path("/proc/self/clear_refs").write_text("5")
+            self.before = _status_mib("VmRSS")
+
+    def mib(self) -> float:
+        """Give MiB."""
+        peak = float(self.cuda.max_memory_allocated()) / 2**20 if self.cuda is not None else _status_mib("VmHWM")
+        return peak - self.before
+
+
+def _status_mib(name: str) -> float:
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{name}:")]
+    return int(line.split()[1]) / 1024
+
+
+if __name__ == "__main__":
+    wanted = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    found = run(Job(**{**wanted, "settings": tuple(wanted["settings"])}))
+    Path(wanted["result"]).write_text(json.dumps(dataclasses.asdict(found)), encoding="utf-8")

@@ -1,0 +1,22 @@
+"""Traces of uneven length without a teacher to pay: invented questions with few or many documents, written by rule."""
+
+from __future__ import annotations
+
+from mbt_lite.data.synthetic import DEMO, SampleFile, Style, generate_questions
+from mbt_lite.records import Question, Trace
+from mbt_lite.teacher.writer import write_reply
+from mbt_lite.traces.build import build_trace, mbt_s_messages
+
+# two hops among 2 to 12 documents of a sentence: the longest row has about twice the tokens of the shortest
+STYLE = Style(shapes=DEMO.shapes, relations=DEMO.relations, documents=(2, 12), extra_facts=(0, 0))
+
+
+def uneven_traces(count: int, seed: int) -> list[Trace]:
+    """Give `count` scripted traces; the same for the same seed."""
+    questions = generate_questions(SampleFile("bench", "train", seed, count, STYLE))
+    return [_trace(question, seed + index) for index, question in enumerate(questions)]
+
+
+def _trace(question: Question, seed: int) -> Trace:
+    text = write_reply([message["content"] for message in mbt_s_messages(question)], seed)
+    return build_trace(question, "mbt_s", text, rollout_index=None, trace_index=0, teacher="scripted", scripted=True)

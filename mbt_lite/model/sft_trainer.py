@@ -1,0 +1,64 @@
+"""TRL's SFTTrainer on the same rows and steps, without the work that changes nothing.
+
+Differs from TRL's in four places; loss and gradient of a step are the same up to rounding:
+1. micro-batches hold their rows end to end instead of padded, and each row attends to itself alone;
+2. the rows of an optimizer step are shared out evenly among its micro-batches;
+3. on a CPU the head scores the trained positions only (on CUDA TRL's kernel does so already);
+4. each LoRA layer is one operation in the model's precision, with its trained weights in float32.
+
+unsloth brings its own trainer, loss and layers: with that backend TRL's trainer stays as unsloth patches it. So it does
+for models that attend in another way than fully (sliding windows, linear attention).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from trl import SFTTrainer
+
+from mbt_lite.model import lm_head
+from mbt_lite.model.batches import join_rows, share_out
+from mbt_lite.model.lora_linear import join_lora
+from mbt_lite.model.row_attention import is_supported, within_rows
+from mbt_lite.model.student import Student
+
+
+class RowTrainer(SFTTrainer):
+    """SFTTrainer whose micro-batches come from `batches`; takes no other collator."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(data_collator=join_rows, **arguments)
+        model: Any = self.model
+        join_lora(model)
+        base = model.get_base_model()
+        self._attention_config = base.config.get_text_config()
+        if base.device.type == "cpu" and lm_head.is_supported(base):
+            lm_head.score_trained_positions(base)
+
+    def get_batch_samples(self, *arguments: Any, **keywords: Any) -> Any:
+        """Collect the micro-batches of a step and share their rows out evenly."""
+        batches, trained_tokens = super().get_batch_samples(*arguments, **keywords)
+        return share_out(batches), trained_tokens
+
+    def training_step(self, *arguments: Any, **keywords: Any) -> Tensor:
+        """Forward and backward: checkpointed layers attend again in the backward pass."""
+        with within_rows(self._attention_config):
+            loss: Tensor = super().training_step(*arguments, **keywords)  # type: ignore[no-untyped-call]
+            return loss
+
+    def prediction_step(self, *arguments: Any, **keywords: Any) -> Any:
+        """Measure a loss on micro-batches of the same kind."""
+        with within_rows(self._attention_config):
+            return super().prediction_step(*arguments, **keywords)
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *arguments: Any, **keywords: Any) -> Any:
+        """Hand the lengths on as numbers: attention cuts by them."""
+        inputs = {**inputs, "row_lengths": inputs["row_lengths"].tolist()}
+        return super().compute_loss(model, inputs, *arguments, **keywords)  # type: ignore[no-untyped-call]
+
+
+def choose_trainer(student: Student) -> type[SFTTrainer]:
+    """Give the trainer that fits a student with an adapter."""
+    fits = student.backend == "transformers" and is_supported(student.model.get_base_model())
+    return RowTrainer if fits else SFTTrainer
