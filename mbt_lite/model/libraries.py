@@ -35,6 +35,11 @@ def prepare() -> None:
         _keep_freed_memory()
 
 
+def name_the_cpu() -> None:
+    """Tell accelerate that several processes share the device `cpu`: it says `cpu:0`, which torch.load refuses."""
+    os.environ.setdefault("ACCELERATE_TORCH_DEVICE", "cpu")
+
+
 def quieten_loading() -> None:
     """Hide transformers' bars over weights that are on this disk; those of the hub over downloads stay."""
     from huggingface_hub.utils.tqdm import enable_progress_bars

@@ -8,7 +8,7 @@ from typing import Any
 
 from mbt_lite.errors import ModelError
 from mbt_lite.launch import read_launch
-from mbt_lite.model.libraries import prepare
+from mbt_lite.model.libraries import name_the_cpu, prepare
 
 
 def wait_for_all() -> None:
@@ -48,4 +48,7 @@ def _state() -> Any:
     import torch
     from accelerate import PartialState
 
-    return PartialState(cpu=not torch.cuda.is_available())
+    cpu = not torch.cuda.is_available()
+    if cpu:
+        name_the_cpu()
+    return PartialState(cpu=cpu)

@@ -108,6 +108,8 @@ def to_sft_config(recipe: Recipe, folder: Path) -> Any:
         fp16=False,
         use_cpu=not torch.cuda.is_available(),
         completion_only_loss=True,
+        # every weight of the adapter is used in every pass
+        ddp_find_unused_parameters=False,
         report_to=[],
         disable_tqdm=True,
         dataloader_pin_memory=torch.cuda.is_available(),

@@ -29,11 +29,11 @@ FAULTS = {
     "dotted key": ("lora.rank: 8\n", "a.yaml:4: unknown key `lora.rank`; write `rank` in the section `lora`"),
     "unknown key, nothing near": (
         "lora:\n  zzz: 1\n",
-        "a.yaml:5: unknown key `lora.zzz`; the keys here are rank, alpha, dropout",
+        "a.yaml:5: unknown key `lora.zzz`; the keys here are variant, rank, alpha, dropout, continue_from",
     ),
     "number as key": (
         "lora:\n  1: 4\n",
-        "a.yaml:5: unknown key `lora.1`; the keys here are rank, alpha, dropout",
+        "a.yaml:5: unknown key `lora.1`; the keys here are variant, rank, alpha, dropout, continue_from",
     ),
     "list as key": ("lora:\n  ? [a]\n  : 4\n", "a.yaml:5: a key is a word (got a list)"),
     "duplicate key": (

@@ -1,6 +1,6 @@
 """Stage sft in two processes (gloo, CPU): the same rows a step, the same losses, the same adapter as in one."""
 
-import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,14 +11,19 @@ pytest.importorskip("torch", reason="needs the training stack: pip install 'mbt-
 
 import yaml
 from safetensors.torch import load_file
+from typer.testing import CliRunner, Result
 
-from mbt_lite.run_dir import read_json, read_jsonl
+from mbt_lite import cli
+from mbt_lite.errors import ModelError
+from mbt_lite.model.processes import share_of_steps
+from mbt_lite.model.student import choose_backend
+from mbt_lite.run_dir import RunDir, read_json, read_jsonl
 
 ROOT = Path(__file__).parents[2]
 LAUNCHED = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "mbt_lite"]
 ALONE = [sys.executable, "-m", "mbt_lite"]
-# Float sums in another order, twelve steps of Adam later.
-LOSS_TOLERANCE, WEIGHT_TOLERANCE = 1e-4, 1e-3
+# Float sums may run in another order; with two micro-batches a step they were equal to the last bit.
+LOSS_TOLERANCE, WEIGHT_TOLERANCE = 1e-5, 1e-5
 
 
 @pytest.fixture
@@ -27,7 +32,7 @@ def recipe(student_folder: Path, tmp_path: Path) -> Path:
     sections = {
         "model": {"name": str(student_folder), "dtype": "float32"},
         "data": {
-            "train": {"path": str(samples / "demo_train.jsonl"), "limit": 24},
+            "train": {"path": str(samples / "demo_train.jsonl"), "limit": 12},
             "dev": {"path": str(samples / "demo_dev.jsonl"), "limit": 4},
             "max_prompt_tokens": 512,
         },
@@ -40,7 +45,7 @@ def recipe(student_folder: Path, tmp_path: Path) -> Path:
             "gradient_accumulation_steps": 2,
             "max_sequence_tokens": 1024,
             "gradient_checkpointing": False,
-            "save_every_steps": 4,
+            "save_every_steps": 2,
         },
     }
     path = tmp_path / "recipe.yaml"
@@ -48,14 +53,9 @@ def recipe(student_folder: Path, tmp_path: Path) -> Path:
     return path
 
 
-def run(program: list[str], stage: str, recipe: Path, out: Path, *settings: str) -> subprocess.CompletedProcess[str]:
-    overrides = [word for setting in settings for word in ("--set", setting)]
-    command = [*program, stage, str(recipe), "--out", str(out), *overrides]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-
-
-def succeed(program: list[str], stage: str, recipe: Path, out: Path, *settings: str) -> str:
-    done = run(program, stage, recipe, out, *settings)
+def succeed(program: list[str], stage: str, recipe: Path, out: Path) -> str:
+    command = [*program, stage, str(recipe), "--out", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -69,19 +69,63 @@ def losses(out: Path) -> dict[int, float]:
 @pytest.mark.slow
 def test_sft_in_two_processes_trains_what_one_does(recipe: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
-    for out in (one, two):
-        succeed(ALONE, "gen", recipe, out)
+    succeed(ALONE, "gen", recipe, one)
+    shutil.copytree(one, two)
     succeed(ALONE, "sft", recipe, one)
+    succeed(LAUNCHED, "sft", recipe, two)
+    # as after a kill in the last save: two processes go on from the checkpoint before
+    (two / "sft/done.json").unlink()
+    shutil.rmtree(two / "sft/adapter")
+    (two / "sft/checkpoints/checkpoint-6/rng_state_1.pth").write_bytes(b"half")
     said = succeed(LAUNCHED, "sft", recipe, two)
+    assert "going on from" in said
     assert said.count("sft: adapter in ") == 1, "one process speaks"
     alone, shared = losses(one), losses(two)
     assert alone.keys() == shared.keys()
-    assert len(alone) >= 10
+    assert len(alone) >= 6
     assert max(abs(alone[step] - shared[step]) for step in alone) <= LOSS_TOLERANCE
     ours, theirs = (load_file(out / "sft/adapter/adapter_model.safetensors") for out in (one, two))
     assert ours.keys() == theirs.keys()
     assert max(float((ours[name] - theirs[name]).abs().max()) for name in ours) <= WEIGHT_TOLERANCE
     assert read_json(two / "sft/done.json")["summary"]["steps"] == max(alone)
-    # a launch that finds its work done says so and ends, in every process
-    assert "done already" in succeed(LAUNCHED, "sft", recipe, two)
-    print(json.dumps({"losses": max(abs(alone[step] - shared[step]) for step in alone)}))
+
+
+def first_of_two(stage: str, recipe: Path, out: Path) -> Result:
+    """Run a command as the first process of two would, as far as it comes before they meet."""
+    environment = {"RANK": "0", "WORLD_SIZE": "2"}
+    return CliRunner(env=environment).invoke(cli.app, [stage, str(recipe), "--out", str(out)])
+
+
+@pytest.mark.parametrize("stage", ["gen", "grpo", "eval", "run"])
+def test_other_stages_refuse_several_processes(stage: str, recipe: Path, tmp_path: Path) -> None:
+    result = first_of_two(stage, recipe, tmp_path / "run")
+    assert result.exit_code == 2
+    assert "only sft runs in several processes (got 2); start the others without a launcher" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_steps_that_cannot_be_shared_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert share_of_steps(6) == 3
+    with pytest.raises(ModelError, match=r"2 processes cannot share them evenly \(got 3\); choose a multiple of 2"):
+        share_of_steps(3)
+
+
+def test_unsloth_is_for_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert choose_backend("auto") == "unsloth"
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert choose_backend("auto") == "transformers"
+    with pytest.raises(ModelError, match="unsloth is not tried in several processes"):
+        choose_backend("unsloth")
+
+
+def test_a_process_that_does_not_lead_writes_nothing(tmp_path: Path) -> None:
+    run_dir = RunDir(tmp_path / "run", leads=False)
+    with run_dir.locked("sft") as folder:
+        assert folder == tmp_path / "run/sft"
+    run_dir.mark_done("sft", {}, {})
+    assert not (tmp_path / "run").exists()
