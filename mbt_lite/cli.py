@@ -22,6 +22,7 @@ import typer
 import mbt_lite
 from mbt_lite.bench import commands as bench_commands
 from mbt_lite.errors import MbtError, RunError
+from mbt_lite.export import Form, Stage
 
 if TYPE_CHECKING:
     from mbt_lite.recipe.schema import Recipe
@@ -119,9 +120,13 @@ def eval_(
     out: Out = None,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
+    judge_repeat: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Ask the judge N times: its agreement with itself.")
+    ] = None,
 ) -> None:
     """Score the variants on held-out questions and write the report."""
-    _run_stages(["eval"], recipe, settings or [], out, dry_run, overwrite)
+    repeats = [] if judge_repeat is None else [f"judge.repeats={judge_repeat}"]
+    _run_stages(["eval"], recipe, [*(settings or []), *repeats], out, dry_run, overwrite)
 
 
 @app.command()
@@ -137,6 +142,72 @@ def run(
     from mbt_lite.run_dir import STAGES
 
     _run_stages(STAGES, recipe, settings or [], out, dry_run, overwrite)
+
+
+@app.command()
+@_exit_codes()
+def export(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="The run folder, such as runs/demo.")],
+    form: Annotated[
+        Form, typer.Option("--format", help="A peft folder, 16-bit weights, or a file for llama.cpp and Ollama.")
+    ],
+    stage: Annotated[Stage | None, typer.Option(help="Whose adapter.  [default: the newest]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where to.  [default: RUN/export/<stage>-<format>]")
+    ] = None,
+    converter: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="llama.cpp's convert_hf_to_gguf.py, if it is not on PATH.")
+    ] = None,
+) -> None:
+    """Write a run's adapter as a folder that other tools load."""
+    from rich.console import Console
+
+    exporter = importlib.import_module("mbt_lite.export.run")
+    print(f"export: {exporter.export(run_folder, form, stage, out, converter, Console())}")
+
+
+@app.command()
+@_exit_codes()
+def score(
+    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="JSONL, or an official answer file.")],
+    questions: Annotated[Path, typer.Option(metavar="FILE", help="The questions they answer, with their golds.")],
+    layout: Annotated[str, typer.Option(help="auto, mbt, musique, hotpot or 2wiki.")] = "auto",
+    aliases: Annotated[Path | None, typer.Option(metavar="FILE", help="2Wiki's id_aliases.json.")] = None,
+    skip_missing: Annotated[bool, typer.Option("--skip-missing", help="Leave unanswered questions out.")] = False,
+    prefilled_think: Annotated[
+        bool, typer.Option("--prefilled-think", help="Texts begin inside the trace: the template opened <think>.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Score predictions made elsewhere."""
+    from mbt_lite.score import report_lines, score_file
+
+    scored = score_file(
+        predictions, questions, layout=layout, aliases=aliases, skip_missing=skip_missing,
+        prefilled_think=prefilled_think,
+    )  # fmt: skip
+    print(json.dumps(scored, indent=2, ensure_ascii=False) if as_json else "\n".join(report_lines(scored)))
+
+
+@app.command()
+@_exit_codes()
+def agree(
+    recipe: RecipeFile,
+    settings: Settings = None,
+    out: Out = None,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Labelled traces.  [default: our own, see judge/labelled.py]")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Hold the recipe's judge against labelled traces."""
+    from mbt_lite.judge.labelled import agreement_lines
+    from mbt_lite.judge.panel import hold_judge_against_labels
+    from mbt_lite.recipe import load_recipe
+
+    folder = (out if out is not None else Path("runs") / recipe.stem) / "agreement"
+    held = hold_judge_against_labels(load_recipe(recipe, settings or []), labels, folder, quiet=as_json)
+    print(json.dumps(held, indent=2, ensure_ascii=False) if as_json else "\n".join(agreement_lines(held)))
 
 
 @app.command()
@@ -168,8 +239,12 @@ def _run_stages(
     stages: Sequence[str], recipe_file: Path, settings: list[str], out: Path | None, dry_run: bool, overwrite: bool
 ) -> None:
     """Run or plan stages of one recipe in its run folder."""
+    from mbt_lite.launch import check_can_share, read_launch
     from mbt_lite.recipe import load_recipe
+    from mbt_lite.run_dir import RunDir
 
+    launch = read_launch()
+    check_can_share(tuple(stages), launch)
     recipe = load_recipe(recipe_file, settings)
     path = out if out is not None else Path("runs") / recipe_file.stem
     redo = stages[0] if overwrite else None
@@ -178,8 +253,10 @@ def _run_stages(
         return
     from rich.console import Console
 
-    run_dir = _open(recipe, path, redo)
-    console = Console()
+    run_dir = _open(recipe, path, redo) if launch.leads else RunDir(path, leads=False)
+    if launch.processes > 1:
+        importlib.import_module("mbt_lite.model.processes").wait_for_all()
+    console = Console(quiet=not launch.leads)
     for stage in stages:
         importlib.import_module(f"mbt_lite.stages.{stage}").run(recipe, run_dir, console)
     if len(stages) > 1:

@@ -109,7 +109,9 @@ class Prediction:
     """One scored completion of one variant: the numbers behind every figure of the report.
 
     Scores are per completion: `exact_match`, `substring_match`, `answered`, `stopped`, `degenerate`, `answer_hit` are
-    0 or 1, `f1` is 0..1, `completion_tokens` counts by the student's tokenizer.
+    0 or 1, `f1` is 0..1, `completion_tokens` counts by the student's tokenizer. Of the trace, None where there is none:
+    its normalised words, those up to and including the first mention of a gold (None without one), the share of its
+    word 4-grams that occurred earlier in it, and the phases whose cues it shows.
     """
 
     question_id: str
@@ -127,6 +129,10 @@ class Prediction:
     stopped: int
     degenerate: int
     answer_hit: int
+    trace_words: int | None = None
+    words_to_mention: int | None = None
+    repeated_4grams: float | None = None
+    phases: tuple[str, ...] = ()
 
 
 R = TypeVar("R")

@@ -34,9 +34,9 @@ RECIPE_FILE = "recipe.resolved.json"
 # Which recipe sections each stage's result depends on: its own, and what it reads.
 SECTIONS = {
     "gen": ("model", "data", "teacher", "gen"),
-    "sft": ("model", "data", "teacher", "gen", "lora", "sft"),
-    "grpo": ("model", "data", "teacher", "gen", "lora", "sft", "grpo"),
-    "eval": ("model", "data", "teacher", "gen", "lora", "sft", "grpo", "eval"),
+    "sft": ("model", "data", "teacher", "gen", "lora", "sft", "tracking"),
+    "grpo": ("model", "data", "teacher", "gen", "lora", "sft", "grpo", "tracking"),
+    "eval": ("model", "data", "teacher", "gen", "lora", "sft", "grpo", "judge", "eval", "tracking"),
 }
 
 ENVIRONMENT_PACKAGES = (
@@ -150,11 +150,13 @@ def read_json(path: Path) -> Any:
 class RunDir:
     """One run folder.
 
-    `check` holds a recipe against what has begun, `open` then writes it; `locked` keeps a stage for this process.
+    `check` holds a recipe against what has begun, `open` then writes it; `locked` keeps a stage for this process. Of
+    several processes of one launch one `leads`; for the others `locked` and `mark_done` do nothing.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, leads: bool = True) -> None:
         self.path = path
+        self.leads = leads
 
     @classmethod
     def open(cls, path: Path, resolved: Mapping[str, Any], resumable: frozenset[str]) -> RunDir:
@@ -228,6 +230,8 @@ class RunDir:
 
     def mark_done(self, stage: str, inputs: Mapping[str, str], summary: Mapping[str, Any]) -> None:
         """Write `done.json`, the last file of a stage."""
+        if not self.leads:
+            return
         finished_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         mark = {"stage": stage, "finished_at": finished_at, "inputs": dict(inputs), "summary": dict(summary)}
         write_json(self.stage_dir(stage) / "done.json", mark)
@@ -251,6 +255,9 @@ class RunDir:
         Raises RunError if another process holds it.
         """
         folder = self.stage_dir(stage)
+        if not self.leads:
+            yield folder
+            return
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / ".lock").open("w") as file:
             try:

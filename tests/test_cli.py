@@ -343,3 +343,18 @@ def test_every_stage_offers_run_and_plan(stage: str) -> None:
     module = importlib.import_module(f"mbt_lite.stages.{stage}")
     assert callable(module.run)
     assert callable(module.plan)
+
+
+def test_agree_prints_a_line_per_measure(tmp_path: Path) -> None:
+    arguments = ["agree", "recipes/demo.yaml", "--out", str(tmp_path)]
+    lines = CliRunner().invoke(cli.app, arguments).output.splitlines()
+    assert lines[1] == "judge scripted: 96 labelled traces, 576 verdicts, 0 unscored"
+    assert lines[2].startswith("accuracy ")
+    as_json = json.loads(CliRunner().invoke(cli.app, [*arguments, "--json"]).output)
+    assert as_json["agreement"]["accuracy"]["n"] == 96
+    assert (tmp_path / "agreement" / "judge_replies.jsonl").exists()
+
+
+def test_eval_judge_repeat_sets_the_judges_repeats(tmp_path: Path) -> None:
+    arguments = ["eval", "recipes/demo.yaml", "--out", str(tmp_path), "--dry-run", "--judge-repeat", "2"]
+    assert "judge.repeats: 2" in CliRunner().invoke(cli.app, arguments).output.splitlines()

@@ -17,10 +17,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     ("cli", "__main__"),
     ("bench",),
-    ("stages",),
-    ("teacher", "traces", "model", "report"),
+    ("stages", "export"),
+    ("judge", "teacher", "traces", "model", "report", "score", "harness"),
     ("metrics", "rewards", "data", "prompts", "text"),
-    ("recipe", "run_dir"),
+    ("recipe", "run_dir", "launch"),
     ("records", "errors", "__init__"),
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
@@ -28,6 +28,7 @@ RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 # Imports within one layer, each with its reason.
 SIDEWAYS = {
     ("__main__", "cli"): "the same program under another name",
+    ("judge", "teacher"): "a judge is asked as a teacher is: the same client, journal and budget",
     ("metrics", "rewards"): "a metric and a reward that mean the same call the same function",
     ("metrics", "text"): "text is what everything is read from",
     ("rewards", "text"): "text is what everything is read from",
@@ -37,7 +38,14 @@ SIDEWAYS = {
 }
 
 HEAVY = {"torch", "transformers", "trl", "peft", "unsloth", "datasets", "bitsandbytes", "accelerate", "triton"}
-HEAVY_FILES = ("model/*.py", "rewards/kernel*.py", "stages/sft.py", "stages/grpo.py")
+HEAVY_FILES = (
+    "model/*.py",
+    "export/merge.py",
+    "export/compare.py",
+    "rewards/kernel*.py",
+    "stages/sft.py",
+    "stages/grpo.py",
+)
 CLIENTS = {"openai", "httpx"}
 CLIENT_FILES = ("teacher/*.py",)
 ENVIRONMENT_FILE = "model/libraries.py"

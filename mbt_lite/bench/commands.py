@@ -34,6 +34,26 @@ def gen(
     _keep(measure_client(Load(requests, concurrency, latency_seconds, reply_words, prompt_words), runs, print), append)
 
 
+def grpo(
+    model: Annotated[str, typer.Option(help="The student, as in a recipe's `model.name`.")] = "embedded:smollm2-135m",
+    prompts: Annotated[int, typer.Option(help="Prompts of a step.", min=1)] = 4,
+    group_size: Annotated[int, typer.Option(help="Completions of a prompt.", min=2)] = 4,
+    completion_tokens: Annotated[int, typer.Option(help="Tokens of every completion.", min=2)] = 64,
+    micro_batch_size: Annotated[int, typer.Option(help="Completions of a backward pass.", min=1)] = 4,
+    steps: Annotated[int, typer.Option(help="Steps of a run; the first does not count.", min=2)] = 2,
+    threads: Annotated[int | None, typer.Option(help="Processor threads; torch's choice without.", min=1)] = None,
+    runs: Runs = 3,
+    append: Append = FILE,
+) -> None:
+    """Measure our GRPO step beside stock TRL's, in pairs of fresh processes."""
+    from functools import partial
+
+    from mbt_lite.bench.grpo import Load, measure_steps
+
+    load = Load(model, prompts, group_size, completion_tokens, micro_batch_size, steps, threads)
+    _keep(measure_steps(load, runs, partial(print, flush=True)), append)
+
+
 def reward(
     model: Annotated[str, typer.Option(help="The student whose tokenizer is used.")] = "embedded:smollm2-135m",
     prompts: Annotated[int, typer.Option(help="Prompts of the batch.", min=1)] = 8,
@@ -65,4 +85,4 @@ def _keep(measurement: Measurement, path: Path) -> None:
     print(f"{measurement.benchmark}: {measurement.result}; appended to {path}")
 
 
-COMMANDS = (gen, reward, table)
+COMMANDS = (gen, reward, grpo, table)

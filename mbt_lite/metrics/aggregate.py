@@ -1,22 +1,44 @@
 """From predictions to means: every number with its n and its 95 % interval, or with the reason why there is none.
 
-A mean is over questions, of the mean over each question's completions. Intervals: intervals.py. AES takes exact match
-as its accuracy and resamples questions in pairs, the same ones for both models.
+A mean is over questions, of the mean over each question's completions. A measure may be undefined for a completion
+(where does an answer first stand that never stands?): it is left out, and `n` counts the questions that have a value.
+Intervals: intervals.py. AES takes exact match as its accuracy and resamples questions in pairs, the same ones for both
+models.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from mbt_lite.errors import DataError
 from mbt_lite.metrics.efficiency import accuracy_efficiency_score
-from mbt_lite.metrics.intervals import draws, percentile_interval, wilson_interval
-from mbt_lite.metrics.traces import answer_exclusive_error, answer_inclusive_error
+from mbt_lite.metrics.intervals import Matrix, mean_intervals, percentile_interval, resampled_means, wilson_interval
+from mbt_lite.metrics.traces import answer_exclusive_error, answer_inclusive_error, phase_coverage
 from mbt_lite.records import Prediction
+from mbt_lite.rewards.cues import PHASES
 
-METRICS: Mapping[str, Callable[[Prediction], float]] = {
+Measure = Callable[[Prediction], float | None]
+Estimate = dict[str, Any]
+ByQuestion = Mapping[str, Sequence[Prediction]]
+
+
+def _shows(phase: str) -> Measure:
+    return lambda p: phase in p.phases
+
+
+def _first_mention(p: Prediction) -> float | None:
+    return None if p.words_to_mention is None or not p.trace_words else p.words_to_mention / p.trace_words
+
+
+def _words_after_mention(p: Prediction) -> float | None:
+    return None if p.words_to_mention is None or not p.trace_words else p.trace_words - p.words_to_mention
+
+
+METRICS: Mapping[str, Measure] = {
     "exact_match": lambda p: p.exact_match,
     "f1": lambda p: p.f1,
     "substring_match": lambda p: p.substring_match,
@@ -27,23 +49,39 @@ METRICS: Mapping[str, Callable[[Prediction], float]] = {
     "answer_inclusive_error": lambda p: answer_inclusive_error(p.exact_match, p.answer_hit),
     "answer_exclusive_error": lambda p: answer_exclusive_error(p.exact_match, p.answer_hit),
     "answer_hit": lambda p: p.answer_hit,
+    "phase_coverage": lambda p: phase_coverage(p.phases),
+    "first_mention": _first_mention,
+    "words_after_mention": _words_after_mention,
+    "repeated_4grams": lambda p: p.repeated_4grams,
+    "trace_words": lambda p: p.trace_words,
+    **{f"phase/{phase}": _shows(phase) for phase in PHASES},
+}
+# Counts: their mean is no share, even where every value happens to be 0 or 1.
+COUNTS = ("completion_tokens", "words_after_mention", "trace_words")
+UNDEFINED_EVERYWHERE = {
+    "first_mention": "no trace mentions a gold",
+    "words_after_mention": "no trace mentions a gold",
+    "repeated_4grams": "no completion has a trace",
+    "trace_words": "no completion has a trace",
 }
 
-Estimate = dict[str, Any]
 
-
-def aggregate(predictions: Sequence[Prediction], *, samples: int, seed: int) -> dict[str, Any]:
+def aggregate(
+    predictions: Sequence[Prediction], *, samples: int, seed: int, only: Iterable[str] | None = None
+) -> dict[str, Any]:
     """Give `n_questions`, `n_predictions` and, per metric, `mean low high n undefined_reason` (n counts questions).
 
-    `predictions` are one variant's, in any order; `samples` resamples make a bootstrap interval. Without predictions
-    the means are None, with the reason. Raises DataError for mixed variants or a completion that is there twice.
+    `predictions` are one variant's, in any order; `samples` resamples make a bootstrap interval; `only` names the
+    metrics that are wanted. Without predictions the means are None, with the reason. Raises DataError for mixed
+    variants or a completion that is there twice.
     """
-    questions = _by_question(predictions)
-    resamples = draws(len(questions), samples, seed) if questions else []
+    questions = by_question(predictions)
+    names = list(METRICS) if only is None else list(only)
+    columns = {name: question_means(questions, METRICS[name]) for name in names}
     return {
         "n_questions": len(questions),
         "n_predictions": len(predictions),
-        "metrics": {name: _estimate(name, _means(questions, measure), resamples) for name, measure in METRICS.items()},
+        "metrics": estimates(columns, samples=samples, seed=seed, counts=COUNTS, reasons=UNDEFINED_EVERYWHERE),
     }
 
 
@@ -62,30 +100,26 @@ def aggregate_aes(
     Undefined, with the reason, where base has no exact match; the interval alone is left out where some resamples have
     none. Raises DataError if the two did not answer the same questions.
     """
-    ours, base = _by_question(predictions), _by_question(base_predictions)
-    if ours.keys() != base.keys():
-        raise DataError(
-            "aes: variant and base answered different questions "
-            f"(got {sorted(ours.keys() ^ base.keys())[:3]} in one only); score both on the same question file"
-        )
+    ours, base = by_question(predictions), by_question(base_predictions)
+    refuse_different_questions(ours, base, "aes")
     if not ours:
-        return _undefined(0, "no predictions")
+        return undefined(0, "no predictions")
     accuracy, tokens = METRICS["exact_match"], METRICS["completion_tokens"]
-    columns = [_means(rows, measure) for rows in (ours, base) for measure in (accuracy, tokens)]
+    columns = [question_means(rows, measure) for rows in (ours, base) for measure in (accuracy, tokens)]
+    values = np.array(columns, dtype=np.float64).T
 
-    def aes(positions: Sequence[int]) -> tuple[float | None, str | None]:
-        ours_accuracy, ours_tokens, base_accuracy, base_tokens = (_mean_at(column, positions) for column in columns)
+    def aes(means: Sequence[float]) -> tuple[float | None, str | None]:
+        ours_accuracy, ours_tokens, base_accuracy, base_tokens = map(float, means)
         found = accuracy_efficiency_score(
             tokens=ours_tokens, accuracy=ours_accuracy, base_tokens=base_tokens, base_accuracy=base_accuracy,
             alpha=alpha, beta=beta, gamma=gamma,
         )  # fmt: skip
         return found.value, found.undefined_reason
 
-    mean, reason = aes(range(len(ours)))
+    mean, reason = aes([math.fsum(column) / len(ours) for column in values.T])
     if mean is None:
-        return _undefined(len(ours), str(reason))
-    resampled = [aes(draw)[0] for draw in draws(len(ours), samples, seed)]
-    defined = [value for value in resampled if value is not None]
+        return undefined(len(ours), str(reason))
+    defined = [value for means in resampled_means(values, samples, seed) if (value := aes(means)[0]) is not None]
     if len(defined) < samples:
         gone = (
             f"no interval: undefined in {samples - len(defined)} of {samples} resamples, where base has nothing right"
@@ -95,8 +129,11 @@ def aggregate_aes(
     return {"mean": mean, "low": low, "high": high, "n": len(ours), "undefined_reason": None}
 
 
-def _by_question(predictions: Sequence[Prediction]) -> dict[str, list[Prediction]]:
-    """Group one variant's predictions by question, ordered by id, so that their order cannot change a figure."""
+def by_question(predictions: Sequence[Prediction]) -> dict[str, list[Prediction]]:
+    """Group one variant's predictions by question, ordered by id, so that their order cannot change a figure.
+
+    Raises DataError for mixed variants or a completion that is there twice.
+    """
     variants = sorted({prediction.variant for prediction in predictions})
     if len(variants) > 1:
         raise DataError(f"predictions: several variants in one mean (got {variants}); aggregate them one by one")
@@ -111,25 +148,64 @@ def _by_question(predictions: Sequence[Prediction]) -> dict[str, list[Prediction
     return grouped
 
 
-def _means(questions: Mapping[str, Sequence[Prediction]], measure: Callable[[Prediction], float]) -> list[float]:
-    return [math.fsum(map(measure, rows)) / len(rows) for rows in questions.values()]
+def refuse_different_questions(ours: Mapping[str, object], base: Mapping[str, object], where: str) -> None:
+    """Raise DataError unless two variants answered the same questions: only then can they be compared in pairs."""
+    if ours.keys() != base.keys():
+        raise DataError(
+            f"{where}: variant and base answered different questions "
+            f"(got {sorted(ours.keys() ^ base.keys())[:3]} in one only); score both on the same question file"
+        )
 
 
-def _estimate(name: str, values: Sequence[float], resamples: Sequence[Sequence[int]]) -> Estimate:
-    """Give mean and interval of per-question values [questions]."""
-    if not values:
-        return _undefined(0, "no predictions")
-    mean = math.fsum(values) / len(values)
-    if name != "completion_tokens" and all(value in (0.0, 1.0) for value in values):
-        low, high = wilson_interval(round(sum(values)), len(values))
-    else:
-        low, high = percentile_interval([_mean_at(values, draw) for draw in resamples])
-    return {"mean": mean, "low": low, "high": high, "n": len(values), "undefined_reason": None}
+def question_means(questions: ByQuestion, measure: Measure) -> list[float | None]:
+    """Give the mean of each question's completions that have a value, None where none has."""
+    means: list[float | None] = []
+    for rows in questions.values():
+        values = [value for row in rows if (value := measure(row)) is not None]
+        means.append(math.fsum(values) / len(values) if values else None)
+    return means
 
 
-def _mean_at(values: Sequence[float], positions: Sequence[int]) -> float:
-    return sum([values[position] for position in positions]) / len(positions)
+def estimates(
+    columns: Mapping[str, Sequence[float | None]],
+    *,
+    samples: int,
+    seed: int,
+    counts: Iterable[str] = (),
+    reasons: Mapping[str, str] | None = None,
+) -> dict[str, Estimate]:
+    """Give mean and interval of each column of per-question values; None in a column is a question without a value.
+
+    `counts` names columns that are no shares, `reasons` why a column may have no value at all.
+    """
+    defined = {name: [value for value in column if value is not None] for name, column in columns.items()}
+    bounds = _bootstrap({n: v for n, v in defined.items() if v and not _is_share(n, v, counts)}, samples, seed)
+    found: dict[str, Estimate] = {}
+    for name, values in defined.items():
+        if not values:
+            reason = (reasons or {}).get(name, "no predictions") if columns[name] else "no predictions"
+            found[name] = undefined(0, reason)
+            continue
+        low, high = bounds[name] if name in bounds else wilson_interval(round(sum(values)), len(values))
+        mean = math.fsum(values) / len(values)
+        found[name] = {"mean": mean, "low": low, "high": high, "n": len(values), "undefined_reason": None}
+    return found
 
 
-def _undefined(n: int, reason: str) -> Estimate:
+def _is_share(name: str, values: Sequence[float], counts: Iterable[str]) -> bool:
+    return name not in tuple(counts) and all(value in (0.0, 1.0) for value in values)
+
+
+def _bootstrap(columns: Mapping[str, Sequence[float]], samples: int, seed: int) -> dict[str, tuple[float, float]]:
+    """Give the interval of each column; columns of one length share their draws."""
+    bounds: dict[str, tuple[float, float]] = {}
+    for length in sorted({len(values) for values in columns.values()}):
+        names = [name for name, values in columns.items() if len(values) == length]
+        values: Matrix = np.array([columns[name] for name in names], dtype=np.float64).T
+        bounds |= dict(zip(names, mean_intervals(values, samples, seed), strict=True))
+    return bounds
+
+
+def undefined(n: int, reason: str) -> Estimate:
+    """Give the estimate that is none, with the reason."""
     return {"mean": None, "low": None, "high": None, "n": n, "undefined_reason": reason}

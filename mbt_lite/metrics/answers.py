@@ -2,10 +2,17 @@
 
 Source: the official scorers of MuSiQue, HotpotQA and 2WikiMultihopQA, whose outputs on edge cases are tested; pass@k is
 the unbiased estimator of Chen et al. (arXiv 2107.03374). An answer is the extracted text or None; no answer scores 0.
-Scores are the best over the golds (answer and aliases).
+Scores are the best over the golds (answer and aliases), exact match and F1 each for itself. The benchmarks differ:
 
-1. The two houses of rules differ in F1 only: with "hotpot" an answer or gold yes/no/noanswer must match whole, and two
-   texts without any word score 0 (MuSiQue: 1).
+| rule | MuSiQue | HotpotQA | 2Wiki |
+|---|---|---|---|
+| normalisation, exact match | the same | the same | the same |
+| F1 where answer or gold is yes, no or noanswer | as any other | 0 unless they match whole | as HotpotQA |
+| F1 of two texts without any word | 1 | 0 | 0 |
+| accepted answers | answer, `answer_aliases` | answer | answer, `id_aliases.json` by `answer_id` |
+| a question without a prediction | an error | counts as wrong | counts as wrong |
+
+1. Ours counts a question without a prediction as wrong for all three, and says how many there are.
 2. Substring match is on characters of the normalised texts, gold inside the answer, as is usual: "art" is in "party".
    A gold without any word matches only an answer without any word.
 """

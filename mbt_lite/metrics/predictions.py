@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mbt_lite.metrics.answers import exact_match, f1, rules_for, substring_match
-from mbt_lite.metrics.traces import answer_hit, is_degenerate
+from mbt_lite.metrics.traces import is_degenerate, trace_figures
 from mbt_lite.records import Completion, Prediction, Question
 from mbt_lite.text.completion import parse_completion
 
@@ -16,10 +16,19 @@ def score_completion(
     A completion that is cut off or has no answer is the model's failure: it scores 0 and counts. Raises DataError for a
     source without rules.
     """
+    answer = parse_completion(completion.text, prefilled_think=prefilled_think).answer
+    return score_answer(question, completion, variant, answer, prefilled_think=prefilled_think)
+
+
+def score_answer(
+    question: Question, completion: Completion, variant: str, answer: str | None, *, prefilled_think: bool = False
+) -> Prediction:
+    """Score a completion whose final answer is known already, wherever it was read from."""
     assert completion.question_id == question.question_id, (completion.question_id, question.question_id)
     parsed = parse_completion(completion.text, prefilled_think=prefilled_think)
     stopped = completion.finish_reason == "stop"
     golds = question.golds
+    figures = trace_figures(parsed.trace, golds)
     return Prediction(
         question_id=question.question_id,
         variant=variant,
@@ -27,13 +36,17 @@ def score_completion(
         text=completion.text,
         finish_reason=completion.finish_reason,
         completion_tokens=completion.completion_tokens,
-        answer=parsed.answer,
+        answer=answer,
         golds=golds,
-        exact_match=exact_match(parsed.answer, golds),
-        f1=f1(parsed.answer, golds, rules_for(question.source)),
-        substring_match=substring_match(parsed.answer, golds),
-        answered=int(parsed.answer is not None),
+        exact_match=exact_match(answer, golds),
+        f1=f1(answer, golds, rules_for(question.source)),
+        substring_match=substring_match(answer, golds),
+        answered=int(answer is not None),
         stopped=int(stopped),
-        degenerate=int(is_degenerate(parsed.answer, stopped=stopped)),
-        answer_hit=answer_hit(parsed.trace, golds),
+        degenerate=int(is_degenerate(answer, stopped=stopped)),
+        answer_hit=int(figures.words_to_mention is not None),
+        trace_words=figures.trace_words,
+        words_to_mention=figures.words_to_mention,
+        repeated_4grams=figures.repeated_4grams,
+        phases=figures.phases,
     )

@@ -1,15 +1,56 @@
-"""Trace metrics by rule: was the right answer in the trace, was it lost, did the completion degenerate.
+"""Trace metrics by rule: was the answer in the trace, when, was it lost, what is said twice, which phases show.
 
 Source: answer-inclusive and answer-exclusive errors of arXiv 2602.22508. Where we differ:
 
 1. The hit is by rule (a gold mentioned in the trace, by the same function as the reward's `keep`), not by a judge.
+2. Phases and repeated 4-grams are the reward law's: a completion without a trace shows no phase, and has no share of
+   repeated 4-grams.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
+from mbt_lite.rewards.cues import PHASES, shown_phases
 from mbt_lite.rewards.mentions import words_through_first_mention
+from mbt_lite.rewards.terms import redundancy_term
+from mbt_lite.text.normalize import words
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TraceFigures:
+    """What is counted in one trace, as `Prediction` holds it; all None and no phase without a trace."""
+
+    trace_words: int | None
+    words_to_mention: int | None
+    repeated_4grams: float | None
+    phases: tuple[str, ...]
+
+
+def trace_figures(trace: str | None, golds: Sequence[str]) -> TraceFigures:
+    """Count what the reward law counts, for every trace, whether the answer is right or not.
+
+    >>> trace_figures("First, we need the town. It is Paris.", ["Paris"])
+    TraceFigures(trace_words=7, words_to_mention=7, repeated_4grams=0.0, phases=('plan',))
+    """
+    if trace is None:
+        return TraceFigures(None, None, None, ())
+    return TraceFigures(
+        trace_words=len(words(trace)),
+        words_to_mention=words_through_first_mention(trace, golds),
+        repeated_4grams=abs(redundancy_term(trace)),
+        phases=shown_phases(trace),
+    )
+
+
+def phase_coverage(phases: Sequence[str]) -> float:
+    """Give the share of the five phases that a trace shows, 0..1.
+
+    >>> phase_coverage(["plan", "verify"])
+    0.4
+    """
+    return len(phases) / len(PHASES)
 
 
 def answer_hit(trace: str | None, golds: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""LoRA adapters: a new one on all linear layers, a check that rollouts use it, saving one that plain peft loads."""
+"""LoRA adapters: a fresh or a continued one on all linear layers, a check that rollouts use it, saving it for peft."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from mbt_lite.errors import ModelError
+from mbt_lite.model import unsloth_backend
 from mbt_lite.model.chat import prompt_ids
-from mbt_lite.model.student import Student, train_in_float32
+from mbt_lite.model.student import Student, load_student, train_in_float32
 from mbt_lite.recipe import schema
 from mbt_lite.records import Message
 
@@ -21,10 +22,41 @@ def to_lora_config(lora: schema.Lora) -> Any:
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
+        use_rslora=lora.variant == "rslora",
+        use_dora=lora.variant == "dora",
         target_modules="all-linear",
         bias="none",
         task_type="CAUSAL_LM",
     )
+
+
+def load_with_adapter(model: schema.Model, lora: schema.Lora, seed: int, *, gradient_checkpointing: bool) -> Student:
+    """Load the student with the adapter that sft trains: the one of `lora.continue_from`, else a fresh one.
+
+    Raises ModelError if the earlier adapter is not of the recipe's kind.
+    """
+    if lora.continue_from is not None:
+        adapter = Path(lora.continue_from)
+        check_same_kind(adapter, lora)
+        return load_student(model, adapter, trainable=True, gradient_checkpointing=gradient_checkpointing)
+    student = load_student(model, gradient_checkpointing=gradient_checkpointing)
+    add_adapter(student, lora, seed, gradient_checkpointing=gradient_checkpointing)
+    return student
+
+
+def check_same_kind(adapter: Path, lora: schema.Lora) -> None:
+    """Refuse an adapter folder whose rank, alpha or variant differ from the recipe's: training keeps the adapter's."""
+    from peft import LoraConfig
+
+    found = LoraConfig.from_pretrained(str(adapter))
+    variant = "dora" if found.use_dora else "rslora" if found.use_rslora else "lora"
+    for key, value, wanted in (
+        ("rank", found.r, lora.rank),
+        ("alpha", found.lora_alpha, lora.alpha),
+        ("variant", variant, lora.variant),
+    ):
+        if value != wanted:
+            raise ModelError(f"{adapter}: the adapter's {key} is another (got {value}); set lora.{key} to {value}")
 
 
 def add_adapter(student: Student, lora: schema.Lora, seed: int, *, gradient_checkpointing: bool) -> None:
@@ -33,21 +65,12 @@ def add_adapter(student: Student, lora: schema.Lora, seed: int, *, gradient_chec
 
     torch.manual_seed(seed)
     if student.backend == "unsloth":
-        from unsloth import FastLanguageModel
-
-        student.model = FastLanguageModel.get_peft_model(
-            student.model,
-            r=lora.rank,
-            lora_alpha=lora.alpha,
-            lora_dropout=lora.dropout,
-            target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
-            use_gradient_checkpointing="unsloth" if gradient_checkpointing else False,
-            random_state=seed,
-        )
+        wrapped = unsloth_backend.add_adapter(student.model, lora, seed, gradient_checkpointing=gradient_checkpointing)
     else:
         from peft import get_peft_model
 
-        student.model = get_peft_model(student.model, to_lora_config(lora))
+        wrapped = get_peft_model(student.model, to_lora_config(lora))
+    student.model = wrapped
     train_in_float32(student.model)
 
 
@@ -80,7 +103,8 @@ def save_adapter(student: Student, folder: Path) -> None:
 
     beside = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(beside, ignore_errors=True)
-    student.model.save_pretrained(beside)
+    # a reference adapter is the trainer's
+    student.model.save_pretrained(beside, selected_adapters=student.model.active_adapters)
     student.tokenizer.save_pretrained(beside)
     if folder.exists():
         shutil.rmtree(folder)

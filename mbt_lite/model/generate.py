@@ -8,13 +8,13 @@ fit (sliding windows, unsloth's own kernels) goes through its own `generate`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from mbt_lite.model import shared_prefix
+from mbt_lite.model import kv_cache, shared_prefix
 from mbt_lite.model.chat import prompt_ids
 from mbt_lite.model.sampling import SamplingSettings, sample
 from mbt_lite.records import FinishReason, Message
@@ -49,25 +49,50 @@ def generate(
     max_completion_tokens: int,
     batch_size: int,
     seed: int,
+    cache_gib: float | None = None,
+    wanted: Container[int] | None = None,
 ) -> Iterator[Rollout]:
     """Complete each prompt `samples` times, yielding the rollouts of a batch when it is finished.
 
-    At most `batch_size` completions are under way at once (at least one prompt's worth). The same seed, prompts and
-    machine give the same rollouts.
+    At most `batch_size` completions are under way at once (at least one prompt's worth), and their KV cache takes at
+    most `cache_gib`; ModelError if one prompt's takes more. The same seed, prompts, batches and machine give the same
+    rollouts. `wanted` holds the indices of the prompts to complete, all if None: the batches stay what they are without
+    it, so that work that goes on after a stop ends as if it had never stopped.
     """
     tokens = [prompt_ids(student.tokenizer, messages) for messages in prompts]
     settings = SamplingSettings(temperature, top_p, top_k)
     order = sorted(range(len(prompts)), key=lambda index: len(tokens[index]))
-    per_batch = max(1, batch_size // samples)
-    for start in range(0, len(order), per_batch):
-        batch = order[start : start + per_batch]
-        generator = torch.Generator(device=student.device).manual_seed(seed + start)
+    runs = kv_cache.batches(
+        [len(tokens[index]) for index in order],
+        samples,
+        max_completion_tokens,
+        batch_size=batch_size,
+        shared=shares_prompts(student, student.model),
+        max_cached_tokens=None if cache_gib is None else max_cached_tokens(student, cache_gib),
+    )
+    for run in runs:
+        batch = [order[position] for position in run]
+        if wanted is not None and not any(index in wanted for index in batch):
+            continue
+        generator = torch.Generator(device=student.device).manual_seed(seed + run.start)
         completions = complete_batch(
             student, [tokens[index] for index in batch], samples, settings, max_completion_tokens, generator
         )
         for position, token_ids in enumerate(completions):
             index = batch[position // samples]
-            yield to_rollout(student, index, position % samples, token_ids, len(tokens[index]))
+            if wanted is None or index in wanted:
+                yield to_rollout(student, index, position % samples, token_ids, len(tokens[index]))
+
+
+def shares_prompts(student: Student, model: torch.nn.Module) -> bool:
+    """Tell whether a prompt is computed once for all its completions, in rollouts as in training."""
+    return student.backend == "transformers" and shared_prefix.is_supported(model)
+
+
+def max_cached_tokens(student: Student, cache_gib: float) -> int:
+    """Give how many tokens' keys and values fit into so many GiB."""
+    per_token = kv_cache.kv_bytes_per_token(student.model.config, student.compute_dtype)
+    return int(cache_gib * kv_cache.GIB) // per_token
 
 
 def to_rollout(student: Student, prompt_index: int, sample_index: int, ids: list[int], prompt_tokens: int) -> Rollout:
@@ -91,7 +116,7 @@ def complete_batch(
     A list ends with the stop token, or has `max_completion_tokens` tokens without one.
     """
     with student.rollout_model() as model:
-        if not shared_prefix.is_supported(model) or student.backend == "unsloth":
+        if not shares_prompts(student, model):
             return _complete_with_library(student, model, prompts, samples, settings, max_completion_tokens, generator)
         return _complete_with_shared_prefix(
             student, model, prompts, samples, settings, max_completion_tokens, generator

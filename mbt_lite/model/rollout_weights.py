@@ -17,7 +17,10 @@ from torch import Tensor, nn
 
 
 class UnpackedLinear(nn.Module):
-    """y = x Wᵀ + b + s (x Aᵀ) Bᵀ with W in the compute precision and A, B read from the trained adapter."""
+    """y = m ∘ (x Wᵀ + s (x Aᵀ) Bᵀ) + b with W in the compute precision and A, B read from the trained adapter.
+
+    m is 1, or DoRA's magnitude over the row lengths of W + s B A.
+    """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, adapter: nn.Module | None, name: str | None) -> None:
         super().__init__()
@@ -26,24 +29,32 @@ class UnpackedLinear(nn.Module):
         # kept out of the module tree: the parameters belong to the trained model
         self._adapter: tuple[Any, str | None] = (adapter, name)
         self._low_rank: tuple[Tensor, Tensor] | None = None
+        self._row_scale: Tensor | None = None
 
     def refresh(self) -> None:
         """Read the adapter's present weights."""
         adapter, name = self._adapter
+        self._low_rank = self._row_scale = None
         if adapter is None or getattr(adapter, "disable_adapters", False):
-            self._low_rank = None
             return
-        down = adapter.lora_A[name].weight.detach().to(self.weight.dtype)
+        down = adapter.lora_A[name].weight.detach()
         up = adapter.lora_B[name].weight.detach() * adapter.scaling[name]
-        self._low_rank = (down, up.to(self.weight.dtype))
+        if name in adapter.lora_magnitude_vector:
+            lengths = torch.linalg.norm(self.weight + up @ down, dim=1)
+            scale = adapter.lora_magnitude_vector[name].weight.detach() / lengths
+            self._row_scale = scale.to(self.weight.dtype)
+        self._low_rank = (down.to(self.weight.dtype), up.to(self.weight.dtype))
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer. Shapes: [..., in] -> [..., out]."""
-        y = nn.functional.linear(x, self.weight, self.bias)
         if self._low_rank is None:
-            return y
+            return nn.functional.linear(x, self.weight, self.bias)
         down, up = self._low_rank
-        return y + nn.functional.linear(nn.functional.linear(x, down), up)
+        update = nn.functional.linear(nn.functional.linear(x, down), up)
+        if self._row_scale is None:
+            return nn.functional.linear(x, self.weight, self.bias) + update
+        y = (nn.functional.linear(x, self.weight) + update) * self._row_scale
+        return y if self.bias is None else y + self.bias
 
 
 def unpack(model: Any, dtype: torch.dtype) -> nn.Module:

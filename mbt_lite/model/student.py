@@ -1,12 +1,10 @@
 """Load the student: tokenizer, 4-bit model, adapter; by transformers + peft + bitsandbytes, or by unsloth.
 
-Traps closed here (each has a test):
+What unsloth is told stands in `unsloth_backend.py`. Traps closed here (each has a test):
 1. On CPUs with AVX512-BF16 bitsandbytes repacks 4-bit weights in place at the first forward pass without gradients, and
    later gradients are wrong. The switch is turned off on every layer right after loading.
 2. A tokenizer without padding, or with padding equal to the end of the turn, teaches a model never to stop. Refused.
 3. Adapters in bfloat16 hardly move at small learning rates. Trainable weights are float32.
-4. unsloth takes another, pre-quantized repository for many names, and cuts rows at 2,048 tokens, unless told otherwise.
-   It is told the exact name and the model's own longest sequence; rows are measured before.
 """
 
 from __future__ import annotations
@@ -22,7 +20,8 @@ from typing import Any, Literal
 import torch
 
 from mbt_lite.errors import ModelError
-from mbt_lite.model import chat, rollout_weights
+from mbt_lite.launch import read_launch
+from mbt_lite.model import chat, rollout_weights, unsloth_backend
 from mbt_lite.model.embedded import PREFIX, embedded_folder
 from mbt_lite.model.libraries import quieten_loading
 from mbt_lite.recipe import schema
@@ -77,28 +76,26 @@ class Student:
             yield self._unpacked
             return
         was_training = self.model.training
-        if self.backend == "unsloth":
-            from unsloth import FastLanguageModel
-
-            FastLanguageModel.for_inference(self.model)
-        self.model.eval()
+        switched = unsloth_backend.generating(self.model) if self.backend == "unsloth" else contextlib.nullcontext()
         try:
-            yield self.model
+            with switched:
+                yield self.model.eval()
         finally:
-            if self.backend == "unsloth":
-                FastLanguageModel.for_training(self.model)
             self.model.train(was_training)
 
 
 def choose_backend(wanted: str) -> Backend:
-    """Resolve `model.backend`: unsloth under `auto` needs CUDA and the package.
+    """Resolve `model.backend`: unsloth under `auto` needs CUDA, the package, and one process alone.
 
-    Raises ModelError when unsloth is asked for by name and not installed.
+    Raises ModelError when unsloth is asked for by name and not installed, or in several processes.
     """
+    alone = read_launch().processes == 1
     there = importlib.util.find_spec("unsloth") is not None
     if wanted == "unsloth" and not there:
         raise ModelError("model.backend: unsloth is not installed; pip install 'mbt-lite[unsloth]' or use transformers")
-    if wanted == "unsloth" or (wanted == "auto" and there and torch.cuda.is_available()):
+    if wanted == "unsloth" and not alone:
+        raise ModelError("model.backend: unsloth is not tried in several processes; use transformers, or one process")
+    if wanted == "unsloth" or (wanted == "auto" and there and alone and torch.cuda.is_available()):
         return "unsloth"
     return "transformers"
 
@@ -193,7 +190,8 @@ def _load_with_transformers(model: schema.Model, adapter: Path | None, trainable
             folder_or_id(model.name),
             dtype=dtype,
             quantization_config=_quantization(model, dtype),
-            device_map={"": 0} if torch.cuda.is_available() else None,
+            # of several GPUs the one of this process
+            device_map={"": torch.cuda.current_device()} if torch.cuda.is_available() else None,
         )
     loaded.requires_grad_(False)
     if adapter is not None:
@@ -204,20 +202,15 @@ def _load_with_transformers(model: schema.Model, adapter: Path | None, trainable
 
 
 def _load_with_unsloth(model: schema.Model, adapter: Path | None, gradient_checkpointing: bool) -> Student:
-    from transformers import AutoConfig
-    from unsloth import FastLanguageModel
-
     quieten_loading()
     dtype = choose_dtype(model.dtype)
     with _named(model.name):
-        source = folder_or_id(model.name)
-        loaded, tokenizer = FastLanguageModel.from_pretrained(
-            str(adapter) if adapter is not None else source,
-            max_seq_length=AutoConfig.from_pretrained(source).get_text_config().max_position_embeddings,
-            dtype=dtype,
-            load_in_4bit=model.quantization == "nf4",
-            use_gradient_checkpointing="unsloth" if gradient_checkpointing else False,
-            use_exact_model_name=True,
+        loaded, tokenizer = unsloth_backend.load(
+            folder_or_id(model.name),
+            adapter,
+            dtype,
+            in_4bit=model.quantization == "nf4",
+            gradient_checkpointing=gradient_checkpointing,
         )
     check_tokenizer(tokenizer, model.name)
     return Student(loaded, tokenizer, "unsloth", dtype)

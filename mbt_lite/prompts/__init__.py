@@ -9,6 +9,12 @@
 | mbt_r.txt | the teacher, after its own guide: rewrite a draft | monologue, question, answer, draft |
 | monologue.txt | part of the two above: the five phases and their style | |
 | distill_r.txt | the teacher, after its own guide: rewrite a draft without the phases | question, answer, draft |
+| judge_accuracy.txt | the judge: is an answer right | question, answers, given |
+| judge_hit.txt | the judge: does a trace reach a right answer anywhere | question, answers, evidence, trace |
+| judge_overthinking.txt, judge_underthinking.txt | the judge: the useful beginning of a trace | the same |
+| judge_metacognition.txt | the judge: how a trace steers itself, 0 to 5 | question, trace |
+| judge_reach.txt | the judge: first derivation and redundant paragraphs | question, answers, evidence, trace, count |
+| judge_quality.txt | the judge: phases and level, told the difficulty | question, tier, evidence, trace |
 
 Source: the method of arXiv 2602.22508 (five phases, MBT-S, MBT-R). Where we differ:
 
@@ -32,7 +38,11 @@ from importlib.resources import files
 from mbt_lite.errors import DataError
 from mbt_lite.records import Document, Message, Question
 
-NAMES = ("student", "metacognitive", "solution", "mbt_s", "mbt_r", "monologue", "distill_r")
+JUDGE_NAMES = (
+    "judge_accuracy", "judge_hit", "judge_overthinking", "judge_underthinking", "judge_metacognition", "judge_reach",
+    "judge_quality",
+)  # fmt: skip
+NAMES = ("student", "metacognitive", "solution", "mbt_s", "mbt_r", "monologue", "distill_r", *JUDGE_NAMES)
 
 _SLOT = re.compile(r"\{\{([^{}]*)\}\}")
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple, get_args
 
-from mbt_lite.recipe.schema import Questions, Recipe, Variant
+from mbt_lite.recipe.schema import Questions, Recipe, Teacher, Variant
 
 
 class Conflict(NamedTuple):
@@ -24,6 +24,7 @@ def conflicts(recipe: Recipe) -> Iterator[Conflict]:
     """Give every conflict of a recipe whose single values are all sound."""
     yield from _data(recipe)
     yield from _teacher(recipe)
+    yield from _judge(recipe)
     yield from _gen(recipe)
     yield from _sft(recipe)
     yield from _grpo(recipe)
@@ -54,44 +55,79 @@ def _questions(name: str, questions: Questions) -> Iterator[Conflict]:
         yield Conflict(keys, f"`{keys[1]}` is set, but a file has no splits (got {questions.split}); remove it")
 
 
-def _teacher(recipe: Recipe) -> Iterator[Conflict]:
-    teacher = recipe.teacher
+def _endpoint(teacher: Teacher) -> Iterator[Conflict]:
+    """Check what teacher and judge have in common."""
+    name = teacher.section
     urls = (teacher.base_url,) if isinstance(teacher.base_url, str) else teacher.base_url
     for url in urls:
         if teacher.base_url != "embedded" and not re.match(r"https?://[^\s/]", url):
             yield Conflict(
-                ("teacher.base_url",),
-                f"`teacher.base_url` is no endpoint (got {url}); write embedded, or a URL with http:// or https://",
+                (f"{name}.base_url",),
+                f"`{name}.base_url` is no endpoint (got {url}); write embedded, or a URL with http:// or https://",
             )
     if len(set(urls)) < len(urls):
-        yield Conflict(("teacher.base_url",), f"`teacher.base_url` names a URL twice (got {', '.join(urls)}); keep one")
-    prices = ("teacher.price_per_million_prompt_tokens", "teacher.price_per_million_completion_tokens")
+        yield Conflict((f"{name}.base_url",), f"`{name}.base_url` names a URL twice (got {', '.join(urls)}); keep one")
+    prices = (f"{name}.price_per_million_prompt_tokens", f"{name}.price_per_million_completion_tokens")
     if teacher.budget_usd is not None and None in (
         teacher.price_per_million_prompt_tokens,
         teacher.price_per_million_completion_tokens,
     ):
         yield Conflict(
-            ("teacher.budget_usd", *prices),
-            f"`teacher.budget_usd` needs prices (got {teacher.budget_usd:g}); set `{prices[0]}` and `{prices[1]}`",
+            (f"{name}.budget_usd", *prices),
+            f"`{name}.budget_usd` needs prices (got {teacher.budget_usd:g}); set `{prices[0]}` and `{prices[1]}`",
         )
     if teacher.base_url == "embedded" and teacher.model != "scripted":
         yield Conflict(
-            ("teacher.model", "teacher.base_url"),
-            f"`teacher.model` is {teacher.model}, but the embedded teacher is scripted; "
-            "set `teacher.base_url` to its server",
+            (f"{name}.model", f"{name}.base_url"),
+            f"`{name}.model` is {teacher.model}, but the embedded {name} is scripted; "
+            f"set `{name}.base_url` to its server",
         )
+    yield from _key_name(f"{name}.api_key_env", teacher.api_key_env)
+
+
+def _key_name(key: str, variable: str | None) -> Iterator[Conflict]:
     # The value is not repeated: it may be the key itself.
-    if teacher.api_key_env is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", teacher.api_key_env):
+    if variable is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):
         yield Conflict(
-            ("teacher.api_key_env",),
-            "`teacher.api_key_env` is no variable name; "
+            (key,),
+            f"`{key}` is no variable name; "
             "write the name of the environment variable that holds the key, never the key itself",
         )
+
+
+def _teacher(recipe: Recipe) -> Iterator[Conflict]:
+    teacher = recipe.teacher
+    yield from _endpoint(teacher)
     if teacher.temperature == 0 and recipe.gen.traces_per_draft > 1:
         yield Conflict(
             ("gen.traces_per_draft", "teacher.temperature"),
             f"`gen.traces_per_draft` is {recipe.gen.traces_per_draft}, but at `teacher.temperature` 0 all "
             "traces of a draft are alike; raise the temperature or ask for one",
+        )
+
+
+def _judge(recipe: Recipe) -> Iterator[Conflict]:
+    judge = recipe.judge
+    if judge.base_url == "none":
+        return
+    yield from _endpoint(judge)
+    if judge.temperature == 0 and max(judge.verdict_attempts, judge.repeats) > 1:
+        yield Conflict(
+            ("judge.temperature", "judge.verdict_attempts", "judge.repeats"),
+            "`judge.temperature` is 0, so that asking again gives the same reply; "
+            "raise it, or set `judge.verdict_attempts` and `judge.repeats` to 1",
+        )
+    if not judge.measures or len(set(judge.measures)) < len(judge.measures):
+        yield Conflict(
+            ("judge.measures",),
+            f"`judge.measures` is empty or names one twice (got [{', '.join(judge.measures)}]); "
+            "name each once, or set `judge.base_url` to none",
+        )
+    if "thinking" in judge.measures and "accuracy" not in judge.measures:
+        yield Conflict(
+            ("judge.measures",),
+            f"`judge.measures` has thinking without accuracy (got [{', '.join(judge.measures)}]); "
+            "what counts as over- or underthinking depends on it: add accuracy",
         )
 
 
@@ -128,13 +164,7 @@ def _student_endpoint(recipe: Recipe) -> Iterator[Conflict]:
     if gen.student_model is None:
         message = "`gen.student_model` is missing for `gen.student_base_url`; name the student as that server does"
         yield Conflict(("gen.student_base_url",), message)
-    # The value is not repeated: it may be the key itself.
-    if gen.student_api_key_env is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", gen.student_api_key_env):
-        yield Conflict(
-            ("gen.student_api_key_env",),
-            "`gen.student_api_key_env` is no variable name; "
-            "write the name of the environment variable that holds the key, never the key itself",
-        )
+    yield from _key_name("gen.student_api_key_env", gen.student_api_key_env)
 
 
 def _sft(recipe: Recipe) -> Iterator[Conflict]:
@@ -143,6 +173,12 @@ def _sft(recipe: Recipe) -> Iterator[Conflict]:
             ("sft.max_sequence_tokens", "data.max_prompt_tokens"),
             f"`sft.max_sequence_tokens` leaves no room for a trace (got {recipe.sft.max_sequence_tokens}); "
             f"it must be above `data.max_prompt_tokens` ({recipe.data.max_prompt_tokens})",
+        )
+    if recipe.sft.patience is not None and recipe.sft.held_out_traces == 0:
+        yield Conflict(
+            ("sft.patience", "sft.held_out_traces"),
+            f"`sft.patience` waits for a dev loss that nothing is measured on (got {recipe.sft.patience}); "
+            "set `sft.held_out_traces`, or remove it",
         )
 
 
@@ -166,6 +202,18 @@ def _grpo(recipe: Recipe) -> Iterator[Conflict]:
             ("grpo.micro_batch_size", "grpo.prompts_per_step", "grpo.group_size"),
             f"`grpo.micro_batch_size` does not divide the {completions} completions of a step "
             f"(got {grpo.micro_batch_size}); choose a divisor of prompts_per_step * group_size",
+        )
+    if grpo.prefilter == "gen" and recipe.gen.rollouts_per_question < 2:
+        yield Conflict(
+            ("grpo.prefilter", "gen.rollouts_per_question"),
+            f"`grpo.prefilter` is gen, but one draft tells no pass rate (got `gen.rollouts_per_question` "
+            f"{recipe.gen.rollouts_per_question}); draft at least two, or set it to start",
+        )
+    if grpo.dev_questions and recipe.data.dev.limit is None:
+        yield Conflict(
+            ("grpo.dev_questions", "data.dev.limit"),
+            f"`grpo.dev_questions` is {grpo.dev_questions}, but eval scores all of `data.dev`, and choosing an adapter "
+            "by what eval scores is peeking; set `data.dev.limit`",
         )
 
 
@@ -203,3 +251,57 @@ def _eval(recipe: Recipe) -> Iterator[Conflict]:
             ("eval.variants",),
             f"`eval.variants` {wrong} (got [{', '.join(variants)}]); write [{', '.join(in_order)}]",
         )
+    eval_ = recipe.eval
+    if eval_.temperature == 0 and eval_.samples_per_question > 1:
+        yield Conflict(
+            ("eval.samples_per_question", "eval.temperature"),
+            f"`eval.samples_per_question` is {eval_.samples_per_question}, but at `eval.temperature` 0 "
+            "all completions of a question are alike; raise the temperature or ask for one",
+        )
+    yield from _eval_endpoint(recipe)
+
+
+def _eval_endpoint(recipe: Recipe) -> Iterator[Conflict]:
+    eval_, models = recipe.eval, recipe.eval.student_models
+    if eval_.student_base_url is None:
+        for key, value in (
+            ("student_api_key_env", eval_.student_api_key_env),
+            *((f"student_models.{name}", name_there) for name, name_there in models),
+        ):
+            if value is not None:
+                message = f"`eval.{key}` is set without an endpoint; set `eval.student_base_url` or remove it"
+                yield Conflict((f"eval.{key}",), message)
+        return
+    if not re.match(r"https?://[^\s/]", eval_.student_base_url):
+        yield Conflict(
+            ("eval.student_base_url",),
+            f"`eval.student_base_url` is no endpoint (got {eval_.student_base_url}); "
+            "write a URL with http:// or https://",
+        )
+    yield from _key_name("eval.student_api_key_env", eval_.student_api_key_env)
+    if eval_.engine != "local":
+        yield Conflict(
+            ("eval.engine", "eval.student_base_url"),
+            f"`eval.engine` is {eval_.engine}, but `eval.student_base_url` answers elsewhere; remove one of them",
+        )
+    if eval_.top_k:
+        yield Conflict(
+            ("eval.top_k", "eval.student_base_url"),
+            f"`eval.top_k` is {eval_.top_k}, but the chat schema of `eval.student_base_url` has none; set it to 0",
+        )
+    for variant in eval_.variants:
+        if getattr(models, served_as(variant)) is None:
+            yield Conflict(
+                ("eval.student_base_url", f"eval.student_models.{served_as(variant)}"),
+                f"`eval.student_models.{served_as(variant)}` is missing for variant {variant}; "
+                "name the student as that server does",
+            )
+
+
+def served_as(variant: Variant) -> str:
+    """Give the model that answers for a variant: prompting alone needs no adapter.
+
+    >>> served_as("metacognitive")
+    'base'
+    """
+    return "base" if variant == "metacognitive" else variant

@@ -1,13 +1,13 @@
 """What a recipe may say: every key, its type, its unit, its default and why it exists.
 
-One recipe is one method: the shared sections `model data teacher lora` and one section per stage. The docstring under
-an attribute is its help text, in `mbt-lite schema` too. Units stand in the names. Keys marked `Free` change how fast or
-how safely a stage runs but not what it makes, so a run may be resumed with another value.
+One recipe is one method: the shared sections `model data teacher lora tracking` and one section per stage. The
+docstring under an attribute is its help text, in `mbt-lite schema` too. Units stand in the names. Keys marked `Free`
+change how fast or how safely a stage runs but not what it makes, so a run may be resumed with another value.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -83,6 +83,8 @@ Urls = Annotated[str | tuple[str, ...], PlainValidator(_read_urls), WithJsonSche
 class Teacher(Section):
     """Who writes the traces: any endpoint with the OpenAI chat schema."""
 
+    section: ClassVar[str] = "teacher"
+
     base_url: Urls = "embedded"
     """`embedded`: the scripted teacher on a loopback server; else a URL (`http://localhost:8000/v1`) or a list."""
     model: str = "scripted"
@@ -111,15 +113,55 @@ class Teacher(Section):
     """US dollars for a million tokens of completions."""
 
 
+JudgeMeasure = Literal["accuracy", "hit", "thinking", "metacognition", "reach", "quality"]
+
+
+class Judge(Teacher):
+    """Who judges the traces in `eval`, beside the rules; any endpoint with the OpenAI chat schema.
+
+    Verdicts are kept by what was asked, and the metrics are made anew on every run: all keys may change.
+    """
+
+    section: ClassVar[str] = "judge"
+
+    base_url: Annotated[Urls, Free] = "none"
+    """`none`: no judge; `embedded`: the scripted one on a loopback server; else a URL or a list of them."""
+    model: Annotated[str, Free] = "scripted"
+    """The model's name at that endpoint."""
+    api_key_env: Annotated[str | None, Free] = None
+    """Name of the environment variable that holds the key; none for servers without keys."""
+    temperature: Annotated[NonNegativeFloat, Free] = 0.6
+    """Sampling temperature of the judge; above 0, so that asking again can give another reply."""
+    top_p: Annotated[float, Field(gt=0, le=1), Free] = 0.95
+    """Nucleus of the judge."""
+    max_completion_tokens: Annotated[PositiveInt, Free] = 4096
+    """Longest reply of the judge; a prefix it quotes must fit."""
+    measures: Annotated[tuple[JudgeMeasure, ...], Free] = get_args(JudgeMeasure)
+    """What is asked of each completion, one request each: `accuracy` of the answer, answer `hit` of the trace, over- or
+    underthinking (`thinking`, needs accuracy), `metacognition` 0-5, `reach` and redundancy, `quality` by tier."""
+    verdict_attempts: Annotated[int, Field(gt=0, le=100), Free] = 3
+    """Tries of one verdict, each with another seed; a reply that is none after the last leaves it unscored."""
+    repeats: Annotated[PositiveInt, Free] = 1
+    """Verdicts on the same thing; from 2 on the judge's agreement with itself is measured. The first one counts."""
+    seed: Annotated[int, Free] = 0
+    """Seeds the requests."""
+
+
 class Lora(Section):
     """The adapter, on all linear layers (LoRA Without Regret: attention alone is not enough)."""
 
+    variant: Literal["lora", "rslora", "dora"] = "lora"
+    """`lora` scales the update by alpha / rank, `rslora` by alpha / sqrt(rank) (arXiv 2312.03732: for large ranks);
+    `dora` learns each row's length apart from its direction (arXiv 2402.09353: a little better, much slower)."""
     rank: PositiveInt = 32
     """Rank of the update."""
     alpha: PositiveInt = 32
-    """The update is scaled by alpha / rank."""
+    """Scales the update, see `variant`."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Dropout on the adapter's input."""
+    continue_from: str | None = None
+    """Folder of an earlier adapter of this student (rank, alpha and variant alike) that `sft` trains further; none
+    begins a fresh one."""
 
 
 class Sampling(Section):
@@ -193,8 +235,17 @@ class Sft(Section):
     """Trade a third more compute for much less memory."""
     save_every_steps: Annotated[PositiveInt, Free] = 25
     """Optimizer steps between checkpoints."""
+    save_every_minutes: Annotated[PositiveFloat | None, Free] = None
+    """A checkpoint also after so many minutes without one; none counts steps only."""
+    held_out_traces: NonNegativeInt = 0
+    """Traces kept out of training, whole questions at a time, to measure a dev loss; the adapter with the lowest one is
+    kept. 0 trains on all and keeps the last adapter."""
+    evaluate_every_steps: PositiveInt = 25
+    """Optimizer steps between two dev losses; the last step has one too."""
+    patience: PositiveInt | None = None
+    """Dev losses in a row without a new lowest one after which sft stops; none goes on to the end."""
     seed: int = 0
-    """Seeds row order and adapter."""
+    """Seeds row order, adapter and the choice of held-out questions."""
 
 
 class RewardWeights(Section):
@@ -244,6 +295,23 @@ class Grpo(Section):
     """Completions on the device at once in the backward pass; a step always has prompts_per_step * group_size."""
     rollout_batch_size: Annotated[PositiveInt, Free] = 32
     """Completions generated at once: this bounds the KV cache."""
+    rollout_cache_gib: Annotated[PositiveFloat | None, Free] = None
+    """Most that the KV cache of the rollouts may take; fewer prompts go at once where it would take more."""
+    prefilter: Literal["off", "gen", "start"] = "off"
+    """Leave out questions that are always or never solved: their groups teach little. `gen`: by the student's drafts
+    of `gen`, two a question at least; they cost nothing, but were written before `sft`. `start`: by rollouts of the
+    adapter that training starts from. `off`: a group that is all equal costs its rollout only, and filtering costs
+    rollouts too; it pays where questions come back."""
+    prefilter_samples: Annotated[int, Field(ge=2)] = 4
+    """Completions per question for `prefilter: start`."""
+    dev_questions: NonNegativeInt = 0
+    """Score this many held-out questions, greedily, at the start and with each checkpoint; 0: none. They come from
+    `data.dev`, and are none of those that `eval` scores: set `data.dev.limit` so that some are left."""
+    keep_adapter: Literal["best", "last"] = "best"
+    """`best`: the adapter with the highest reward on `dev_questions`, the one training starts from included; without
+    dev questions it is the last."""
+    stop_after_dead_steps: Annotated[PositiveInt | None, Free] = 5
+    """Stop after so many steps in a row in which all rewards of each group were equal; none goes on to the end."""
     learning_rate: PositiveFloat = 1e-5
     """Constant after the warm-up."""
     warmup_fraction: Fraction = 0.0
@@ -270,6 +338,8 @@ class Grpo(Section):
     """The reward law's settings."""
     save_every_steps: Annotated[PositiveInt, Free] = 10
     """Optimizer steps between checkpoints."""
+    save_every_minutes: Annotated[PositiveFloat | None, Free] = None
+    """A checkpoint also after so many minutes without one; none counts steps only."""
     seed: int = 0
     """Seeds prompt order and rollouts."""
 
@@ -277,11 +347,37 @@ class Grpo(Section):
 Variant = Literal["base", "metacognitive", "sft", "grpo"]
 
 
+class StudentModels(Section):
+    """The names under which an endpoint serves the student, untrained and with each adapter."""
+
+    base: str | None = None
+    """The untrained student; the variant `metacognitive` uses it too."""
+    sft: str | None = None
+    """The student with the adapter of `sft`."""
+    grpo: str | None = None
+    """The student with the adapter of `grpo`."""
+
+
+class Aes(Section):
+    """The accuracy-efficiency score: what length saved is worth against accuracy won or lost."""
+
+    base: Annotated[Variant, Free] = "base"
+    """The variant that the others are compared with."""
+    alpha: Annotated[NonNegativeFloat, Free] = 1.0
+    """Weight of the length saved."""
+    beta: Annotated[NonNegativeFloat, Free] = 3.0
+    """Weight of accuracy won."""
+    gamma: Annotated[NonNegativeFloat, Free] = 5.0
+    """Weight of accuracy lost."""
+
+
 class Eval(Section):
     """Stage `eval`: score variants of the student on held-out questions."""
 
     variants: tuple[Variant, ...] = ("base", "metacognitive", "sft", "grpo")
     """base and metacognitive (a five-phase system prompt) are untrained; sft and grpo use the adapters."""
+    samples_per_question: PositiveInt = 1
+    """Completions per question; from 2 on there are avg@k, maj@k and pass@k."""
     temperature: NonNegativeFloat = 0.0
     """0 is greedy."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -292,10 +388,31 @@ class Eval(Section):
     """Longest completion; a longer one counts as degenerate."""
     batch_size: Annotated[PositiveInt, Free] = 16
     """Completions generated at once."""
-    bootstrap_samples: PositiveInt = 2000
-    """Resamples for the 95 % intervals."""
+    engine: Literal["local", "vllm"] = "local"
+    """`local`: the student of `model.backend`; `vllm`: vLLM in this process, where it is installed."""
+    student_base_url: str | None = None
+    """An endpoint with the OpenAI chat schema (vLLM, Ollama, llama.cpp) that serves the student; none answers in this
+    process. It gets no `top_k`: the schema has none. Serve without a reasoning parser."""
+    student_models: StudentModels = StudentModels()
+    """The student's names at that endpoint, one per adapter."""
+    student_api_key_env: str | None = None
+    """Name of the environment variable that holds that endpoint's key; none for servers without keys."""
+    aliases_path: Annotated[str | None, Free] = None
+    """2Wiki's `id_aliases.json`: other right answers to the questions of `data.dev`, where that is a 2Wiki file."""
+    bootstrap_samples: Annotated[PositiveInt, Free] = 2000
+    """Resamples for the 95 % intervals, and for the tests between variants."""
+    aes: Aes = Aes()
+    """The accuracy-efficiency score."""
     seed: int = 0
     """Seeds sampling and bootstrap."""
+
+
+class Tracking(Section):
+    """Where the numbers of `sft` and `grpo` go besides metrics.jsonl, which always has them."""
+
+    tracker: Annotated[Literal["none", "tensorboard", "trackio", "wandb"], Free] = "none"
+    """`tensorboard` writes event files into the stage's folder; `trackio` and `wandb` follow their own settings
+    (environment, login), project mbt-lite."""
 
 
 class Recipe(Section):
@@ -307,6 +424,8 @@ class Recipe(Section):
     """The questions."""
     teacher: Teacher = Teacher()
     """Who writes the traces."""
+    judge: Judge = Judge()
+    """Who judges traces in `eval`."""
     lora: Lora = Lora()
     """The adapter."""
     gen: Gen = Gen()
@@ -317,3 +436,5 @@ class Recipe(Section):
     """Stage grpo."""
     eval: Eval = Eval()
     """Stage eval."""
+    tracking: Tracking = Tracking()
+    """Where training's numbers go."""

@@ -81,7 +81,7 @@ def redundancy_term(trace: str | None) -> float:
     -0.25
     """
     sequence = words(trace or "")
-    ngrams = [tuple(sequence[i : i + NGRAM_WORDS]) for i in range(len(sequence) - NGRAM_WORDS + 1)]
+    ngrams = list(zip(*(sequence[start:] for start in range(NGRAM_WORDS)), strict=False))
     return _negative((len(ngrams) - len(set(ngrams))) / len(ngrams)) if ngrams else 0.0
 
 

@@ -3,46 +3,53 @@
 ::
 
     dev questions ──trim──▶ prompts ──student (+ adapter)──▶ completions.jsonl ──score──▶ predictions.jsonl
-                                                                  predictions ──▶ metrics.json, table, report.html
+                                      predictions ──judge, if there is one──▶ judgements.jsonl
+                                      predictions, judgements ──▶ metrics.json, table, report.html
 
-Completions are journaled one by one, so nothing is generated twice. All that follows from them is cheap and is made
-anew on every run: a change of the scoring never needs the model again.
+Completions and the judge's replies are journaled one by one, so nothing is generated or paid for twice. All that
+follows from them is cheap and is made anew on every run: a change of the scoring never needs the model again.
 
 Source: the measures of arXiv 2602.22508. Where we differ:
 1. All variants see the same documents: a prompt must fit with the longest system prompt of the variants, and a question
    that cannot fit is left out of all of them.
 2. Greedy by default; with `eval.temperature` above 0 the whole distribution is sampled, unless `eval.top_p` or
    `eval.top_k` cut it.
+3. Answers by rule are all there is without a judge; with one, its verdicts stand beside them and never replace them.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import gc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 
 from mbt_lite import prompts
+from mbt_lite.data.answer_keys import read_answer_keys
 from mbt_lite.data.questions import read_questions
 from mbt_lite.data.trimming import trim_question
 from mbt_lite.errors import DataError, RunError
-from mbt_lite.metrics.aggregate import aggregate, aggregate_aes
+from mbt_lite.judge.panel import judge_variants
 from mbt_lite.metrics.answers import rules_for
 from mbt_lite.metrics.predictions import score_completion
-from mbt_lite.recipe.schema import Recipe
+from mbt_lite.metrics.scorecard import scorecards
+from mbt_lite.model.chat import refuse_other_template
+from mbt_lite.recipe.checks import served_as
+from mbt_lite.recipe.schema import Recipe, Teacher, Variant
 from mbt_lite.records import Completion, Message, Prediction, Question, from_row, to_row
 from mbt_lite.report.contents import read_report
 from mbt_lite.report.html import write_plots, write_report
 from mbt_lite.report.progress import counting
 from mbt_lite.report.table import to_table
 from mbt_lite.run_dir import Journal, RunDir, read_json, read_jsonl, write_json, write_jsonl
-
-if TYPE_CHECKING:
-    from mbt_lite.model.student import Student
+from mbt_lite.teacher.client import complete
+from mbt_lite.teacher.replies import ReplyJournal
+from mbt_lite.teacher.served_student import completion_requests, read_completions, served_student
 
 TRAINED = ("sft", "grpo")
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -56,6 +63,9 @@ class Exam:
     left_out: tuple[Mapping[str, str], ...]
     n_trimmed: int
     prefills_think: bool
+    chat_template: str
+    count_prompt: Callable[[Sequence[Message]], int]
+    count_text: Callable[[str], int]
 
 
 def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
@@ -64,15 +74,18 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
     Raises RunError when an adapter is missing or an input changed since the stage began, DataError for questions that
     cannot be scored or do not fit.
     """
-    adapters: dict[str, Path | None] = {variant: _adapter(run_dir, variant) for variant in recipe.eval.variants}
+    adapters: dict[str, Path | None] = {variant: _adapter(recipe, run_dir, variant) for variant in recipe.eval.variants}
     inputs = _inputs(recipe, run_dir, [adapter for adapter in adapters.values() if adapter])
     run_dir.is_done("eval", inputs)
     with run_dir.locked("eval") as folder:
         _refuse_changed_inputs(folder, inputs)
         exam = _set_exam(recipe)
+        for adapter in filter(None, adapters.values()):
+            refuse_other_template(adapter.parent, exam.chat_template)
+        exam = _complete_missing(recipe, adapters, exam, folder, console)
         write_jsonl(folder / "left_out.jsonl", exam.left_out)
-        _complete_missing(recipe, adapters, exam, folder, console)
-        metrics = _score(recipe, exam, folder)
+        write_jsonl(folder / "questions.jsonl", map(to_row, exam.questions))
+        metrics = _score(recipe, exam, folder, console)
         console.print(to_table(metrics))
         report = read_report(run_dir, exam.questions, recipe.eval.variants)
         write_report(folder / "report.html", report, datetime.datetime.now(datetime.UTC))
@@ -91,20 +104,35 @@ def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
     lines = [f"eval: {len(questions)} questions from {recipe.data.dev.path}, at most {limits}, {drawing}"]
     for variant in recipe.eval.variants:
         n_there = len(read_jsonl(_completions_file(run_dir.stage_dir("eval"), variant)))
-        line = f"eval: {variant}: {max(len(questions) - n_there, 0)} completions to make, {n_there} there"
-        if variant in TRAINED and not _has_adapter(run_dir, variant):
+        n_wanted = len(questions) * recipe.eval.samples_per_question
+        line = f"eval: {variant}: {max(n_wanted - n_there, 0)} completions to make, {n_there} there"
+        if recipe.eval.student_base_url is not None:
+            line += f", by {getattr(recipe.eval.student_models, served_as(variant))} at {recipe.eval.student_base_url}"
+        elif variant in TRAINED and not _has_adapter(run_dir, variant):
             line += f"; waits for {run_dir.stage_dir(variant) / 'adapter'} (`mbt-lite {variant}` makes it)"
         lines.append(line)
-    return lines
+    return [*lines, *_judge_lines(recipe, len(questions))]
+
+
+def _judge_lines(recipe: Recipe, n_questions: int) -> list[str]:
+    judge = recipe.judge
+    if judge.base_url == "none":
+        return []
+    n_things = n_questions * recipe.eval.samples_per_question * len(recipe.eval.variants)
+    requests = n_things * len(judge.measures) * judge.repeats
+    return [
+        f"eval: judged by {judge.model} ({', '.join(judge.measures)}): at most {requests} requests, "
+        f"and up to {judge.verdict_attempts} tries of each"
+    ]
 
 
 def _has_adapter(run_dir: RunDir, variant: str) -> bool:
     return all((run_dir.stage_dir(variant) / "adapter" / name).exists() for name in ADAPTER_FILES)
 
 
-def _adapter(run_dir: RunDir, variant: str) -> Path | None:
-    """Give the adapter folder of a trained variant, None for an untrained one; RunError if it is missing."""
-    if variant not in TRAINED:
+def _adapter(recipe: Recipe, run_dir: RunDir, variant: str) -> Path | None:
+    """Give the adapter folder of a trained variant, None where none is loaded here; RunError if it is missing."""
+    if variant not in TRAINED or recipe.eval.student_base_url is not None:
         return None
     adapter = run_dir.stage_dir(variant) / "adapter"
     if not _has_adapter(run_dir, variant):
@@ -135,7 +163,11 @@ def _refuse_changed_inputs(folder: Path, inputs: Mapping[str, str]) -> None:
 
 def _read_dev_questions(recipe: Recipe) -> list[Question]:
     """Read the dev questions; DataError for one that could be answered but not scored: its source has no rules."""
-    questions = read_questions(recipe.data.dev, recipe.data.seed)
+    dev, aliases_path = recipe.data.dev, recipe.eval.aliases_path
+    questions = read_questions(dev, recipe.data.seed)
+    if aliases_path is not None:
+        keys = read_answer_keys(Path(dev.path), dev.layout, Path(aliases_path))
+        questions = [dataclasses.replace(one, aliases=keys[one.question_id].aliases) for one in questions]
     for question in questions:
         try:
             rules_for(question.source)
@@ -170,7 +202,15 @@ def _set_exam(recipe: Recipe) -> Exam:
         raise DataError(
             f"{recipe.data.dev.path}: no question fits into `data.max_prompt_tokens` (got {limit}); raise it"
         )
-    return Exam(tuple(kept), tuple(left_out), n_trimmed, chat.prefills_think(tokenizer))
+    return Exam(
+        questions=tuple(kept),
+        left_out=tuple(left_out),
+        n_trimmed=n_trimmed,
+        prefills_think=chat.prefills_think(tokenizer),
+        chat_template=chat.template_hash(tokenizer),
+        count_prompt=lambda messages: chat.count_prompt_tokens(tokenizer, messages),
+        count_text=lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"]),
+    )
 
 
 def _completions_file(folder: Path, variant: str) -> Path:
@@ -179,61 +219,94 @@ def _completions_file(folder: Path, variant: str) -> Path:
 
 def _complete_missing(
     recipe: Recipe, adapters: Mapping[str, Path | None], exam: Exam, folder: Path, console: Console
-) -> None:
-    """Generate every completion that is not in the journals; variants without an adapter share one loaded student."""
-    missing = {variant: _missing(folder, variant, exam) for variant in adapters}
+) -> Exam:
+    """Make every completion that is not in the journals; give the exam without what an endpoint would not answer."""
+    if recipe.eval.student_base_url is not None:
+        return _complete_at_endpoint(recipe, recipe.eval.student_base_url, exam, folder, console)
+    missing = {variant: _missing(recipe, folder, variant, exam) for variant in adapters}
+    # variants without an adapter share one loaded student
     for adapter in dict.fromkeys(adapters.values()):
         todo = {variant: missing[variant] for variant in adapters if adapters[variant] == adapter and missing[variant]}
         if todo:
-            _complete_with(recipe, adapter, todo, folder, console)
+            _complete_with(recipe, adapter, todo, exam, folder, console)
             # a model is full of cycles; the next one needs its memory
             gc.collect()
+    return exam
 
 
-def _missing(folder: Path, variant: str, exam: Exam) -> list[Question]:
-    there = {row["question_id"] for row in read_jsonl(_completions_file(folder, variant))}
-    return [question for question in exam.questions if question.question_id not in there]
+def _keys_there(folder: Path, variant: str) -> set[tuple[str, int]]:
+    rows = read_jsonl(_completions_file(folder, variant))
+    return {(row["question_id"], row["rollout_index"]) for row in rows}
+
+
+def _missing(recipe: Recipe, folder: Path, variant: str, exam: Exam) -> frozenset[int]:
+    """Give the places of the questions that have not all their completions."""
+    there, samples = _keys_there(folder, variant), range(recipe.eval.samples_per_question)
+    return frozenset(
+        place
+        for place, question in enumerate(exam.questions)
+        if any((question.question_id, index) not in there for index in samples)
+    )
+
+
+def _messages(exam: Exam, variant: str) -> list[list[Message]]:
+    return [prompts.student_messages(question, metacognitive=variant == "metacognitive") for question in exam.questions]
 
 
 def _complete_with(
-    recipe: Recipe, adapter: Path | None, todo: Mapping[str, Sequence[Question]], folder: Path, console: Console
+    recipe: Recipe,
+    adapter: Path | None,
+    todo: Mapping[str, Collection[int]],
+    exam: Exam,
+    folder: Path,
+    console: Console,
 ) -> None:
-    """Load one student, generate the missing completions of its variants, let it go."""
-    from mbt_lite.model.student import load_student
-
+    """Load one student, make the missing completions of its variants, let it go."""
     with console.status(f"loading {recipe.model.name}"):
-        student = load_student(recipe.model, adapter)
-    for variant, questions in todo.items():
+        roll_out = _load_engine(recipe, adapter)
+    for variant, wanted in todo.items():
+        there = _keys_there(folder, variant)
         with (
             Journal(_completions_file(folder, variant)) as journal,
-            counting(console, f"eval: {variant} completions", len(questions)) as count,
+            counting(console, f"eval: {variant} completions", len(wanted) * recipe.eval.samples_per_question) as count,
         ):
-            for completion in _completions(recipe, student, variant, questions):
-                journal.append(to_row(completion))
+            for completion in _completions(recipe, roll_out, exam, variant, wanted):
+                if (completion.question_id, completion.rollout_index) not in there:
+                    journal.append(to_row(completion))
                 count()
 
 
-def _completions(recipe: Recipe, student: Student, variant: str, questions: Sequence[Question]) -> Iterator[Completion]:
-    """Ask a student the questions of a variant, one completion each, in the order they finish."""
-    from mbt_lite.model.generate import generate
+def _load_engine(recipe: Recipe, adapter: Path | None) -> Callable[..., Iterator[Any]]:
+    """Load the student; give the function that completes prompts with it."""
+    if recipe.eval.engine == "vllm":
+        from mbt_lite.model.vllm_engine import VllmEngine
 
-    asked: list[list[Message]] = [
-        prompts.student_messages(question, metacognitive=variant == "metacognitive") for question in questions
-    ]
-    rollouts = generate(
-        student,
-        asked,
-        samples=1,
+        limit = recipe.data.max_prompt_tokens + recipe.eval.max_completion_tokens
+        return VllmEngine(recipe.model, adapter, limit).generate
+    from mbt_lite.model.generate import generate
+    from mbt_lite.model.student import load_student
+
+    return functools.partial(generate, load_student(recipe.model, adapter))
+
+
+def _completions(
+    recipe: Recipe, roll_out: Callable[..., Iterator[Any]], exam: Exam, variant: str, wanted: Collection[int]
+) -> Iterator[Completion]:
+    """Ask a student the wanted questions of a variant, in the order they finish."""
+    rollouts = roll_out(
+        _messages(exam, variant),
+        samples=recipe.eval.samples_per_question,
         temperature=recipe.eval.temperature,
         top_p=recipe.eval.top_p,
         top_k=recipe.eval.top_k,
         max_completion_tokens=recipe.eval.max_completion_tokens,
         batch_size=recipe.eval.batch_size,
         seed=recipe.eval.seed,
+        wanted=wanted,
     )
     for rollout in rollouts:
         yield Completion(
-            question_id=questions[rollout.prompt_index].question_id,
+            question_id=exam.questions[rollout.prompt_index].question_id,
             rollout_index=rollout.sample_index,
             text=rollout.text,
             finish_reason=rollout.finish_reason,
@@ -242,31 +315,72 @@ def _completions(recipe: Recipe, student: Student, variant: str, questions: Sequ
         )
 
 
-def _score(recipe: Recipe, exam: Exam, folder: Path) -> dict[str, dict[str, Any]]:
+def _complete_at_endpoint(recipe: Recipe, base_url: str, exam: Exam, folder: Path, console: Console) -> Exam:
+    """Ask an endpoint that serves the student; what it will not answer is left out of all variants, with the reason."""
+    refused: dict[str, str] = {}
+    with ReplyJournal(folder / "replies.jsonl") as journal:
+        for variant in recipe.eval.variants:
+            asked = dict(zip((q.question_id for q in exam.questions), _messages(exam, variant), strict=True))
+            settings = _served(recipe, base_url, variant)
+            requests = completion_requests("answer", asked, recipe.eval.samples_per_question, recipe.eval.seed)
+            todo = list(requests.values())
+            what = f"eval: {variant} completions"
+            with counting(console, what, journal.count_missing(todo, settings)) as count:
+                replies = complete(todo, settings, base_url, journal, on_reply=lambda _, count=count: count())  # type: ignore[misc]
+            completions, unended = read_completions(requests, replies, exam.count_prompt, exam.count_text)
+            write_jsonl(_completions_file(folder, variant), map(to_row, completions.values()))
+            refused |= {key[0]: f"endpoint gave no completion for {variant}: {why}" for key, why in unended.items()}
+    kept = tuple(question for question in exam.questions if question.question_id not in refused)
+    if not kept:
+        raise DataError(f"{base_url}: no question was answered (first: {next(iter(refused.values()))}); mend it")
+    left_out = [{"question_id": question_id, "reason": reason} for question_id, reason in refused.items()]
+    return dataclasses.replace(exam, questions=kept, left_out=(*exam.left_out, *left_out))
+
+
+def _served(recipe: Recipe, base_url: str, variant: Variant) -> Teacher:
+    return served_student(
+        recipe.teacher,
+        base_url=base_url,
+        model=getattr(recipe.eval.student_models, served_as(variant)),
+        api_key_env=recipe.eval.student_api_key_env,
+        temperature=recipe.eval.temperature,
+        top_p=recipe.eval.top_p,
+        max_completion_tokens=recipe.eval.max_completion_tokens,
+    )
+
+
+def _score(recipe: Recipe, exam: Exam, folder: Path, console: Console) -> dict[str, dict[str, Any]]:
     """Score the stored completions anew: predictions.jsonl and metrics.json of each variant; give the metrics."""
-    samples, seed = recipe.eval.bootstrap_samples, recipe.eval.seed
-    predictions = {variant: _predictions(exam, folder, variant) for variant in recipe.eval.variants}
-    metrics: dict[str, dict[str, Any]] = {}
+    predictions: dict[str, list[Prediction]] = {
+        variant: _predictions(recipe, exam, folder, variant) for variant in recipe.eval.variants
+    }
     for variant, rows in predictions.items():
         write_jsonl(folder / variant / "predictions.jsonl", map(to_row, rows))
-        # base against itself is 0 by definition: no number at all is more honest
-        compared = "base" in predictions and variant != "base"
-        metrics[variant] = {
-            "variant": variant,
-            **aggregate(rows, samples=samples, seed=seed),
-            "aes": aggregate_aes(rows, predictions["base"], samples=samples, seed=seed) if compared else None,
-            "left_out": list(exam.left_out),
-        }
-        write_json(folder / variant / "metrics.json", metrics[variant])
+    questions = {question.question_id: question for question in exam.questions}
+    judged = judge_variants(
+        recipe,
+        questions,
+        predictions,
+        folder,
+        functools.partial(counting, console),
+        prefilled_think=exam.prefills_think,
+    )
+    metrics = scorecards(predictions, questions, recipe.eval, judged=judged, left_out=exam.left_out)
+    for name, card in metrics.items():
+        write_json(folder / name / "metrics.json", card)
     return metrics
 
 
-def _predictions(exam: Exam, folder: Path, variant: str) -> list[Prediction]:
+def _predictions(recipe: Recipe, exam: Exam, folder: Path, variant: str) -> list[Prediction]:
     """Score a variant's completions in the order of the questions."""
     path = _completions_file(folder, variant)
     rows = enumerate(read_jsonl(path), 1)
-    completions = {row["question_id"]: from_row(Completion, row, f"{path}:{number}") for number, row in rows}
+    read = [from_row(Completion, row, f"{path}:{number}") for number, row in rows]
+    completions = {(completion.question_id, completion.rollout_index): completion for completion in read}
     return [
-        score_completion(question, completions[question.question_id], variant, prefilled_think=exam.prefills_think)
+        score_completion(
+            question, completions[question.question_id, index], variant, prefilled_think=exam.prefills_think
+        )
         for question in exam.questions
+        for index in range(recipe.eval.samples_per_question)
     ]

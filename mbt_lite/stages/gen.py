@@ -29,13 +29,14 @@ from mbt_lite.data.trimming import trim_question
 from mbt_lite.errors import DataError
 from mbt_lite.prompts import completion_text, student_messages
 from mbt_lite.recipe.schema import Recipe, Teacher
-from mbt_lite.records import Completion, FinishReason, Message, Question, Solution, Trace, from_row, to_row
+from mbt_lite.records import Completion, Message, Question, Solution, Trace, from_row, to_row
 from mbt_lite.report.progress import counting
 from mbt_lite.run_dir import Journal, RunDir, read_json, read_jsonl, write_json, write_jsonl
 from mbt_lite.teacher import scripted
 from mbt_lite.teacher.budget import estimate
 from mbt_lite.teacher.client import complete
 from mbt_lite.teacher.replies import Reply, ReplyJournal, TeacherRequest, count_usage
+from mbt_lite.teacher.served_student import completion_requests, read_completions, served_student
 from mbt_lite.traces.build import build_trace, draft_messages, solution_messages
 from mbt_lite.traces.checks import Rules, draft_rejection, rejection, rules_for
 from mbt_lite.traces.drafts import parse_draft, pass_rates
@@ -44,7 +45,6 @@ from mbt_lite.traces.kinds import KINDS, count_requests
 from mbt_lite.traces.tables import rejection_table, spread, usage_table
 
 EMBEDDED = "embedded"
-ENDINGS: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
 
 Drafts = dict[tuple[str, int], Completion]
 
@@ -217,52 +217,31 @@ def _draft(recipe: Recipe, fitted: Fitted, folder: Path, ask: Ask, console: Cons
 
 
 def _student_endpoint(recipe: Recipe) -> Teacher:
-    """Describe the endpoint that serves the student; how it is asked is the teacher's affair."""
     gen = recipe.gen
-    return recipe.teacher.model_copy(
-        update={
-            "base_url": gen.student_base_url,
-            "model": gen.student_model,
-            "api_key_env": gen.student_api_key_env,
-            "temperature": gen.sampling.temperature,
-            "top_p": gen.sampling.top_p,
-            "max_completion_tokens": gen.max_completion_tokens,
-        }
+    assert gen.student_base_url is not None
+    assert gen.student_model is not None
+    return served_student(
+        recipe.teacher,
+        base_url=gen.student_base_url,
+        model=gen.student_model,
+        api_key_env=gen.student_api_key_env,
+        temperature=gen.sampling.temperature,
+        top_p=gen.sampling.top_p,
+        max_completion_tokens=gen.max_completion_tokens,
     )
 
 
 def _draft_at_endpoint(
     recipe: Recipe, fitted: Fitted, folder: Path, ask: Ask, settings: Teacher
 ) -> tuple[Drafts, dict[str, int]]:
-    """Ask an endpoint for drafts; tokens are counted by the student's tokenizer, as for its own drafts."""
+    """Ask an endpoint for drafts; give them, and how many replies ended in some other way."""
     gen = recipe.gen
-    keys = {
-        f"{question.question_id}:{index}": (question, index)
-        for question in fitted.questions
-        for index in range(gen.rollouts_per_question)
-    }
-    requests = [
-        TeacherRequest("draft", label, draft_messages(question), gen.seed + index)
-        for label, (question, index) in keys.items()
-    ]
-    drafts: Drafts = {}
-    unended: collections.Counter[str] = collections.Counter()
-    for label, reply in ask(requests, "drafts", settings).items():
-        question, index = keys[label]
-        if reply.finish_reason not in ENDINGS:
-            unended[reply.finish_reason] += 1
-            continue
-        drafts[question.question_id, index] = Completion(
-            question_id=question.question_id,
-            rollout_index=index,
-            text=reply.text,
-            finish_reason=ENDINGS[reply.finish_reason],
-            prompt_tokens=fitted.count_prompt(draft_messages(question)),
-            completion_tokens=fitted.count_text(reply.text),
-        )
-    drafts = dict(sorted(drafts.items()))
+    asked = {question.question_id: draft_messages(question) for question in fitted.questions}
+    requests = completion_requests("draft", asked, gen.rollouts_per_question, gen.seed)
+    replies = ask(list(requests.values()), "drafts", settings)
+    drafts, unended = read_completions(requests, replies, fitted.count_prompt, fitted.count_text)
     write_jsonl(folder / "rollouts.jsonl", map(to_row, drafts.values()))
-    return drafts, dict(unended)
+    return drafts, dict(collections.Counter(unended.values()))
 
 
 def _draft_here(recipe: Recipe, questions: Sequence[Question], folder: Path, console: Console) -> Drafts:

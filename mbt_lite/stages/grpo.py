@@ -1,13 +1,23 @@
 """Stage `grpo`: continue the SFT adapter with group-relative policy optimization on a reward by rule.
 
-Read questions -> check the reward on gold completions -> roll out, score, train -> write the adapter.
+Read questions -> check the reward on gold completions -> leave out what is always or never solved -> roll out, score,
+train, watch -> keep the best or the last adapter.
+
+::
+
+    grpo/ metrics.jsonl      the figures of each step       warnings.jsonl     figures that stayed outside their range
+          completions.jsonl  every completion with terms    completions.html   the best, the worst, the lost ones
+          pass_rates.jsonl   what the prefilter sampled     dev_rewards.jsonl  the reward on held-out questions
+          best/              adapters of the best scores    adapter/           what eval reads
+
 Differs from the paper (arXiv 2602.22508): 1. small groups and steps, no reference model by default; 2. groups whose
 rewards are all equal cost no training pass; 3. besides the paper's answer F1, the recipe may weigh seven other terms
-(`rewards/terms.py`).
+(`rewards/terms.py`); 4. on request, questions are filtered by pass rate and the adapter is chosen by a dev reward.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,32 +26,48 @@ from rich.console import Console
 from mbt_lite.errors import DataError, RecipeError, RunError
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.records import Question
-from mbt_lite.run_dir import Journal, RunDir, read_jsonl, write_jsonl
+from mbt_lite.run_dir import Journal, RunDir, read_jsonl, write_jsonl, write_text
 
 
 def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
     """Say what a run would do, without loading a model."""
     grpo = recipe.grpo
-    return [f"grpo: {grpo.steps} steps of {grpo.prompts_per_step} prompts x {grpo.group_size} completions"]
+    lines = [f"grpo: {grpo.steps} steps of {grpo.prompts_per_step} prompts x {grpo.group_size} completions"]
+    if grpo.prefilter == "start":
+        lines.append(f"grpo: before them, {grpo.prefilter_samples} completions of each question to filter by")
+    if grpo.dev_questions:
+        scorings = 1 + -(-grpo.steps // grpo.save_every_steps)
+        lines.append(f"grpo: {scorings} scorings of {grpo.dev_questions} held-out questions; keeps {kept(recipe)}")
+    return lines
 
 
 def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
     """Train the adapter `grpo/adapter` from `sft/adapter`, or from nothing; done already: say so and return.
 
-    Raises RunError without an SFT adapter, RecipeError for a reward that does not tell right from wrong.
+    Raises RunError without an SFT adapter, RecipeError for a reward that does not tell right from wrong, ModelError for
+    a missing tracker or too little memory.
     """
+    from mbt_lite.model.out_of_memory import naming_out_of_memory
+    from mbt_lite.model.trackers import check_tracker
+
     adapter = run_dir.stage_dir("sft") / "adapter" if recipe.grpo.start == "sft" else None
     if adapter is not None and not (adapter / "adapter_config.json").exists():
         raise RunError(f"{adapter}: no adapter to continue; run `mbt-lite sft` first, or set grpo.start to base")
-    inputs = run_dir.fingerprint([adapter / "adapter_model.safetensors"] if adapter else [])
+    rates = run_dir.stage_dir("gen") / "pass_rates.jsonl" if recipe.grpo.prefilter == "gen" else None
+    if rates is not None and not rates.exists():
+        raise RunError(f"{rates}: no pass rates of gen's drafts to filter by; set grpo.prefilter to start or off")
+    read = [adapter / "adapter_model.safetensors"] if adapter else []
+    inputs = run_dir.fingerprint([*read, *([rates] if rates else [])])
     if run_dir.is_done("grpo", inputs):
         console.print(f"grpo: done already, adapter in {run_dir.stage_dir('grpo') / 'adapter'}", highlight=False)
         return
     check_reference(recipe)
-    with run_dir.locked("grpo") as folder:
-        summary = train(recipe, adapter, folder, console)
+    check_tracker(recipe.tracking.tracker)
+    with run_dir.locked("grpo") as folder, naming_out_of_memory(recipe, "grpo", folder):
+        summary = train(recipe, adapter, rates, folder, console)
         run_dir.mark_done("grpo", inputs, summary)
-    console.print(f"grpo: adapter in {folder / 'adapter'}", highlight=False)
+    which = f"{summary['adapter']}, of step {summary['adapter_step']}"
+    console.print(f"grpo: adapter in {folder / 'adapter'} ({which})", highlight=False, soft_wrap=True)
 
 
 def to_grpo_config(recipe: Recipe, folder: Path) -> Any:
@@ -78,6 +104,8 @@ def to_grpo_config(recipe: Recipe, folder: Path) -> Any:
         save_steps=grpo.save_every_steps,
         save_total_limit=2,
         logging_steps=1,
+        # a loss that is no number is to be seen, not averaged away
+        logging_nan_inf_filter=False,
         seed=grpo.seed,
         data_seed=grpo.seed,
         bf16=False,
@@ -90,21 +118,83 @@ def to_grpo_config(recipe: Recipe, folder: Path) -> Any:
     )
 
 
-def fitting_questions(recipe: Recipe, student: Any) -> list[Question]:
-    """Read the training questions, trimmed to `data.max_prompt_tokens`; DataError if none fits."""
-    from mbt_lite.data.questions import read_questions
+def fitting(recipe: Recipe, student: Any, questions: Sequence[Question]) -> list[Question]:
+    """Drop distractors until prompts fit `data.max_prompt_tokens`; DataError if no question can."""
     from mbt_lite.data.trimming import trim_question
     from mbt_lite.prompts import student_messages
 
     def count(question: Question) -> int:
         return int(student.count_prompt_tokens(student_messages(question)))
 
-    questions = read_questions(recipe.data.train, recipe.data.seed)
-    trimmed = [trim_question(question, recipe.data.max_prompt_tokens, count).question for question in questions]
-    fitting = [question for question in trimmed if question is not None]
-    if not fitting:
-        raise DataError(f"data.max_prompt_tokens: no question fits (got {recipe.data.max_prompt_tokens}); raise it")
-    return fitting
+    limit = recipe.data.max_prompt_tokens
+    trimmed = [trim_question(question, limit, count).question for question in questions]
+    found = [question for question in trimmed if question is not None]
+    if not found:
+        raise DataError(f"data.max_prompt_tokens: no question fits (got {limit}); raise it")
+    return found
+
+
+def held_out_questions(recipe: Recipe, student: Any) -> list[Question]:
+    """Read the dev questions that score checkpoints: none that `eval` scores, so that choosing is not peeking."""
+    from mbt_lite.data.held_out import read_left_over
+
+    wanted = recipe.grpo.dev_questions
+    return fitting(recipe, student, read_left_over(recipe.data.dev, recipe.data.seed, wanted)[:wanted])
+
+
+def leave_out(
+    recipe: Recipe, student: Any, questions: list[Question], rates: Path | None, folder: Path, console: Console
+) -> tuple[list[Question], dict[str, int]]:
+    """Keep the questions worth rollouts (`grpo.prefilter`), and count the sorts; none are counted where it is off.
+
+    Raises DataError if too few are left for a step.
+    """
+    from mbt_lite.traces.prefilter import sort_by_pass_rate
+
+    counts: dict[str, int] = {}
+    if recipe.grpo.prefilter != "off":
+        rows = read_jsonl(rates) if rates else measured_pass_rates(recipe, student, questions, folder, console)
+        found = sort_by_pass_rate([question.question_id for question in questions], rows)
+        questions = [question for question in questions if question.question_id in found.kept]
+        counts = found.counts()
+        said = ", ".join(f"{count} {name}" for name, count in counts.items())
+        console.print(f"grpo: questions by pass rate: {said}; trains on {len(questions)}", highlight=False)
+        check_drafts(recipe, counts)
+    if len(questions) < recipe.grpo.prompts_per_step:
+        raise DataError(
+            f"grpo.prompts_per_step: only {len(questions)} questions to train on (got {recipe.grpo.prompts_per_step}, "
+            f"grpo.prefilter {recipe.grpo.prefilter}); give more questions, train sft longer, or lower it"
+        )
+    return questions, counts
+
+
+def check_drafts(recipe: Recipe, counts: dict[str, int]) -> None:
+    """Refuse gen's drafts where they cannot tell: one a question, or another writer's."""
+    from mbt_lite.traces.kinds import KINDS
+
+    if recipe.grpo.prefilter == "gen" and (
+        KINDS[recipe.gen.kind].drafter != "student" or counts["unknown"] == sum(counts.values())
+    ):
+        raise RecipeError(
+            [
+                f"grpo.prefilter: gen has not two drafts a question by the student (got gen.kind {recipe.gen.kind}, "
+                f"gen.rollouts_per_question {recipe.gen.rollouts_per_question}); set it to start or off"
+            ]
+        )
+
+
+def measured_pass_rates(
+    recipe: Recipe, student: Any, questions: Sequence[Question], folder: Path, console: Console
+) -> list[dict[str, Any]]:
+    """Sample completions of each question by the adapter that training starts from; what is journaled is kept."""
+    from mbt_lite.model.pass_rates import measure_pass_rates
+    from mbt_lite.report.progress import counting
+
+    with (
+        Journal(folder / "pass_rates.jsonl") as journal,
+        counting(console, "grpo: pass rates", len(questions)) as step,
+    ):
+        return measure_pass_rates(student, questions, recipe.grpo, journal, step)
 
 
 def build_scorer(recipe: Recipe, student: Any) -> Any:
@@ -153,38 +243,98 @@ def limits(recipe: Recipe) -> Any:
     )
 
 
-def train(recipe: Recipe, adapter: Path | None, folder: Path, console: Console) -> dict[str, Any]:
-    """Train and save; give the counts for `done.json`."""
-    from mbt_lite.model.adapters import add_adapter, check_rollouts_use_adapter, save_adapter
-    from mbt_lite.model.checkpoints import newest_complete
+def train(recipe: Recipe, adapter: Path | None, rates: Path | None, folder: Path, console: Console) -> dict[str, Any]:
+    """Train and save; give the counts for `done.json`. `rates`: gen's pass rates, to filter by them."""
+    # of model/ only what leaves transformers alone: loading the student may import unsloth, which has to be first
+    from mbt_lite.data.questions import read_questions
+    from mbt_lite.model.adapters import add_adapter, check_rollouts_use_adapter
+    from mbt_lite.model.chat import record_template, refuse_other_template
+    from mbt_lite.model.checkpoints import resume_point, step_of
     from mbt_lite.model.student import kept_in_float32, load_student
+    from mbt_lite.model.trackers import tracking
     from mbt_lite.prompts import student_messages
 
-    checkpoint, set_aside = newest_complete(folder / "checkpoints")
-    for partial in set_aside:
-        console.print(f"grpo: a kill left a partial checkpoint; set aside as {partial}", highlight=False)
-    if checkpoint is not None:
-        console.print(f"grpo: going on from {checkpoint}", highlight=False)
+    checkpoint = resume_point(folder, "grpo", console)
     checkpointing = recipe.grpo.gradient_checkpointing
-    student = load_student(recipe.model, adapter, trainable=True, gradient_checkpointing=checkpointing)
-    questions = fitting_questions(recipe, student)
-    scorer = build_scorer(recipe, student)
-    check_reward(recipe, questions, scorer, student.tokenizer)
-    console.print(f"grpo: rewards are scored by the {scorer.form} form of the law", highlight=False)
-    if adapter is None:
-        add_adapter(student, recipe.lora, recipe.grpo.seed, gradient_checkpointing=checkpointing)
-    else:
-        # a fresh adapter changes nothing yet
-        check_rollouts_use_adapter(student, student_messages(questions[0]))
-    with kept_in_float32(student.model):
-        trainer, log, journal = build_trainer(recipe, student, questions, scorer, folder, console, checkpoint)
-    try:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    finally:
-        log.close()
-        journal.close()
-    save_adapter(student, folder / "adapter")
-    return {"questions": len(questions), "steps": trainer.state.global_step}
+    step = step_of(checkpoint) if checkpoint else 0
+    with tracking(recipe, folder, step) as track:
+        student = load_student(recipe.model, adapter, trainable=True, gradient_checkpointing=checkpointing)
+        template = record_template(folder, student.tokenizer)
+        questions = fitting(recipe, student, read_questions(recipe.data.train, recipe.data.seed))
+        scorer = build_scorer(recipe, student)
+        check_reward(recipe, questions, scorer, student.tokenizer)
+        console.print(f"grpo: rewards are scored by the {scorer.form} form of the law", highlight=False)
+        if adapter is None:
+            add_adapter(student, recipe.lora, recipe.grpo.seed, gradient_checkpointing=checkpointing)
+        else:
+            refuse_other_template(adapter.parent, template)
+            # a fresh adapter changes nothing yet
+            check_rollouts_use_adapter(student, student_messages(questions[0]))
+        questions, counts = leave_out(recipe, student, questions, rates, folder, console)
+        watch, dev, callbacks = watchers(recipe, student, questions, folder, console)
+        with kept_in_float32(student.model):
+            trainer, log, journal = build_trainer(
+                recipe, student, questions, scorer, folder, console, checkpoint, callbacks, track
+            )
+        try:
+            if checkpoint is not None and step >= recipe.grpo.steps:
+                trainer.take_up_finished(checkpoint)
+            else:
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        finally:
+            log.close()
+            journal.close()
+    return {
+        "questions": len(questions),
+        "by_pass_rate": counts,
+        "steps": trainer.state.global_step,
+        "chat_template": template,
+        "stopped_early": watch.stopped,
+        "warnings": len(read_jsonl(folder / "warnings.jsonl")),
+        **keep_adapter(recipe, student, dev, trainer.state.global_step, folder),
+    }
+
+
+def kept(recipe: Recipe) -> str:
+    """Say which adapter is kept: without dev questions there is no best."""
+    return recipe.grpo.keep_adapter if recipe.grpo.dev_questions else "last"
+
+
+def keep_adapter(recipe: Recipe, student: Any, dev: Any, step: int, folder: Path) -> dict[str, Any]:
+    """Write `grpo/adapter`, the best or the last; say which, of which step, with its dev reward."""
+    from mbt_lite.model.adapters import save_adapter
+
+    which = kept(recipe)
+    if which == "last":
+        save_adapter(student, folder / "adapter")
+        return {"adapter": which, "adapter_step": step}
+    best = dev.write_best(folder / "adapter")
+    return {"adapter": which, "adapter_step": best["step"], "dev_reward": best["reward"]}
+
+
+def watchers(
+    recipe: Recipe, student: Any, questions: list[Question], folder: Path, console: Console
+) -> tuple[Any, Any, list[Any]]:
+    """Give the watch, the scorer of checkpoints (None without dev questions), and all callbacks in their order."""
+    from mbt_lite.model.dev_reward import BestAdapter, score_greedily
+    from mbt_lite.model.grpo_watch import AtSave, WatchCallback, rules
+    from mbt_lite.report.completion_page import completion_page
+
+    grpo = recipe.grpo
+
+    def write_page() -> None:
+        rows = read_jsonl(folder / "completions.jsonl")
+        page = completion_page(rows, questions, grpo.save_every_steps, folder.parent.name)
+        write_text(folder / "completions.html", page)
+
+    watch = WatchCallback(folder, rules(grpo.max_completion_tokens), grpo.stop_after_dead_steps, console)
+    callbacks: list[Any] = [watch, AtSave(write_page)]
+    dev = None
+    if grpo.dev_questions:
+        held_out = held_out_questions(recipe, student)
+        dev = BestAdapter(student, folder, lambda: score_greedily(student, held_out, grpo, limits(recipe)), console)
+        callbacks.append(dev)
+    return watch, dev, callbacks
 
 
 def build_trainer(
@@ -195,68 +345,51 @@ def build_trainer(
     folder: Path,
     console: Console,
     checkpoint: Path | None,
+    callbacks: Sequence[Any],
+    track: Any,
 ) -> tuple[Any, Any, Journal]:
     """Build the trainer with its reward, rollouts and logs."""
     from datasets import Dataset
 
     from mbt_lite.model.checkpoints import step_of
+    from mbt_lite.model.generate import shares_prompts
+    from mbt_lite.model.grpo_rollouts import check_cache, rollouts
     from mbt_lite.model.grpo_trainer import ReducedGRPOTrainer
+    from mbt_lite.model.save_clock import SaveByMinutes
     from mbt_lite.model.training_log import TrainingLog
     from mbt_lite.prompts import student_messages
     from mbt_lite.rewards.trl_reward import LawReward
 
+    prompts = [student_messages(question) for question in questions]
+    check_cache(student, prompts, recipe.grpo)
     done = step_of(checkpoint) if checkpoint else 0
     completions = folder / "completions.jsonl"
     write_jsonl(completions, [row for row in read_jsonl(completions) if row["step"] <= done])
     journal = Journal(completions)
     reward = LawReward(scorer, recipe.grpo.reward.weights.model_dump(), journal.extend)
     rows = {
-        "prompt": [student_messages(question) for question in questions],
+        "prompt": prompts,
         "question_id": [question.question_id for question in questions],
         "golds": [list(question.golds) for question in questions],
     }
-    log = TrainingLog(folder / "metrics.jsonl", "grpo", "reward", console)
+
+    def questions_of(step: int) -> list[str]:
+        return list(dict.fromkeys(row["question_id"] for row in read_jsonl(completions) if row["step"] == step))
+
+    log = TrainingLog(folder / "metrics.jsonl", "grpo", "reward", console, questions_of, track)
+    minutes = recipe.grpo.save_every_minutes
+    shared = shares_prompts(student, student.model)
+    if not shared:
+        console.print("grpo: this model or backend computes the prompt anew for each completion", highlight=False)
     trainer = ReducedGRPOTrainer(
         model=student.model,
         reward_funcs=[reward],
         args=to_grpo_config(recipe, folder),
         train_dataset=Dataset.from_dict(rows),
         processing_class=student.tokenizer,
-        callbacks=[log],
-        rollout_func=rollouts(recipe, student),
+        callbacks=[*([SaveByMinutes(minutes)] if minutes is not None else []), log, *callbacks],
+        rollout_func=rollouts(student, recipe.grpo),
+        shares_prompts=shared,
     )
     log.quieten(trainer)
     return trainer, log, journal
-
-
-def rollouts(recipe: Recipe, student: Any) -> Any:
-    """Give TRL's rollout function: the groups of a step, each prompt computed once."""
-    from mbt_lite.model.chat import prompt_ids
-    from mbt_lite.model.generate import generate
-
-    grpo = recipe.grpo
-
-    def roll_out(prompts: list[Any], trainer: Any) -> dict[str, Any]:
-        # TRL repeats each prompt group_size times in a row
-        unique = prompts[:: grpo.group_size]
-        found = list(
-            generate(
-                student,
-                unique,
-                samples=grpo.group_size,
-                temperature=grpo.temperature,
-                top_p=1.0,
-                top_k=0,
-                max_completion_tokens=grpo.max_completion_tokens,
-                batch_size=grpo.rollout_batch_size,
-                seed=(grpo.seed + 1) * 1_000_003 + int(trainer.state.global_step) * 1009,
-            )
-        )
-        found.sort(key=lambda rollout: (rollout.prompt_index, rollout.sample_index))
-        return {
-            "prompt_ids": [prompt_ids(student.tokenizer, prompt) for prompt in prompts],
-            "completion_ids": [list(rollout.token_ids) for rollout in found],
-            "logprobs": None,
-        }
-
-    return roll_out

@@ -93,11 +93,11 @@ class Budget:
         tokens, usd = self.settings.budget_tokens, self.settings.budget_usd
         if tokens is not None and total.tokens > tokens:
             return f"{self.spent.tokens} of {tokens} tokens are spent, the next request may need {more.tokens}" + (
-                "; raise teacher.budget_tokens"
+                f"; raise {self.settings.section}.budget_tokens"
             )
         if usd is not None and total.usd > usd:
             return f"{self.spent.usd:.4f} of {usd:g} USD are spent, the next request may cost {more.usd:.4f}" + (
-                "; raise teacher.budget_usd"
+                f"; raise {self.settings.section}.budget_usd"
             )
         return None
 

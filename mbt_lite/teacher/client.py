@@ -144,7 +144,7 @@ def _open_client(settings: Teacher, base_url: str) -> openai.AsyncOpenAI:
     host = urlsplit(base_url).hostname
     if urlsplit(base_url).scheme not in ("http", "https") or host is None:
         raise TeacherError(
-            f"teacher {base_url}: not a URL; set teacher.base_url to one such as http://localhost:8000/v1"
+            f"{settings.section} {base_url}: not a URL; set {settings.section}.base_url to one such as http://localhost:8000/v1"
         )
     # The type comes from its default: the SDK has changed its HTTP library before.
     limits = type(openai.DEFAULT_CONNECTION_LIMITS)(
@@ -168,10 +168,12 @@ def _read_key(settings: Teacher, base_url: str) -> str:
         return "none"
     key = os.environ.get(settings.api_key_env)
     if not key:
-        raise TeacherError(f"teacher {base_url}: no key; set the environment variable {settings.api_key_env}")
+        raise TeacherError(
+            f"{settings.section} {base_url}: no key; set the environment variable {settings.api_key_env}"
+        )
     if not (key.isascii() and key.isprintable()) or key != key.strip():
         raise TeacherError(
-            f"teacher {base_url}: the key in {settings.api_key_env} cannot stand in a header; "
+            f"{settings.section} {base_url}: the key in {settings.api_key_env} cannot stand in a header; "
             "set it again, without line breaks, outer spaces and accents"
         )
     return key

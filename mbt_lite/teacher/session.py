@@ -92,7 +92,7 @@ class Session:
     @property
     def where(self) -> str:
         """Name the endpoints, for errors that are about no single one."""
-        return "teacher " + ", ".join(endpoint.url for endpoint in self.endpoints.all)
+        return f"{self.settings.section} " + ", ".join(endpoint.url for endpoint in self.endpoints.all)
 
     def count_under_way(self) -> int:
         """Count the requests that are at a server."""
@@ -222,7 +222,8 @@ class Session:
         """Note that a request has used up its attempts; TeacherError where nothing listens."""
         problem = f"{failure} after {_count(self.settings.attempts, 'attempt')}"
         if not failure.connected:
-            raise TeacherError(f"teacher {endpoint.url}: {problem}; start the server or set teacher.base_url")
+            section = self.settings.section
+            raise TeacherError(f"{section} {endpoint.url}: {problem}; start the server or set {section}.base_url")
         self.failures.append(f"{job.request.label}: {problem}")
         self._note_outcome(problem)
 
@@ -241,7 +242,7 @@ class Session:
             longest = time.monotonic() + self.settings.timeout_seconds
             if all(other.resumes_at > longest for other in self.endpoints.all):
                 raise TeacherError(
-                    f"teacher {endpoint.url}: {failure}, and asks to wait "
+                    f"{self.settings.section} {endpoint.url}: {failure}, and asks to wait "
                     f"{failure.wait_seconds:.0f} s; run the same command again then, the replies so far are kept"
                 )
             return
@@ -290,23 +291,23 @@ class Session:
         if status in PARAMETER_STATUSES:
             learnt = endpoint.dialect.learn(body, said, error.param)
             if learnt is not None:
-                self.endpoints.say(f"teacher {endpoint.url}: {learnt} (got {status}: {said[:200]!r})")
+                self.endpoints.say(f"{self.settings.section} {endpoint.url}: {learnt} (got {status}: {said[:200]!r})")
             # another request may have learnt it while this one was under way
             if endpoint.dialect.spell(request_body(self.settings, job.request)) != body:
                 raise _AttemptError("spelled in another way", is_free=True) from None
         said = said[:200]
-        variable = self.settings.api_key_env
-        key_cure = f"set {variable} to a valid key" if variable else "name the key's variable in teacher.api_key_env"
+        variable, section = self.settings.api_key_env, self.settings.section
+        key_cure = f"set {variable} to a valid key" if variable else f"name the key's variable in {section}.api_key_env"
         cures = {
             401: key_cure,
             402: "top up the account",
             403: key_cure,
-            404: f"check teacher.base_url and teacher.model ({self.settings.model})",
+            404: f"check {section}.base_url and {section}.model ({self.settings.model})",
         }
         if status in cures:
             tries = _count(attempt, "attempt")
             raise TeacherError(
-                f"teacher {endpoint.url}: {status} after {tries} (got {said!r}); {cures[status]}"
+                f"{self.settings.section} {endpoint.url}: {status} after {tries} (got {said!r}); {cures[status]}"
             ) from None
         if status in RETRIED_STATUSES or status >= 500:
             wait_seconds = _retry_after(error.response.headers)

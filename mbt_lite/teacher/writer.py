@@ -19,6 +19,7 @@ from mbt_lite import prompts
 from mbt_lite.teacher import wording
 from mbt_lite.teacher.evidence import Findings, Search, fold, has, plain_title, read_names
 from mbt_lite.teacher.monologue import Monologue, quote
+from mbt_lite.teacher.scripted_judge import write_verdict
 
 _SECTION = re.compile(r"^=== ([a-z ]+) ===$", re.MULTILINE)
 _SLOT_ENDS = re.compile(r"\{\{\w+\}\}")
@@ -49,6 +50,9 @@ def write_reply(contents: Sequence[str], seed: int) -> str:
 
     The same contents and seed give the same reply. Raises UnreadableRequestError for a chat that is not ours.
     """
+    verdict = write_verdict(contents[-1]) if contents else None
+    if verdict is not None:
+        return verdict
     brief = read_brief(contents)
     search, findings = _investigate(brief.documents, brief.question, brief.gold)
     if brief.task == "student":

@@ -1,6 +1,7 @@
-import random
 import time
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,8 +11,13 @@ from mbt_lite.metrics.aggregate import METRICS, aggregate, aggregate_aes
 from mbt_lite.metrics.efficiency import ZERO_BASE_ACCURACY
 from mbt_lite.metrics.intervals import wilson_interval
 from mbt_lite.records import Prediction
+from mbt_lite.rewards.cues import PHASES
 
 PROPERTY = settings(deadline=None, max_examples=50)
+TRACE_METRICS = (
+    "phase_coverage", "first_mention", "words_after_mention", "repeated_4grams", "trace_words",
+    *(f"phase/{phase}" for phase in PHASES),
+)  # fmt: skip
 
 
 def predicted(
@@ -22,11 +28,12 @@ def predicted(
     hit: int = 0,
     rollout: int = 0,
     variant: str = "sft",
+    **trace: Any,
 ) -> Prediction:
     return Prediction(
         question_id=question, variant=variant, rollout_index=rollout, text="", finish_reason="stop",
         completion_tokens=tokens, answer="x", golds=("y",), exact_match=exact, f1=f1, substring_match=exact,
-        answered=1, stopped=1, degenerate=0, answer_hit=hit,
+        answered=1, stopped=1, degenerate=0, answer_hit=hit, **trace,
     )  # fmt: skip
 
 
@@ -39,7 +46,7 @@ ROWS = [
 
 
 def test_aggregate_means_by_hand() -> None:
-    found = aggregate(ROWS, samples=200, seed=0)
+    found = aggregate(ROWS, samples=200, seed=0, only=[name for name in METRICS if name not in TRACE_METRICS])
     assert (found["n_questions"], found["n_predictions"]) == (4, 4)
     means = {name: estimate["mean"] for name, estimate in found["metrics"].items()}
     assert means == pytest.approx(
@@ -50,6 +57,39 @@ def test_aggregate_means_by_hand() -> None:
         }
     )  # fmt: skip
     assert all(estimate["n"] == 4 and estimate["undefined_reason"] is None for estimate in found["metrics"].values())
+
+
+def test_aggregate_of_traces_by_hand() -> None:
+    rows = [
+        predicted("a", trace_words=50, words_to_mention=20, repeated_4grams=0.1, phases=("plan", "verify")),
+        predicted("b", trace_words=100, words_to_mention=80, repeated_4grams=0.3, phases=("plan",)),
+        predicted("c", trace_words=30, repeated_4grams=0.0),
+        predicted("d"),
+        predicted("e", trace_words=0, repeated_4grams=0.0),
+    ]
+    found = aggregate(rows, samples=50, seed=0)["metrics"]
+    means = {name: (found[name]["mean"], found[name]["n"]) for name in TRACE_METRICS}
+    assert means == {
+        "phase_coverage": (pytest.approx((0.4 + 0.2) / 5), 5),
+        "first_mention": (pytest.approx((0.4 + 0.8) / 2), 2),
+        "words_after_mention": (pytest.approx((30 + 20) / 2), 2),
+        "repeated_4grams": (pytest.approx(0.1), 4),
+        "trace_words": (pytest.approx(45), 4),
+        "phase/understand_filter": (0, 5), "phase/plan": (pytest.approx(0.4), 5), "phase/execute_monitor": (0, 5),
+        "phase/self_correct": (0, 5), "phase/verify": (pytest.approx(0.2), 5),
+    }  # fmt: skip
+
+
+def test_aggregate_says_why_a_measure_has_no_value() -> None:
+    found = aggregate([predicted("a")], samples=50, seed=0)["metrics"]
+    assert found["first_mention"] == {
+        "mean": None, "low": None, "high": None, "n": 0, "undefined_reason": "no trace mentions a gold",
+    }  # fmt: skip
+    assert found["repeated_4grams"]["undefined_reason"] == "no completion has a trace"
+
+
+def test_aggregate_gives_only_what_is_asked_for() -> None:
+    assert list(aggregate(ROWS, samples=10, seed=0, only=["f1"])["metrics"]) == ["f1"]
 
 
 def test_aggregate_weighs_questions_alike_whatever_the_number_of_completions() -> None:
@@ -64,8 +104,8 @@ def test_aggregate_takes_wilson_for_shares_and_bootstrap_for_the_rest() -> None:
     metrics = aggregate(ROWS, samples=300, seed=5)["metrics"]
     assert (metrics["exact_match"]["low"], metrics["exact_match"]["high"]) == wilson_interval(2, 4)
     assert (metrics["degenerate"]["low"], metrics["degenerate"]["high"]) == wilson_interval(0, 4)
-    generator = random.Random(5)
-    draws = [generator.choices(range(4), k=4) for _ in range(300)]
+    generator = np.random.default_rng(5)
+    draws = [generator.integers(4, size=4) for _ in range(300)]
     for name, values in {"f1": [1.0, 0.5, 0.0, 1.0], "completion_tokens": [10, 30, 20, 40]}.items():
         means = sorted(sum(values[i] for i in draw) / 4 for draw in draws)
         low, high = metrics[name]["low"], metrics[name]["high"]
@@ -96,6 +136,8 @@ def test_aggregate_does_not_depend_on_the_order_of_rows_and_holds_its_mean(value
     found = aggregate(rows, samples=50, seed=3)
     assert aggregate(order.sample(rows, len(rows)), samples=50, seed=3) == found
     for name, measure in METRICS.items():
+        if name in TRACE_METRICS:
+            continue
         estimate, column = found["metrics"][name], [measure(row) for row in rows]
         assert estimate["mean"] == pytest.approx(sum(column) / len(column))
         assert min(column) <= estimate["low"] <= estimate["high"] <= max(column) or name != "completion_tokens"
@@ -145,9 +187,9 @@ def test_aggregate_aes_interval_agrees_with_resampling_by_hand() -> None:
     base_rows = [(1, 100), (1, 90), (1, 80), (1, 120), (1, 60)]
     our_rows = [(1, 40), (0, 90), (1, 20), (1, 60), (1, 30)]
     found = aggregate_aes(ours(*our_rows), base(*base_rows), samples=400, seed=9)
-    generator, scores = random.Random(9), []
+    generator, scores = np.random.default_rng(9), []
     for _ in range(400):
-        draw = generator.choices(range(5), k=5)
+        draw = generator.integers(5, size=5)
         base_length, length = (sum(rows[i][1] for i in draw) for rows in (base_rows, our_rows))
         gain = sum(our_rows[i][0] for i in draw) / 5 - 1
         scores.append((base_length - length) / base_length + 5 * gain)

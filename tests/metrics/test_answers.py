@@ -67,6 +67,37 @@ def test_f1_by_both_rules(answer: str | None, gold: str, musique: float, hotpot:
     assert f1(answer, [gold], "hotpot") == pytest.approx(hotpot, abs=1e-12)
 
 
+ZERO, ONE, HALF = (0, 0.0), (1, 1.0), (0, 0.5)
+# answer, golds -> (exact match, F1) by MuSiQue, HotpotQA, 2Wiki
+RULE_TABLE: dict[str, tuple[str, list[str], tuple[float, float], tuple[float, float], tuple[float, float]]] = {
+    "normalised alike": ("The  ROME!", ["rome"], ONE, ONE, ONE),
+    "half of the words": ("old Rome town", ["Rome"], HALF, HALF, HALF),
+    "yes and more": ("yes it is", ["yes"], HALF, ZERO, ZERO),
+    "gold is no and more": ("no", ["no it is not"], (0, 0.4), ZERO, ZERO),
+    "whole yes": ("Yes.", ["yes"], ONE, ONE, ONE),
+    "yes against no": ("yes", ["no"], ZERO, ZERO, ZERO),
+    "whole noanswer": ("noanswer", ["noanswer"], ONE, ONE, ONE),
+    "noanswer and more": ("noanswer here now", ["noanswer"], HALF, ZERO, ZERO),
+    "yes inside is no rule": ("yes man show", ["man"], HALF, HALF, HALF),
+    "both without words": ("the", ["a"], ONE, (1, 0.0), (1, 0.0)),
+    "answer without words": ("...", ["Rome"], ZERO, ZERO, ZERO),
+    "gold without words": ("Rome", ["the"], ZERO, ZERO, ZERO),
+    "an alias": ("Roma", ["Rome", "Roma"], ONE, ONE, ONE),
+    "best of each gold": ("yes it is", ["yes", "it is"], (0, 0.8), (0, 0.8), (0, 0.8)),
+    "yes among aliases": ("yes", ["it is so", "Yes!"], ONE, ONE, ONE),
+    "no Unicode rule": ("1950–1953", ["1950-1953"], ZERO, ZERO, ZERO),
+    "full width": ("Ｒome", ["Rome"], ZERO, ZERO, ZERO),
+}
+
+
+@pytest.mark.parametrize("place", range(3), ids=["musique", "hotpot", "2wiki"])
+@pytest.mark.parametrize("case", RULE_TABLE.values(), ids=RULE_TABLE)
+def test_the_rules_of_each_benchmark(case, place: int) -> None:
+    answer, golds, *expected = case
+    rules = rules_for(("musique", "hotpot", "2wiki")[place])
+    assert (exact_match(answer, golds), f1(answer, golds, rules)) == pytest.approx(expected[place])
+
+
 @pytest.mark.parametrize(
     ("answer", "golds", "expected"),
     [

@@ -1,4 +1,4 @@
-"""The examples in the docstrings of text, rewards and metrics are run, so that they stay true."""
+"""The examples in the docstrings of text, rewards, metrics and the judge are run, so that they stay true."""
 
 import doctest
 import importlib
@@ -8,7 +8,9 @@ import pytest
 MODULES = {
     "text.normalize": 2, "text.completion": 1, "text.paragraphs": 2, "text.overlap": 1,
     "rewards.mentions": 3, "rewards.cues": 1, "rewards.terms": 8, "rewards.law": 2, "rewards.advantages": 1,
-    "metrics.answers": 7, "metrics.traces": 4, "metrics.efficiency": 3, "metrics.intervals": 2,
+    "metrics.answers": 7, "metrics.traces": 6, "metrics.efficiency": 3, "metrics.intervals": 2,
+    "metrics.paired": 1, "metrics.repeated": 1, "metrics.breakdown": 1, "metrics.agreement": 1,
+    "judge.subjects": 2, "judge.verdicts": 2, "judge.agreement": 1, "recipe.checks": 1,
 }  # fmt: skip
 
 

@@ -1,11 +1,19 @@
 import math
 import statistics
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mbt_lite.metrics.intervals import Z_95, draws, percentile_interval, wilson_interval
+from mbt_lite.metrics.intervals import (
+    NORMAL_FROM,
+    Z_95,
+    mean_intervals,
+    percentile_interval,
+    resampled_means,
+    wilson_interval,
+)
 
 PROPERTY = settings(deadline=None, max_examples=200)
 
@@ -49,16 +57,28 @@ def test_wilson_interval_refuses_impossible_counts(case: tuple[int, int]) -> Non
         wilson_interval(*case)
 
 
-def test_draws_are_seeded() -> None:
-    assert draws(5, 3, seed=1) == draws(5, 3, seed=1)
-    assert draws(5, 3, seed=1) != draws(5, 3, seed=2)
-    assert all(len(draw) == 5 and set(draw) <= set(range(5)) for draw in draws(5, 3, seed=1))
+def test_resampled_means_are_seeded_and_draw_rows_whole() -> None:
+    values = np.array([[0.0, 5.0], [1.0, 6.0], [2.0, 7.0]])
+    means = resampled_means(values, 40, seed=1)
+    assert means.shape == (40, 2)
+    assert np.array_equal(means, resampled_means(values, 40, seed=1))
+    assert not np.array_equal(means, resampled_means(values, 40, seed=2))
+    # the second column is the first plus 5 in every row, so in every resample too
+    assert means[:, 1] - means[:, 0] == pytest.approx(np.full(40, 5.0))
+    assert len(set(means[:, 0].round(9))) > 3
+
+
+def test_resampled_means_agree_with_drawing_by_hand() -> None:
+    values = np.array([[3.0], [1.0], [4.0], [1.0], [5.0]])
+    generator = np.random.default_rng(7)
+    by_hand = [sum(values[place, 0] for place in generator.integers(5, size=5)) / 5 for _ in range(30)]
+    assert resampled_means(values, 30, seed=7)[:, 0] == pytest.approx(by_hand)
 
 
 @pytest.mark.parametrize("case", [(0, 1), (1, 0)])
-def test_draws_refuse_nothing(case: tuple[int, int]) -> None:
+def test_resampled_means_refuse_nothing(case: tuple[int, int]) -> None:
     with pytest.raises(AssertionError):
-        draws(*case, seed=0)
+        resampled_means(np.zeros((case[0], 1)), case[1], seed=0)
 
 
 @PROPERTY
@@ -70,3 +90,15 @@ def test_percentile_interval_agrees_with_the_standard_library(values: list[float
 
 def test_percentile_interval_of_one_value_is_that_value() -> None:
     assert percentile_interval([3.0]) == (3.0, 3.0)
+
+
+def test_mean_intervals_are_the_bootstraps() -> None:
+    values = np.random.default_rng(0).exponential(size=(40, 2))
+    means = resampled_means(values, 100, seed=3)
+    assert mean_intervals(values, 100, seed=3) == [percentile_interval(means[:, 0]), percentile_interval(means[:, 1])]
+
+
+def test_mean_intervals_of_many_are_what_the_bootstrap_gives() -> None:
+    skewed = np.random.default_rng(0).exponential(size=(NORMAL_FROM, 1)) ** 2
+    normal, bootstrap = mean_intervals(skewed, 1, seed=0)[0], percentile_interval(resampled_means(skewed, 1000, 0))
+    assert normal == pytest.approx(bootstrap, abs=0.06 * (normal[1] - normal[0]))

@@ -2,8 +2,19 @@ import itertools
 
 import pytest
 
-from mbt_lite.metrics.traces import answer_exclusive_error, answer_hit, answer_inclusive_error, is_degenerate
-from mbt_lite.rewards.terms import keep_term
+from mbt_lite.metrics.traces import (
+    TraceFigures,
+    answer_exclusive_error,
+    answer_hit,
+    answer_inclusive_error,
+    is_degenerate,
+    phase_coverage,
+    trace_figures,
+)
+from mbt_lite.rewards.cues import shown_phases
+from mbt_lite.rewards.mentions import words_through_first_mention
+from mbt_lite.rewards.terms import dwell_term, keep_term, phases_term, redundancy_term
+from mbt_lite.text.normalize import words
 
 
 @pytest.mark.parametrize(
@@ -41,3 +52,29 @@ def test_answer_inclusive_error_is_what_keep_punishes(trace: str | None, exact: 
 )
 def test_is_degenerate(answer: str | None, stopped: bool, expected: bool) -> None:
     assert is_degenerate(answer, stopped=stopped) is expected
+
+
+def test_trace_figures_are_the_laws_whether_the_answer_is_right_or_not() -> None:
+    trace = "First, we need the town. It is Oslo, it is Oslo, it is Oslo. Wait, Rome?"
+    figures = trace_figures(trace, ["Oslo"])
+    assert figures.trace_words == len(words(trace)) == 15
+    assert figures.words_to_mention == words_through_first_mention(trace, ["Oslo"]) == 7
+    assert figures.repeated_4grams == -redundancy_term(trace) == pytest.approx(3 / 12)
+    assert figures.phases == shown_phases(trace) == ("plan", "self_correct")
+    assert phase_coverage(figures.phases) == phases_term(trace, exact=1.0) == 0.4
+
+
+def test_trace_figures_tell_no_trace_from_an_empty_one() -> None:
+    assert trace_figures(None, ["Oslo"]) == TraceFigures(None, None, None, ())
+    assert trace_figures("", ["Oslo"]) == TraceFigures(0, None, 0.0, ())
+
+
+@pytest.mark.parametrize("verification_words", [0, 2, 40])
+def test_words_after_the_first_mention_are_what_dwell_punishes(verification_words: int) -> None:
+    trace = "We ask. It is Rome. " + "We look again at the town. " * 3
+    figures = trace_figures(trace, ["Rome"])
+    assert figures.trace_words is not None
+    assert figures.words_to_mention is not None
+    after = figures.trace_words - figures.words_to_mention
+    punished = -dwell_term(trace, ["Rome"], exact=1.0, verification_words=verification_words)
+    assert punished == pytest.approx(max(0, after - verification_words) / figures.trace_words)

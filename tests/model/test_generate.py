@@ -44,6 +44,54 @@ def test_generate_same_seed_same_rollouts(student):
     assert {(r.prompt_index, r.sample_index) for r in runs[0]} == {(p, s) for p in range(3) for s in range(3)}
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0], ids=["greedy", "sampled"])
+def test_generate_goes_on_as_if_it_had_never_stopped(student, temperature):
+    texts = ("we", "we think", "we think about", "the answer", "about the answer", "answer", "think about")
+    prompts = [[{"role": "user", "content": text}] for text in texts]
+    settings = dict(
+        samples=2, temperature=temperature, top_p=1.0, top_k=0, max_completion_tokens=8, batch_size=4, seed=3
+    )
+    whole = {(r.prompt_index, r.sample_index): r for r in generate(student, prompts, **settings)}
+    for wanted in ({0, 1, 2, 3, 4, 5, 6}, {2, 5}, {6}, set()):
+        again = {(r.prompt_index, r.sample_index): r for r in generate(student, prompts, wanted=wanted, **settings)}
+        assert again == {key: rollout for key, rollout in whole.items() if key[0] in wanted}
+
+
+def test_generate_computes_no_batch_of_which_nothing_is_wanted(student, monkeypatch):
+    from mbt_lite.model import generate as module
+
+    sizes = []
+
+    def count(student, prompts, samples, *rest):
+        sizes.append(len(prompts))
+        return complete_batch(student, prompts, samples, *rest)
+
+    monkeypatch.setattr(module, "complete_batch", count)
+    prompts = [[{"role": "user", "content": "we " * n}] for n in range(1, 7)]
+    settings = dict(samples=1, temperature=0.0, top_p=1.0, top_k=0, max_completion_tokens=2, batch_size=2, seed=0)
+    found = list(generate(student, prompts, wanted={3}, **settings))
+    assert [rollout.prompt_index for rollout in found] == [3]
+    assert sizes == [2]
+
+
+def test_generate_puts_prompts_of_like_length_together(student, monkeypatch):
+    from mbt_lite.model import generate as module
+
+    lengths = []
+
+    def note(student, prompts, samples, *rest):
+        lengths.append([len(prompt) for prompt in prompts])
+        return complete_batch(student, prompts, samples, *rest)
+
+    monkeypatch.setattr(module, "complete_batch", note)
+    prompts = [[{"role": "user", "content": "we " * n}] for n in (5, 1, 4, 2, 6, 3)]
+    settings = dict(samples=1, temperature=0.0, top_p=1.0, top_k=0, max_completion_tokens=1, batch_size=2, seed=0)
+    assert len(list(generate(student, prompts, **settings))) == 6
+    flat = [length for batch in lengths for length in batch]
+    assert flat == sorted(flat)
+    assert len(set(flat)) == 6
+
+
 def test_generate_marks_what_was_cut_off(student):
     rollouts = generate(
         student,

@@ -30,6 +30,13 @@ SLOTS: dict[str, set[str]] = {
     "mbt_r": {"monologue", "question", "answer", "draft"},
     "monologue": set(),
     "distill_r": {"question", "answer", "draft"},
+    "judge_accuracy": {"question", "answers", "given"},
+    "judge_hit": {"question", "answers", "evidence", "trace"},
+    "judge_overthinking": {"question", "answers", "evidence", "trace"},
+    "judge_underthinking": {"question", "answers", "evidence", "trace"},
+    "judge_metacognition": {"question", "trace"},
+    "judge_reach": {"question", "answers", "evidence", "trace", "count"},
+    "judge_quality": {"question", "tier", "evidence", "trace"},
 }
 
 

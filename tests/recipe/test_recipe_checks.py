@@ -13,6 +13,11 @@ CONFLICTS = {
         "a.yaml:5: `sft.max_sequence_tokens` leaves no room for a trace (got 4096); "
         "it must be above `data.max_prompt_tokens` (4096)",
     ),
+    "patience without a dev loss": (
+        "sft:\n  patience: 3\n",
+        "a.yaml:5: `sft.patience` waits for a dev loss that nothing is measured on (got 3); "
+        "set `sft.held_out_traces`, or remove it",
+    ),
     "variant twice": (
         "eval:\n  variants: [base, sft, base]\n",
         "a.yaml:5: `eval.variants` names a variant twice (got [base, sft, base]); write [base, sft]",
@@ -49,6 +54,16 @@ CONFLICTS = {
         "grpo:\n  micro_batch_size: 3\n  group_size: 4\n",
         "a.yaml:6: `grpo.micro_batch_size` does not divide the 32 completions of a step (got 3); "
         "choose a divisor of prompts_per_step * group_size",
+    ),
+    "pass rates of one draft": (
+        "grpo:\n  prefilter: gen\n",
+        "a.yaml:5: `grpo.prefilter` is gen, but one draft tells no pass rate (got `gen.rollouts_per_question` 1); "
+        "draft at least two, or set it to start",
+    ),
+    "dev questions that eval scores": (
+        "grpo:\n  dev_questions: 8\n",
+        "a.yaml:5: `grpo.dev_questions` is 8, but eval scores all of `data.dev`, and choosing an adapter by what eval "
+        "scores is peeking; set `data.dev.limit`",
     ),
     "endpoint": (
         "teacher:\n  base_url: localhost:8000\n",
@@ -104,6 +119,64 @@ CONFLICTS = {
     "student at no URL": (
         "gen:\n  student_model: tiny\n  student_base_url: localhost\n",
         "a.yaml:6: `gen.student_base_url` is no endpoint (got localhost); write a URL with http:// or https://",
+    ),
+    "judge at no URL": (
+        "judge:\n  base_url: localhost\n  model: big\n",
+        "a.yaml:5: `judge.base_url` is no endpoint (got localhost); write embedded, or a URL with http:// or https://",
+    ),
+    "judge that is scripted, by another name": (
+        "judge:\n  base_url: embedded\n  model: big\n",
+        "a.yaml:6: `judge.model` is big, but the embedded judge is scripted; set `judge.base_url` to its server",
+    ),
+    "greedy judge asked again": (
+        "judge:\n  base_url: embedded\n  temperature: 0\n",
+        "a.yaml:6: `judge.temperature` is 0, so that asking again gives the same reply; "
+        "raise it, or set `judge.verdict_attempts` and `judge.repeats` to 1",
+    ),
+    "judge without measures": (
+        "judge:\n  base_url: embedded\n  measures: []\n",
+        "a.yaml:6: `judge.measures` is empty or names one twice (got []); "
+        "name each once, or set `judge.base_url` to none",
+    ),
+    "overthinking without accuracy": (
+        "judge:\n  base_url: embedded\n  measures: [hit, thinking]\n",
+        "a.yaml:6: `judge.measures` has thinking without accuracy (got [hit, thinking]); "
+        "what counts as over- or underthinking depends on it: add accuracy",
+    ),
+    "judge's budget without prices": (
+        "judge:\n  base_url: embedded\n  budget_usd: 5\n",
+        "a.yaml:6: `judge.budget_usd` needs prices (got 5); set `judge.price_per_million_prompt_tokens` and "
+        "`judge.price_per_million_completion_tokens`",
+    ),
+    "judge's key in place of its variable": (
+        "judge:\n  base_url: http://a/v1\n  model: big\n  api_key_env: sk-1234\n",
+        "a.yaml:7: `judge.api_key_env` is no variable name; "
+        "write the name of the environment variable that holds the key, never the key itself",
+    ),
+    "greedy completions, many of them": (
+        "eval:\n  samples_per_question: 4\n",
+        "a.yaml:5: `eval.samples_per_question` is 4, but at `eval.temperature` 0 all completions of a question are "
+        "alike; raise the temperature or ask for one",
+    ),
+    "evaluated student without endpoint": (
+        "eval:\n  student_models:\n    base: tiny\n",
+        "a.yaml:6: `eval.student_models.base` is set without an endpoint; set `eval.student_base_url` or remove it",
+    ),
+    "evaluated student at no URL": (
+        "eval:\n  variants: [metacognitive]\n  student_models: {base: m}\n  student_base_url: localhost\n",
+        "a.yaml:7: `eval.student_base_url` is no endpoint (got localhost); write a URL with http:// or https://",
+    ),
+    "endpoint without the evaluated adapter": (
+        "eval:\n  variants: [base, sft]\n  student_models: {base: m}\n  student_base_url: http://a/v1\n",
+        "a.yaml:7: `eval.student_models.sft` is missing for variant sft; name the student as that server does",
+    ),
+    "top_k at an endpoint": (
+        "eval:\n  variants: [base]\n  student_models: {base: m}\n  student_base_url: http://a/v1\n  top_k: 20\n",
+        "a.yaml:8: `eval.top_k` is 20, but the chat schema of `eval.student_base_url` has none; set it to 0",
+    ),
+    "two engines": (
+        "eval:\n  variants: [base]\n  student_models: {base: m}\n  student_base_url: http://a/v1\n  engine: vllm\n",
+        "a.yaml:8: `eval.engine` is vllm, but `eval.student_base_url` answers elsewhere; remove one of them",
     ),
     "student's key in place of its variable": (
         "gen:\n  student_model: tiny\n  student_base_url: http://a/v1\n  student_api_key_env: sk-1234\n",
@@ -162,6 +235,18 @@ SOUND = {
     "budget of tokens": "teacher: {budget_tokens: 100000}",
     "greedy single draft": "gen: {sampling: {temperature: 0}}",
     "one variant": "eval: {variants: [grpo]}",
+    "early stop": "sft: {held_out_traces: 8, evaluate_every_steps: 5, patience: 3}",
+    "checkpoints by the clock": "sft: {save_every_minutes: 10}\ngrpo: {save_every_minutes: 2.5}",
+    "tracker": "tracking: {tracker: tensorboard}",
+    "no judge, whatever else is said of it": "judge: {temperature: 0, measures: []}",
+    "scripted judge": "judge: {base_url: embedded, repeats: 2}",
+    "greedy judge asked once": "judge: {base_url: embedded, temperature: 0, verdict_attempts: 1}",
+    "judge elsewhere": "judge: {base_url: 'http://a/v1', model: big, api_key_env: KEY, measures: [reach]}",
+    "several completions": "eval: {temperature: 0.6, samples_per_question: 8}",
+    "variants at an endpoint": (
+        "eval: {variants: [base, metacognitive, grpo], student_base_url: 'http://a/v1', "
+        "student_models: {base: m, grpo: m-grpo}, student_api_key_env: KEY}"
+    ),
 }
 
 

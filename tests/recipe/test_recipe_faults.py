@@ -23,7 +23,7 @@ FAULTS = {
     ),
     "key of many sections": (
         "sft:\n  top_p: 0.5\n",
-        "a.yaml:5: unknown key `sft.top_p`; it belongs in `teacher` or `gen.sampling` or `eval`",
+        "a.yaml:5: unknown key `sft.top_p`; it belongs in `teacher` or `judge` or `gen.sampling` or `eval`",
     ),
     "section in a section": ("gen:\n  lora: {}\n", "a.yaml:5: unknown key `gen.lora`; it belongs in the top level"),
     "dotted key": ("lora.rank: 8\n", "a.yaml:4: unknown key `lora.rank`; write `rank` in the section `lora`"),

@@ -1,20 +1,17 @@
-"""A tiny student in a model folder, for tests that run whole stages in their own process."""
+"""A tiny student in a model folder: two layers, random weights, everything else as in a real one."""
 
 from pathlib import Path
 
-import pytest
 from byte_tokenizer import byte_tokenizer
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="session")
-def student_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Save a tiny student that ends its turn after about a dozen random tokens."""
-    torch = pytest.importorskip("torch", reason="needs the training stack: pip install 'mbt-lite[train]'")
+def save_tiny_student(folder: Path) -> None:
+    """Save a student that ends its turn after about a dozen random tokens; needs transformers."""
+    import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    folder = tmp_path_factory.mktemp("student")
     tokenizer = byte_tokenizer((ROOT / "data_samples/demo_train.jsonl").read_text().splitlines(), 1000)
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -35,4 +32,3 @@ def student_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model.lm_head.weight[tokenizer.eos_token_id, 0] = 4.5 / 8
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return folder

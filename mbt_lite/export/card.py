@@ -1,0 +1,128 @@
+"""The model card: what was trained on what, how it scored, with which versions, under which licence."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mbt_lite.prompts import text
+from mbt_lite.recipe import written
+from mbt_lite.recipe.schema import Recipe
+from mbt_lite.report.contents import teachers
+from mbt_lite.report.table import rows
+from mbt_lite.run_dir import RunDir, read_json, read_jsonl
+
+LOAD = {
+    "adapter": """\
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+base = AutoModelForCausalLM.from_pretrained("{base}", dtype="auto")
+model = PeftModel.from_pretrained(base, "THIS FOLDER")
+tokenizer = AutoTokenizer.from_pretrained("THIS FOLDER")""",
+    "merged": """\
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained("THIS FOLDER", dtype="auto")
+tokenizer = AutoTokenizer.from_pretrained("THIS FOLDER")""",
+    "gguf": "ollama create mbt -f Modelfile && ollama run mbt",
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Base:
+    """The untrained model: the name to load it by, its licence (an SPDX-like id; none: not found), a note on it."""
+
+    name: str
+    licence: str | None
+    note: str
+
+
+def model_card(run_dir: RunDir, recipe: Recipe, stage: str, form: str, base: Base, checks: list[str], chat: str) -> str:
+    """Write README.md of an export.
+
+    `form` is adapter, merged or gguf, `checks` are the sentences on how its logits compare, `chat` the chat template.
+    """
+    return "\n".join(
+        [
+            *_header(base, form),
+            f"# {run_dir.path.name}, {stage} ({form})",
+            "",
+            "Trained with [mbt-lite](https://arxiv.org/abs/2602.22508): Metacognitive Behavioral Tuning, "
+            f"{'traces, then reward by rule' if stage == 'grpo' else 'on traces'}.",
+            f"Base model: `{base.name}`. {base.note}".rstrip(),
+            "",
+            *_block("bash" if form == "gguf" else "python", LOAD[form].format(base=base.name)),
+            "It was trained on this prompt, through its chat template "
+            f"(SHA-256 of the template: `{hashlib.sha256(chat.encode()).hexdigest()}`):",
+            "",
+            *_block("", text("student")),
+            *_data(run_dir, recipe),
+            *_results(run_dir, stage),
+            *(["## Checked on export", "", *(f"- {check}" for check in checks), ""] if checks else []),
+            "## Recipe (what differs from the defaults)",
+            "",
+            *_block("yaml", yaml.safe_dump(written(recipe), sort_keys=False, allow_unicode=True).strip()),
+            *_versions(run_dir),
+            *_licence(base),
+        ]
+    )
+
+
+def licence_of(readme: Path) -> str | None:
+    """Read the licence from the header of a model card; none if there is none."""
+    parts = readme.read_text(encoding="utf-8").split("---\n") if readme.is_file() else []
+    header = yaml.safe_load(parts[1]) if len(parts) > 2 and not parts[0].strip() else None
+    return str(header["license"]) if isinstance(header, dict) and "license" in header else None
+
+
+def _header(base: Base, form: str) -> list[str]:
+    header: dict[str, Any] = {"base_model": base.name, "pipeline_tag": "text-generation", "tags": ["mbt-lite"]}
+    if form != "gguf":
+        header["library_name"] = "peft" if form == "adapter" else "transformers"
+    if base.licence is not None:
+        header["license"] = base.licence
+    return ["---", yaml.safe_dump(header, sort_keys=False).strip(), "---", ""]
+
+
+def _block(language: str, content: str) -> list[str]:
+    return [f"```{language}", content, "```", ""]
+
+
+def _data(run_dir: RunDir, recipe: Recipe) -> list[str]:
+    traces = teachers(read_jsonl(run_dir.stage_dir("gen") / "traces.jsonl"))
+    scripted = f", {traces.n_scripted} of them by rules, not by a model" if traces.n_scripted else ""
+    written_by = f"; {traces.n_traces} traces by {', '.join(traces.names)}{scripted}" if traces.n_traces else ""
+    return ["## Data", "", f"Questions: `{recipe.data.train.path}`{written_by}.", ""]
+
+
+def _results(run_dir: RunDir, stage: str) -> list[str]:
+    """Show the scores of base and stage; nothing if `eval` has none of the stage."""
+    files = {name: run_dir.stage_dir("eval") / name / "metrics.json" for name in ("base", stage)}
+    if not files[stage].is_file():
+        return []
+    metrics = {name: read_json(path) for name, path in files.items() if path.is_file()}
+    n = metrics[stage]["n_questions"]
+    table = [
+        f"| {row.measure.label} | "
+        + " | ".join(f"{cell.value} {cell.interval} {cell.note}".strip() for cell in row.cells)
+        + " |"
+        for row in rows(metrics)
+    ]
+    what = f"Held-out questions, 95 % intervals, n = {n}; measured in 4-bit or as the recipe says, before this export."
+    return ["## Results", "", what, "", f"| | {' | '.join(metrics)} |", "|---|" + "---|" * len(metrics), *table, ""]
+
+
+def _versions(run_dir: RunDir) -> list[str]:
+    environment = read_json(run_dir.path / "environment.json")
+    packages = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
+    return ["## Versions", "", f"Python {environment['python']}, {packages}.", ""]
+
+
+def _licence(base: Base) -> list[str]:
+    known = f"`{base.licence}`" if base.licence is not None else "not found beside its weights: see its own page"
+    return ["## Licence", "", f"These weights derive from `{base.name}`; its licence holds for them: {known}.", ""]

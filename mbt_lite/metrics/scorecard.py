@@ -1,0 +1,70 @@
+"""All of a run's variants to their `metrics.json`: the means of each, and what can only be said against another.
+
+::
+
+    {"variant": "sft", "n_questions": 72, "n_predictions": 72,
+     "metrics":   {"exact_match": {"mean", "low", "high", "n", "undefined_reason"}, ...},
+     "samples_per_question": 1, "at_k": {"pass@4": {...}, ...},
+     "breakdown": {"tier": {"easy": {"n_questions", "n_predictions", "metrics"}, ...}, ...},
+     "paired":    {"base": {"n", "metrics": {"exact_match": {"difference", "low", "high", "p"}, ...}, "mcnemar"}, ...},
+     "aes":       {"mean", "low", "high", "n", "undefined_reason", "against", "alpha", "beta", "gamma"},
+     "judged":    what `judged.py` gives, null without a judge,
+     "left_out":  [{"question_id", "reason"}, ...]}
+
+`paired` has every variant before this one; `aes` is null for the variant that the others are compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from mbt_lite.metrics.aggregate import Estimate, aggregate, aggregate_aes, undefined
+from mbt_lite.metrics.breakdown import break_down
+from mbt_lite.metrics.paired import compare
+from mbt_lite.metrics.repeated import aggregate_at_k
+from mbt_lite.recipe.schema import Aes, Eval
+from mbt_lite.records import Prediction, Question
+
+Predictions = Mapping[str, Sequence[Prediction]]
+
+
+def scorecards(
+    predictions: Predictions,
+    questions: Mapping[str, Question],
+    settings: Eval,
+    *,
+    judged: Mapping[str, Mapping[str, Any]] | None = None,
+    left_out: Iterable[Mapping[str, str]] = (),
+) -> dict[str, dict[str, Any]]:
+    """Give variant -> the content of its metrics.json, in the order of `predictions`.
+
+    Raises DataError where variants did not answer the same questions.
+    """
+    drawing: dict[str, Any] = {"samples": settings.bootstrap_samples, "seed": settings.seed}
+    cards: dict[str, dict[str, Any]] = {}
+    for variant, rows in predictions.items():
+        cards[variant] = {
+            "variant": variant,
+            **aggregate(rows, **drawing),
+            **aggregate_at_k(rows, **drawing),
+            "breakdown": break_down(rows, questions, **drawing),
+            "paired": {other: compare(rows, predictions[other], **drawing) for other in cards},
+            "aes": _aes(variant, predictions, settings.aes, drawing),
+            "judged": None if judged is None else dict(judged[variant]),
+            "left_out": list(left_out),
+        }
+    return cards
+
+
+def _aes(variant: str, predictions: Predictions, aes: Aes, drawing: Mapping[str, Any]) -> Estimate | None:
+    """Give the AES with what it was computed from; None for the base itself, whose score is 0 by definition."""
+    if variant == aes.base:
+        return None
+    rows = predictions[variant]
+    constants: dict[str, Any] = {"alpha": aes.alpha, "beta": aes.beta, "gamma": aes.gamma}
+    if aes.base in predictions:
+        found = aggregate_aes(rows, predictions[aes.base], **constants, **drawing)
+    else:
+        found = undefined(0, f"variant {aes.base} was not evaluated, so there is nothing to compare with")
+    return {**found, "against": aes.base, **constants}

@@ -1,0 +1,183 @@
+"""Watch over a GRPO run: healthy ranges of each step's figures, and the end of a run in which nothing is learned.
+
+The ranges are one table. A figure that stays outside for `WARN_AFTER` steps is said once, with what it means and what
+to turn; it is said again only after it was inside. Ranges: axolotl's for GRPO (mean reward, entropy, gradient norm),
+the others ours. Every warning is a row of `grpo/warnings.jsonl`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from transformers import TrainerCallback
+
+from mbt_lite.errors import ModelError
+from mbt_lite.run_dir import Journal, read_jsonl, write_jsonl
+
+WARN_AFTER = 3
+DEAD = "zero_variance_share"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rule:
+    """The healthy range of one figure of metrics.jsonl, from a step on.
+
+    `below` and `above` say what it means to be outside, and what to turn; an empty one goes with an open range.
+    """
+
+    name: str
+    low: float
+    high: float
+    below: str = ""
+    above: str = ""
+    from_step: int = 1
+
+    def side(self, value: float) -> Literal["below", "above", None]:
+        """Tell where a value stands; the ends of the range are inside."""
+        return "below" if value < self.low else "above" if value > self.high else None
+
+
+def rules(max_completion_tokens: int) -> tuple[Rule, ...]:
+    """Give the table of healthy ranges."""
+    return (
+        Rule(
+            "reward/answer", 0.15, math.inf, from_step=20,
+            below="right answers are rare, so groups teach little; train sft longer, or set grpo.prefilter to start",
+        ),
+        Rule(
+            "reward_std", 0.01, math.inf,
+            below="completions earn all alike; weigh more reward terms, or raise grpo.temperature",
+        ),
+        Rule(
+            DEAD, 0.0, 0.7,
+            above="most groups are all equal and teach nothing; set grpo.prefilter, or raise grpo.group_size",
+        ),
+        Rule(
+            "stop_rate", 0.8, 1.0,
+            below="completions run into the limit; raise grpo.max_completion_tokens, or weigh the term length",
+        ),
+        Rule(
+            "completions/mean_length", 8, 0.9 * max_completion_tokens,
+            below="completions collapse to a few tokens; lower grpo.learning_rate, or weigh the term format",
+            above="completions are about to be cut off; raise grpo.max_completion_tokens, or weigh the term redundancy",
+        ),
+        Rule(
+            "entropy", 0.05, 0.5,
+            below="the rollouts of a group are nearly alike; raise grpo.temperature or grpo.clip_high",
+            above="the policy drifts towards noise; lower grpo.learning_rate or grpo.temperature",
+        ),
+        Rule(
+            "grad_norm", 0.001, 1.0,
+            below="a step hardly changes the adapter; raise grpo.learning_rate, or look at the rewards' spread",
+            above="steps are clipped hard or about to blow up; lower grpo.learning_rate, or raise prompts_per_step",
+        ),
+    )  # fmt: skip
+
+
+class AtSave(TrainerCallback):
+    """Call a function after each checkpoint."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        self.act = act
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Act."""
+        self.act()
+
+
+class Watch:
+    """Remembers for how many steps each figure has been outside its range."""
+
+    def __init__(self, table: Sequence[Rule]) -> None:
+        self.table = table
+        self._sides: dict[str, tuple[str | None, int]] = {rule.name: (None, 0) for rule in table}
+
+    def see(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Take the figures of a step (with its `step`); give a warning for each that has now stayed outside too long.
+
+        A figure that the row lacks, such as the entropy of a step without a forward pass, leaves its count as it is.
+        """
+        warnings = []
+        for rule in self.table:
+            if rule.name not in row or not math.isfinite(row[rule.name]) or row["step"] < rule.from_step:
+                continue
+            value = row[rule.name]
+            side = rule.side(value)
+            before, count = self._sides[rule.name]
+            count = count + 1 if side == before else 1
+            self._sides[rule.name] = side, count
+            if side is not None and count == WARN_AFTER:
+                warnings.append(
+                    {
+                        "step": row["step"],
+                        "name": rule.name,
+                        "value": value,
+                        "limit": rule.low if side == "below" else rule.high,
+                        "side": side,
+                        "meaning": rule.below if side == "below" else rule.above,
+                    }
+                )
+        return warnings
+
+
+class WatchCallback(TrainerCallback):
+    """Warn by the table; stop after `stop_after` steps in a row in which every group was equal.
+
+    `stopped` says why a run ended early. Raises ModelError if all its steps were dead: nothing was learned.
+    """
+
+    def __init__(self, folder: Path, table: Sequence[Rule], stop_after: int | None, console: Console) -> None:
+        self.metrics, self.path = folder / "metrics.jsonl", folder / "warnings.jsonl"
+        self.watch, self.stop_after, self.console = Watch(table), stop_after, console
+        self.dead, self.lived = 0, False
+        self.stopped: str | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """On resume: forget warnings of steps that are made again, and see the others' figures once more."""
+        rows = [row for row in read_jsonl(self.path) if row["step"] <= state.global_step]
+        write_jsonl(self.path, rows)
+        for row in read_jsonl(self.metrics):
+            if row["step"] <= state.global_step:
+                self.watch.see(row)
+                self._count(row)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        """Judge the figures of one step."""
+        if not logs or DEAD not in logs:
+            return
+        row = {"step": state.global_step, **logs}
+        warnings = self.watch.see(row)
+        with Journal(self.path) as journal:
+            journal.extend(warnings)
+        for warning in warnings:
+            said = f"{warning['value']:.3g}, {warning['side']} {warning['limit']:g} for {WARN_AFTER} steps"
+            self._say(f"grpo step {warning['step']}: {warning['name']} is {said}: {warning['meaning']}")
+        self._count(row)
+        if self.stop_after is not None and self.dead >= self.stop_after:
+            self._stop(state.global_step, control)
+
+    def _count(self, row: Mapping[str, Any]) -> None:
+        if DEAD in row:
+            self.dead = self.dead + 1 if row[DEAD] == 1.0 else 0
+            self.lived = self.lived or row[DEAD] < 1.0
+
+    def _stop(self, step: int, control: Any) -> None:
+        turn = (
+            "set grpo.prefilter to start, raise grpo.group_size or grpo.temperature, or weigh more reward terms; "
+            "grpo.stop_after_dead_steps sets how long to wait"
+        )
+        said = f"all rewards of each group were equal for {self.dead} steps (got to step {step})"
+        if not self.lived:
+            raise ModelError(f"grpo: {said}, and no step taught anything; {turn}")
+        self.stopped = said
+        self._say(f"grpo: stopped, {said}; {turn}")
+        control.should_training_stop = True
+        control.should_save = True
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
