@@ -34,9 +34,9 @@ RECIPE_FILE = "recipe.resolved.json"
 # Which recipe sections each stage's result depends on: its own, and what it reads.
 SECTIONS = {
     "gen": ("model", "data", "teacher", "gen"),
-    "sft": ("model", "data", "teacher", "gen", "lora", "sft"),
-    "grpo": ("model", "data", "teacher", "gen", "lora", "sft", "grpo"),
-    "eval": ("model", "data", "teacher", "gen", "lora", "sft", "grpo", "eval"),
+    "sft": ("model", "data", "teacher", "gen", "lora", "sft", "tracking"),
+    "grpo": ("model", "data", "teacher", "gen", "lora", "sft", "grpo", "tracking"),
+    "eval": ("model", "data", "teacher", "gen", "lora", "sft", "grpo", "eval", "tracking"),
 }
 
 ENVIRONMENT_PACKAGES = (

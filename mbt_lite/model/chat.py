@@ -1,16 +1,33 @@
-"""From messages to token ids by the student's own chat template."""
+"""From messages to token ids by the student's own chat template, handled by what it does, never by its name.
+
+Templates differ in how a turn of the assistant begins. Some write nothing, and the model thinks if it likes (ChatML,
+hybrid Qwen3, the 2507 instruct models). Some open `<think>` (the 2507 thinking models, Qwen3.5). Some close it at once
+unless told `enable_thinking`, which is why every template is told; those that do not know the word ignore it.
+Finished turns are never rendered by a template: several add a think block, drop it, or write it twice.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from mbt_lite.errors import ModelError, RunError
 from mbt_lite.records import Message
+from mbt_lite.run_dir import read_json, write_json
+from mbt_lite.text.completion import THINK_CLOSE, THINK_OPEN
+
+TEMPLATE_FILE = "template.json"
+_PROBE: list[Message] = [{"role": "user", "content": "probe"}]
+_REPLY = "reply"
 
 
 def prompt_ids(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
     """Tokenise a prompt with the template's generation prompt at its end."""
-    encoded = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=True)
+    encoded = tokenizer.apply_chat_template(
+        list(messages), add_generation_prompt=True, tokenize=True, enable_thinking=True
+    )
     # transformers 5 wraps the ids
     return list(encoded["input_ids"] if hasattr(encoded, "keys") else encoded)
 
@@ -20,7 +37,75 @@ def count_prompt_tokens(tokenizer: Any, messages: Sequence[Message]) -> int:
     return len(prompt_ids(tokenizer, messages))
 
 
+def generation_prompt(tokenizer: Any) -> str:
+    """Give what the template writes where a completion begins; ModelError if it rewrites the prompt to do so."""
+    before, whole = _render(tokenizer, _PROBE), _render(tokenizer, _PROBE, add_generation_prompt=True)
+    if not whole.startswith(before):
+        raise ModelError(
+            "chat template: a prompt with the opening of the next turn does not begin as the prompt alone does "
+            f"(got {whole!r} and {before!r}); use another model or template"
+        )
+    return whole.removeprefix(before)
+
+
+def prefilled_think(tokenizer: Any) -> str:
+    """Give what the template writes of the completion itself: `<think>` and what follows it, or nothing.
+
+    Raises ModelError for a template that closes the think block too: there the student could not think.
+    """
+    opening = generation_prompt(tokenizer)
+    found = opening.find(THINK_OPEN)
+    if found >= 0 and THINK_CLOSE in opening:
+        raise ModelError(
+            f"chat template: it closes the think block before the student can think (got {opening!r}); "
+            "use a thinking model, or another template"
+        )
+    return opening[found:] if found >= 0 else ""
+
+
 def prefills_think(tokenizer: Any) -> bool:
     """Tell whether the template opens `<think>` itself, so that a completion starts inside the trace."""
-    text = tokenizer.apply_chat_template([{"role": "user", "content": "x"}], add_generation_prompt=True, tokenize=False)
-    return bool(text.rstrip().endswith("<think>"))
+    return bool(prefilled_think(tokenizer))
+
+
+def check_end_of_turn(tokenizer: Any) -> None:
+    """Raise ModelError unless the template ends a turn of the assistant with the tokenizer's end of turn."""
+    turn = _render(tokenizer, [*_PROBE, {"role": "assistant", "content": _REPLY}])
+    ending = turn.rpartition(_REPLY)[2]
+    if not ending.startswith(tokenizer.eos_token):
+        raise ModelError(
+            f"chat template: a turn does not end with the tokenizer's end of turn (got {ending!r}, "
+            f"expected {tokenizer.eos_token}); set eos_token in the model folder's tokenizer_config.json"
+        )
+
+
+def template_hash(tokenizer: Any) -> str:
+    """Give a short hash of the chat template: other templates make other rows and other prompts."""
+    return hashlib.sha256(tokenizer.get_chat_template().encode()).hexdigest()[:12]
+
+
+def record_template(folder: Path, tokenizer: Any) -> str:
+    """Write down which template a stage works with, or hold it to the one it began with; give its hash."""
+    found = template_hash(tokenizer)
+    refuse_other_template(folder, found)
+    write_json(folder / TEMPLATE_FILE, {"chat_template": found})
+    return found
+
+
+def refuse_other_template(folder: Path, found: str) -> None:
+    """Raise RunError if a stage worked with another template: its adapter answers prompts of that one."""
+    path = folder / TEMPLATE_FILE
+    if path.exists() and (before := read_json(path)["chat_template"]) != found:
+        raise RunError(
+            f"{folder}: the student's chat template changed since {folder.name} began (got {found}, was {before}); "
+            f"put the old one back (a copy: {folder / 'adapter/chat_template.jinja'}), "
+            f"or redo `mbt-lite {folder.name}` with --overwrite"
+        )
+
+
+def _render(tokenizer: Any, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> str:
+    return str(
+        tokenizer.apply_chat_template(
+            list(messages), add_generation_prompt=add_generation_prompt, tokenize=False, enable_thinking=True
+        )
+    )

@@ -1,14 +1,17 @@
 """Checkpoints of a training run: the newest complete one, and what a kill left half written.
 
 transformers resumes from the highest number even if that folder is partial: without `trainer_state.json` it crashes,
-without `optimizer.pt` it silently starts a fresh optimizer. So completeness is checked here, and partial folders are
-set aside.
+without `optimizer.pt` it silently starts a fresh optimizer. So completeness is checked here, with the checksums that
+there are, and partial folders are set aside.
 """
 
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
+
+from rich.console import Console
 
 from mbt_lite.errors import RunError
 
@@ -24,20 +27,42 @@ REQUIRED = (
 PARTIAL = "partial-"
 
 
+def resume_point(folder: Path, stage: str, console: Console) -> Path | None:
+    """Choose the checkpoint a stage goes on from and say so, and what was set aside; None: from the beginning."""
+    checkpoint, set_aside = newest_complete(folder / "checkpoints")
+    for partial in set_aside:
+        said = f"{stage}: a kill left a partial checkpoint; set aside as {partial}"
+        console.print(said, markup=False, highlight=False, soft_wrap=True)
+    if checkpoint is not None:
+        console.print(f"{stage}: going on from {checkpoint}", markup=False, highlight=False, soft_wrap=True)
+    return checkpoint
+
+
 def newest_complete(folder: Path) -> tuple[Path | None, list[Path]]:
     """Find the newest complete checkpoint; rename newer partial ones to `partial-checkpoint-N` and name them.
 
     Returns the checkpoint (None: start from the beginning) and the new places of what was set aside.
     """
+    newest = find_newest_complete(folder)
     set_aside: list[Path] = []
-    for checkpoint in sorted(folder.glob("checkpoint-*"), key=step_of, reverse=True):
-        if is_complete(checkpoint):
-            return checkpoint, set_aside
+    for checkpoint in newest_first(folder):
+        if checkpoint == newest:
+            break
         target = folder / f"{PARTIAL}{checkpoint.name}"
         while target.exists():
             target = target.with_name(target.name + "-again")
         set_aside.append(checkpoint.rename(target))
-    return None, set_aside
+    return newest, set_aside
+
+
+def find_newest_complete(folder: Path) -> Path | None:
+    """Find the newest complete checkpoint, changing nothing."""
+    return next((checkpoint for checkpoint in newest_first(folder) if is_complete(checkpoint)), None)
+
+
+def newest_first(folder: Path) -> list[Path]:
+    """Give the checkpoints of a folder by falling step, complete or not."""
+    return sorted(folder.glob("checkpoint-*"), key=step_of, reverse=True)
 
 
 def step_of(checkpoint: Path) -> int:
@@ -75,7 +100,9 @@ def _is_whole_safetensors(path: Path) -> bool:
 
 
 def _is_whole_zip(path: Path) -> bool:
-    """torch.save writes a zip, whose directory stands at its end."""
-    import zipfile
-
-    return zipfile.is_zipfile(path)
+    """torch.save writes a zip: its directory stands at the end, and each entry has a checksum."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except zipfile.BadZipFile:
+        return False

@@ -1,17 +1,18 @@
 """Training rows: token ids and mask of a trace under the student's template, and the checks each row must pass.
 
-What goes wrong silently in this field is checked on every row: the prompt is a token prefix of the whole, there is one
-think pair, the turn ends with one trained end-of-turn token that is last, the answer tag is there, and nothing is cut.
+What goes wrong silently in this field is checked on every row: the prompt is a token prefix of the whole, the turn
+holds one think pair and one answer pair, it ends with one trained end-of-turn token that is last, and nothing is cut.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 from mbt_lite.errors import ModelError
-from mbt_lite.model.chat import prefills_think, prompt_ids
+from mbt_lite.model.chat import check_end_of_turn, prefilled_think, prompt_ids
 from mbt_lite.records import Trace
 from mbt_lite.text.completion import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
 
@@ -38,6 +39,7 @@ def encode_traces(traces: Sequence[Trace], tokenizer: Any, max_sequence_tokens: 
 
     Raises ModelError if a row fails a check (the template does not fit), or if no row is left.
     """
+    check_end_of_turn(tokenizer)
     rows, too_long = [], []
     for trace in traces:
         row = encode(trace, tokenizer)
@@ -56,9 +58,10 @@ def encode(trace: Trace, tokenizer: Any) -> Row:
     """Tokenise one trace: the prompt by the template, then the completion as the model itself has to write it."""
     prompt = prompt_ids(tokenizer, trace.prompt)
     text = trace.completion[-1]["content"]
-    if prefills_think(tokenizer):
-        text = text.removeprefix(THINK_OPEN)
-    completion = tokenizer(text, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
+    # what the template has written already: `<think>`, with or without the line break after it
+    pairs = zip(prefilled_think(tokenizer), text, strict=False)
+    written = list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+    completion = tokenizer(text[len(written) :], add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
     row = Row(trace.trace_id, (*prompt, *completion), (*([0] * len(prompt)), *([1] * len(completion))))
     check_row(row, tokenizer, trace.prompt, trace.trace_id)
     return row
@@ -69,12 +72,12 @@ def check_row(row: Row, tokenizer: Any, prompt: Sequence[Any], where: str) -> No
     trained = [token for token, mask in zip(row.input_ids, row.completion_mask, strict=True) if mask]
     untrained = list(row.input_ids[: -len(trained)])
     text = tokenizer.decode(trained[:-1])
-    thinks = text.count(THINK_OPEN) + prefills_think(tokenizer)
+    turn = prefilled_think(tokenizer) + text
     rules = {
         "the prompt is no token prefix of the row": untrained == prompt_ids(tokenizer, prompt),
         "the trained part does not end with the end of the turn": trained[-1] == tokenizer.eos_token_id,
         "the end of the turn stands inside the trained part": tokenizer.eos_token_id not in trained[:-1],
-        "there is not exactly one think pair": thinks == 1 and text.count(THINK_CLOSE) == 1,
+        "there is not exactly one think pair": turn.count(THINK_OPEN) == turn.count(THINK_CLOSE) == 1,
         "there is not exactly one answer pair": text.count(ANSWER_OPEN) == 1 and text.count(ANSWER_CLOSE) == 1,
         "the trained tokens do not decode to the completion": text.endswith(ANSWER_CLOSE),
     }

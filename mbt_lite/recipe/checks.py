@@ -144,6 +144,12 @@ def _sft(recipe: Recipe) -> Iterator[Conflict]:
             f"`sft.max_sequence_tokens` leaves no room for a trace (got {recipe.sft.max_sequence_tokens}); "
             f"it must be above `data.max_prompt_tokens` ({recipe.data.max_prompt_tokens})",
         )
+    if recipe.sft.patience is not None and recipe.sft.held_out_traces == 0:
+        yield Conflict(
+            ("sft.patience", "sft.held_out_traces"),
+            f"`sft.patience` waits for a dev loss that nothing is measured on (got {recipe.sft.patience}); "
+            "set `sft.held_out_traces`, or remove it",
+        )
 
 
 def _grpo(recipe: Recipe) -> Iterator[Conflict]:

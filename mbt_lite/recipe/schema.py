@@ -1,8 +1,8 @@
 """What a recipe may say: every key, its type, its unit, its default and why it exists.
 
-One recipe is one method: the shared sections `model data teacher lora` and one section per stage. The docstring under
-an attribute is its help text, in `mbt-lite schema` too. Units stand in the names. Keys marked `Free` change how fast or
-how safely a stage runs but not what it makes, so a run may be resumed with another value.
+One recipe is one method: the shared sections `model data teacher lora tracking` and one section per stage. The
+docstring under an attribute is its help text, in `mbt-lite schema` too. Units stand in the names. Keys marked `Free`
+change how fast or how safely a stage runs but not what it makes, so a run may be resumed with another value.
 """
 
 from __future__ import annotations
@@ -193,8 +193,17 @@ class Sft(Section):
     """Trade a third more compute for much less memory."""
     save_every_steps: Annotated[PositiveInt, Free] = 25
     """Optimizer steps between checkpoints."""
+    save_every_minutes: Annotated[PositiveFloat | None, Free] = None
+    """A checkpoint also after so many minutes without one; none counts steps only."""
+    held_out_traces: NonNegativeInt = 0
+    """Traces kept out of training, whole questions at a time, to measure a dev loss; the adapter with the lowest one is
+    kept. 0 trains on all and keeps the last adapter."""
+    evaluate_every_steps: PositiveInt = 25
+    """Optimizer steps between two dev losses; the last step has one too."""
+    patience: PositiveInt | None = None
+    """Dev losses in a row without a new lowest one after which sft stops; none goes on to the end."""
     seed: int = 0
-    """Seeds row order and adapter."""
+    """Seeds row order, adapter and the choice of held-out questions."""
 
 
 class RewardWeights(Section):
@@ -287,6 +296,8 @@ class Grpo(Section):
     """The reward law's settings."""
     save_every_steps: Annotated[PositiveInt, Free] = 10
     """Optimizer steps between checkpoints."""
+    save_every_minutes: Annotated[PositiveFloat | None, Free] = None
+    """A checkpoint also after so many minutes without one; none counts steps only."""
     seed: int = 0
     """Seeds prompt order and rollouts."""
 
@@ -315,6 +326,14 @@ class Eval(Section):
     """Seeds sampling and bootstrap."""
 
 
+class Tracking(Section):
+    """Where the numbers of `sft` and `grpo` go besides metrics.jsonl, which always has them."""
+
+    tracker: Annotated[Literal["none", "tensorboard", "trackio", "wandb"], Free] = "none"
+    """`tensorboard` writes event files into the stage's folder; `trackio` and `wandb` follow their own settings
+    (environment, login), project mbt-lite."""
+
+
 class Recipe(Section):
     """One method, whole."""
 
@@ -334,3 +353,5 @@ class Recipe(Section):
     """Stage grpo."""
     eval: Eval = Eval()
     """Stage eval."""
+    tracking: Tracking = Tracking()
+    """Where training's numbers go."""

@@ -33,6 +33,7 @@ from mbt_lite.errors import DataError, RunError
 from mbt_lite.metrics.aggregate import aggregate, aggregate_aes
 from mbt_lite.metrics.answers import rules_for
 from mbt_lite.metrics.predictions import score_completion
+from mbt_lite.model.chat import refuse_other_template
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.records import Completion, Message, Prediction, Question, from_row, to_row
 from mbt_lite.report.contents import read_report
@@ -56,6 +57,7 @@ class Exam:
     left_out: tuple[Mapping[str, str], ...]
     n_trimmed: int
     prefills_think: bool
+    chat_template: str
 
 
 def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
@@ -70,6 +72,8 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
     with run_dir.locked("eval") as folder:
         _refuse_changed_inputs(folder, inputs)
         exam = _set_exam(recipe)
+        for adapter in filter(None, adapters.values()):
+            refuse_other_template(adapter.parent, exam.chat_template)
         write_jsonl(folder / "left_out.jsonl", exam.left_out)
         _complete_missing(recipe, adapters, exam, folder, console)
         metrics = _score(recipe, exam, folder)
@@ -170,7 +174,7 @@ def _set_exam(recipe: Recipe) -> Exam:
         raise DataError(
             f"{recipe.data.dev.path}: no question fits into `data.max_prompt_tokens` (got {limit}); raise it"
         )
-    return Exam(tuple(kept), tuple(left_out), n_trimmed, chat.prefills_think(tokenizer))
+    return Exam(tuple(kept), tuple(left_out), n_trimmed, chat.prefills_think(tokenizer), chat.template_hash(tokenizer))
 
 
 def _completions_file(folder: Path, variant: str) -> Path:

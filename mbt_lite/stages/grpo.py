@@ -44,8 +44,12 @@ def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
 def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
     """Train the adapter `grpo/adapter` from `sft/adapter`, or from nothing; done already: say so and return.
 
-    Raises RunError without an SFT adapter, RecipeError for a reward that does not tell right from wrong.
+    Raises RunError without an SFT adapter, RecipeError for a reward that does not tell right from wrong, ModelError for
+    a missing tracker or too little memory.
     """
+    from mbt_lite.model.out_of_memory import naming_out_of_memory
+    from mbt_lite.model.trackers import check_tracker
+
     adapter = run_dir.stage_dir("sft") / "adapter" if recipe.grpo.start == "sft" else None
     if adapter is not None and not (adapter / "adapter_config.json").exists():
         raise RunError(f"{adapter}: no adapter to continue; run `mbt-lite sft` first, or set grpo.start to base")
@@ -58,7 +62,8 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
         console.print(f"grpo: done already, adapter in {run_dir.stage_dir('grpo') / 'adapter'}", highlight=False)
         return
     check_reference(recipe)
-    with run_dir.locked("grpo") as folder:
+    check_tracker(recipe.tracking.tracker)
+    with run_dir.locked("grpo") as folder, naming_out_of_memory(recipe, "grpo", folder):
         summary = train(recipe, adapter, rates, folder, console)
         run_dir.mark_done("grpo", inputs, summary)
     which = f"{summary['adapter']}, of step {summary['adapter_step']}"
@@ -99,6 +104,8 @@ def to_grpo_config(recipe: Recipe, folder: Path) -> Any:
         save_steps=grpo.save_every_steps,
         save_total_limit=2,
         logging_steps=1,
+        # a loss that is no number is to be seen, not averaged away
+        logging_nan_inf_filter=False,
         seed=grpo.seed,
         data_seed=grpo.seed,
         bf16=False,
@@ -241,46 +248,48 @@ def train(recipe: Recipe, adapter: Path | None, rates: Path | None, folder: Path
     # of model/ only what leaves transformers alone: loading the student may import unsloth, which has to be first
     from mbt_lite.data.questions import read_questions
     from mbt_lite.model.adapters import add_adapter, check_rollouts_use_adapter
-    from mbt_lite.model.checkpoints import newest_complete, step_of
+    from mbt_lite.model.chat import record_template, refuse_other_template
+    from mbt_lite.model.checkpoints import resume_point, step_of
     from mbt_lite.model.student import kept_in_float32, load_student
+    from mbt_lite.model.trackers import tracking
     from mbt_lite.prompts import student_messages
 
-    checkpoint, set_aside = newest_complete(folder / "checkpoints")
-    for partial in set_aside:
-        console.print(f"grpo: a kill left a partial checkpoint; set aside as {partial}", highlight=False)
-    if checkpoint is not None:
-        console.print(f"grpo: going on from {checkpoint}", highlight=False)
+    checkpoint = resume_point(folder, "grpo", console)
     checkpointing = recipe.grpo.gradient_checkpointing
-    student = load_student(recipe.model, adapter, trainable=True, gradient_checkpointing=checkpointing)
-    questions = fitting(recipe, student, read_questions(recipe.data.train, recipe.data.seed))
-    scorer = build_scorer(recipe, student)
-    check_reward(recipe, questions, scorer, student.tokenizer)
-    console.print(f"grpo: rewards are scored by the {scorer.form} form of the law", highlight=False)
-    if adapter is None:
-        add_adapter(student, recipe.lora, recipe.grpo.seed, gradient_checkpointing=checkpointing)
-    else:
-        # a fresh adapter changes nothing yet
-        check_rollouts_use_adapter(student, student_messages(questions[0]))
-    questions, counts = leave_out(recipe, student, questions, rates, folder, console)
-    watch, dev, callbacks = watchers(recipe, student, questions, folder, console)
-    with kept_in_float32(student.model):
-        trainer, log, journal = build_trainer(
-            recipe, student, questions, scorer, folder, console, checkpoint, callbacks
-        )
-    try:
-        if checkpoint is not None and step_of(checkpoint) >= recipe.grpo.steps:
-            trainer.take_up_finished(checkpoint)
+    with tracking(recipe, folder, step_of(checkpoint) if checkpoint else 0) as track:
+        student = load_student(recipe.model, adapter, trainable=True, gradient_checkpointing=checkpointing)
+        template = record_template(folder, student.tokenizer)
+        questions = fitting(recipe, student, read_questions(recipe.data.train, recipe.data.seed))
+        scorer = build_scorer(recipe, student)
+        check_reward(recipe, questions, scorer, student.tokenizer)
+        console.print(f"grpo: rewards are scored by the {scorer.form} form of the law", highlight=False)
+        if adapter is None:
+            add_adapter(student, recipe.lora, recipe.grpo.seed, gradient_checkpointing=checkpointing)
         else:
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    finally:
-        log.close()
-        journal.close()
+            refuse_other_template(adapter.parent, template)
+            # a fresh adapter changes nothing yet
+            check_rollouts_use_adapter(student, student_messages(questions[0]))
+        questions, counts = leave_out(recipe, student, questions, rates, folder, console)
+        watch, dev, callbacks = watchers(recipe, student, questions, folder, console)
+        with kept_in_float32(student.model):
+            trainer, log, journal = build_trainer(
+                recipe, student, questions, scorer, folder, console, checkpoint, callbacks, track
+            )
+        try:
+            if checkpoint is not None and step_of(checkpoint) >= recipe.grpo.steps:
+                trainer.take_up_finished(checkpoint)
+            else:
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        finally:
+            log.close()
+            journal.close()
     return {
         "questions": len(questions),
         "by_pass_rate": counts,
         "steps": trainer.state.global_step,
         "stopped_early": watch.stopped,
         "warnings": len(read_jsonl(folder / "warnings.jsonl")),
+        "chat_template": template,
         **keep_adapter(recipe, student, dev, trainer.state.global_step, folder),
     }
 
@@ -308,6 +317,7 @@ def watchers(
     """Give the watch, the scorer of checkpoints (None without dev questions), and all callbacks in their order."""
     from mbt_lite.model.dev_reward import BestAdapter, score_greedily
     from mbt_lite.model.grpo_watch import AtSave, WatchCallback, rules
+    from mbt_lite.model.save_clock import SaveByMinutes
     from mbt_lite.report.completion_page import completion_page
 
     grpo = recipe.grpo
@@ -318,7 +328,8 @@ def watchers(
         write_text(folder / "completions.html", page)
 
     watch = WatchCallback(folder, rules(grpo.max_completion_tokens), grpo.stop_after_dead_steps, console)
-    callbacks: list[Any] = [watch, AtSave(write_page)]
+    minutes = grpo.save_every_minutes
+    callbacks: list[Any] = [*([SaveByMinutes(minutes)] if minutes is not None else []), watch, AtSave(write_page)]
     dev = None
     if grpo.dev_questions:
         held_out = held_out_questions(recipe, student)
@@ -336,6 +347,7 @@ def build_trainer(
     console: Console,
     checkpoint: Path | None,
     callbacks: Sequence[Any],
+    track: Any,
 ) -> tuple[Any, Any, Journal]:
     """Build the trainer with its reward, rollouts and logs."""
     from datasets import Dataset
@@ -360,7 +372,11 @@ def build_trainer(
         "question_id": [question.question_id for question in questions],
         "golds": [list(question.golds) for question in questions],
     }
-    log = TrainingLog(folder / "metrics.jsonl", "grpo", "reward", console)
+
+    def questions_of(step: int) -> list[str]:
+        return list(dict.fromkeys(row["question_id"] for row in read_jsonl(completions) if row["step"] == step))
+
+    log = TrainingLog(folder / "metrics.jsonl", "grpo", "reward", console, questions_of, track)
     shared = shares_prompts(student, student.model)
     if not shared:
         console.print("grpo: this model or backend computes the prompt anew for each completion", highlight=False)

@@ -1,3 +1,4 @@
+import io
 import json
 
 import pytest
@@ -5,10 +6,18 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
+from rich.console import Console
 from safetensors.torch import save_file
 
 from mbt_lite.errors import RunError
-from mbt_lite.model.checkpoints import REQUIRED, is_complete, newest_complete, step_of
+from mbt_lite.model.checkpoints import (
+    REQUIRED,
+    find_newest_complete,
+    is_complete,
+    newest_complete,
+    resume_point,
+    step_of,
+)
 
 
 def make_checkpoint(folder, step):
@@ -48,6 +57,38 @@ def test_is_complete_refuses_a_file_cut_in_half(tmp_path, name):
     content = (checkpoint / name).read_bytes()
     (checkpoint / name).write_bytes(content[: len(content) // 2])
     assert not is_complete(checkpoint)
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_is_complete_refuses_a_file_of_the_right_size_with_a_hole_in_it(tmp_path, name):
+    checkpoint = make_checkpoint(tmp_path, 3)
+    torch.save({"moments": torch.ones(4096)}, checkpoint / name)
+    assert is_complete(checkpoint)
+    content = bytearray((checkpoint / name).read_bytes())
+    # as a power cut leaves it: the size is on disk, a block of the content is not
+    middle = len(content) // 2
+    content[middle : middle + 512] = bytes(512)
+    (checkpoint / name).write_bytes(content)
+    assert not is_complete(checkpoint)
+
+
+def test_find_newest_complete_changes_nothing(tmp_path):
+    older, newer = make_checkpoint(tmp_path, 5), make_checkpoint(tmp_path, 10)
+    (newer / "optimizer.pt").unlink()
+    assert find_newest_complete(tmp_path) == older
+    assert newer.exists()
+
+
+def test_resume_point_says_where_it_goes_on_and_what_it_set_aside(tmp_path):
+    older, newer = make_checkpoint(tmp_path / "checkpoints", 5), make_checkpoint(tmp_path / "checkpoints", 10)
+    (newer / "optimizer.pt").unlink()
+    said = io.StringIO()
+    # narrow: a path is never broken into lines
+    assert resume_point(tmp_path, "sft", Console(file=said, width=40)) == older
+    assert said.getvalue().splitlines() == [
+        f"sft: a kill left a partial checkpoint; set aside as {tmp_path / 'checkpoints/partial-checkpoint-10'}",
+        f"sft: going on from {older}",
+    ]
 
 
 def test_step_of_a_strange_name_is_refused(tmp_path):

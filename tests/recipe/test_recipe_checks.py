@@ -13,6 +13,11 @@ CONFLICTS = {
         "a.yaml:5: `sft.max_sequence_tokens` leaves no room for a trace (got 4096); "
         "it must be above `data.max_prompt_tokens` (4096)",
     ),
+    "patience without a dev loss": (
+        "sft:\n  patience: 3\n",
+        "a.yaml:5: `sft.patience` waits for a dev loss that nothing is measured on (got 3); "
+        "set `sft.held_out_traces`, or remove it",
+    ),
     "variant twice": (
         "eval:\n  variants: [base, sft, base]\n",
         "a.yaml:5: `eval.variants` names a variant twice (got [base, sft, base]); write [base, sft]",
@@ -172,6 +177,9 @@ SOUND = {
     "budget of tokens": "teacher: {budget_tokens: 100000}",
     "greedy single draft": "gen: {sampling: {temperature: 0}}",
     "one variant": "eval: {variants: [grpo]}",
+    "early stop": "sft: {held_out_traces: 8, evaluate_every_steps: 5, patience: 3}",
+    "checkpoints by the clock": "sft: {save_every_minutes: 10}\ngrpo: {save_every_minutes: 2.5}",
+    "tracker": "tracking: {tracker: tensorboard}",
 }
 
 

@@ -72,6 +72,8 @@ def test_resumable_keys_are_keys_and_change_speed_only() -> None:
     keys = resumable_keys()
     assert keys < {".".join(path) for path in known_keys()}
     assert {"model.backend", "teacher.concurrency", "sft.save_every_steps", "grpo.rollout_batch_size"} < keys
+    assert {"sft.save_every_minutes", "grpo.save_every_minutes", "tracking.tracker"} < keys
+    assert not keys & {"sft.held_out_traces", "sft.evaluate_every_steps", "sft.patience"}
     assert not keys & {"model.name", "sft.learning_rate", "grpo.group_size", "gen.seed", "eval.temperature"}
     assert not keys & {"eval.top_p", "eval.top_k"}
 

@@ -23,6 +23,10 @@ SFT = Sft(
     max_gradient_norm=0.7,
     gradient_checkpointing=False,
     save_every_steps=7,
+    save_every_minutes=1.5,
+    held_out_traces=4,
+    evaluate_every_steps=6,
+    patience=2,
     seed=11,
 )
 GRPO = Grpo(
@@ -50,6 +54,7 @@ GRPO = Grpo(
     max_gradient_norm=0.6,
     gradient_checkpointing=False,
     save_every_steps=3,
+    save_every_minutes=2.5,
     seed=13,
 )
 
@@ -67,6 +72,11 @@ SFT_FIELDS: dict[str, dict[str, Any] | None] = {
     "max_gradient_norm": {"max_grad_norm": 0.7},
     "gradient_checkpointing": {"gradient_checkpointing": False},
     "save_every_steps": {"save_strategy": "steps", "save_steps": 7},
+    "save_every_minutes": None,
+    # the held-out rows are scored a micro-batch at a time, and their logits are not kept
+    "held_out_traces": {"eval_strategy": "steps", "per_device_eval_batch_size": 3, "prediction_loss_only": True},
+    "evaluate_every_steps": {"eval_steps": 6},
+    "patience": None,
     "seed": {"seed": 11, "data_seed": 11},
 }
 GRPO_FIELDS: dict[str, dict[str, Any] | None] = {
@@ -96,6 +106,7 @@ GRPO_FIELDS: dict[str, dict[str, Any] | None] = {
     "gradient_checkpointing": {"gradient_checkpointing": False},
     "reward": None,
     "save_every_steps": {"save_strategy": "steps", "save_steps": 3},
+    "save_every_minutes": None,
     "seed": {"seed": 13, "data_seed": 13},
 }
 # Nothing is sent anywhere, printed twice, or rounded to half precision behind our back.
@@ -106,6 +117,8 @@ COMMON = {
     "fp16": False,
     "logging_steps": 1,
     "save_total_limit": 2,
+    # the trainer would put a mean in the place of a loss that is no number
+    "logging_nan_inf_filter": False,
 }
 
 
@@ -171,6 +184,11 @@ def test_configs_use_the_device_there_is(sft_config: Any, grpo_config: Any) -> N
 def test_configs_warm_up_for_a_share_of_the_steps(sft_config: Any, grpo_config: Any) -> None:
     assert sft_config.get_warmup_steps(100) == 25
     assert grpo_config.get_warmup_steps(100) == 50
+
+
+def test_to_sft_config_measures_no_dev_loss_without_held_out_traces() -> None:
+    pytest.importorskip("trl", reason="needs the training stack: pip install 'mbt-lite[train]'")
+    assert to_sft_config(recipe(sft=Sft()), Path("run/sft")).eval_strategy == "no"
 
 
 def test_to_sft_config_takes_loss_on_the_completion_only(sft_config: Any) -> None:
