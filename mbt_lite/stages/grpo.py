@@ -291,6 +291,7 @@ def train(recipe: Recipe, adapter: Path | None, rates: Path | None, folder: Path
         "chat_template": template,
         "stopped_early": watch.stopped,
         "warnings": len(read_jsonl(folder / "warnings.jsonl")),
+        "chat_template": template,
         **keep_adapter(recipe, student, dev, trainer.state.global_step, folder),
     }
 
@@ -318,6 +319,7 @@ def watchers(
     """Give the watch, the scorer of checkpoints (None without dev questions), and all callbacks in their order."""
     from mbt_lite.model.dev_reward import BestAdapter, score_greedily
     from mbt_lite.model.grpo_watch import AtSave, WatchCallback, rules
+    from mbt_lite.model.save_clock import SaveByMinutes
     from mbt_lite.report.completion_page import completion_page
 
     grpo = recipe.grpo
@@ -328,7 +330,8 @@ def watchers(
         write_text(folder / "completions.html", page)
 
     watch = WatchCallback(folder, rules(grpo.max_completion_tokens), grpo.stop_after_dead_steps, console)
-    callbacks: list[Any] = [watch, AtSave(write_page)]
+    minutes = grpo.save_every_minutes
+    callbacks: list[Any] = [*([SaveByMinutes(minutes)] if minutes is not None else []), watch, AtSave(write_page)]
     dev = None
     if grpo.dev_questions:
         held_out = held_out_questions(recipe, student)
@@ -355,7 +358,6 @@ def build_trainer(
     from mbt_lite.model.generate import shares_prompts
     from mbt_lite.model.grpo_rollouts import check_cache, rollouts
     from mbt_lite.model.grpo_trainer import ReducedGRPOTrainer
-    from mbt_lite.model.save_clock import SaveByMinutes
     from mbt_lite.model.training_log import TrainingLog
     from mbt_lite.prompts import student_messages
     from mbt_lite.rewards.trl_reward import LawReward
