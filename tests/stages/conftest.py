@@ -1,11 +1,21 @@
 """A tiny student in a model folder, for tests that run whole stages in their own process."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from byte_tokenizer import byte_tokenizer
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A run folder with a stand-in student, for the eval stage."""
+    pytest.importorskip("torch", reason="needs the training stack: pip install 'mbt-lite[train]'")
+    from eval_lab import make_lab
+
+    return make_lab(tmp_path, monkeypatch)
 
 
 @pytest.fixture(scope="session")
