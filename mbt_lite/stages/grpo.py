@@ -291,7 +291,6 @@ def train(recipe: Recipe, adapter: Path | None, rates: Path | None, folder: Path
         "chat_template": template,
         "stopped_early": watch.stopped,
         "warnings": len(read_jsonl(folder / "warnings.jsonl")),
-        "chat_template": template,
         **keep_adapter(recipe, student, dev, trainer.state.global_step, folder),
     }
 
@@ -379,7 +378,6 @@ def build_trainer(
         return list(dict.fromkeys(row["question_id"] for row in read_jsonl(completions) if row["step"] == step))
 
     log = TrainingLog(folder / "metrics.jsonl", "grpo", "reward", console, questions_of, track)
-    minutes = recipe.grpo.save_every_minutes
     shared = shares_prompts(student, student.model)
     if not shared:
         console.print("grpo: this model or backend computes the prompt anew for each completion", highlight=False)
@@ -389,7 +387,7 @@ def build_trainer(
         args=to_grpo_config(recipe, folder),
         train_dataset=Dataset.from_dict(rows),
         processing_class=student.tokenizer,
-        callbacks=[*([SaveByMinutes(minutes)] if minutes is not None else []), log, *callbacks],
+        callbacks=[log, *callbacks],
         rollout_func=rollouts(student, recipe.grpo),
         shares_prompts=shared,
     )
