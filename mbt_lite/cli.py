@@ -8,11 +8,13 @@ run, so that `--help` and usage errors answer at once.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import importlib
 import json
 import signal
 import sys
 import traceback
+import webbrowser
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -164,6 +166,28 @@ def export(
 
     exporter = importlib.import_module("mbt_lite.export.run")
     print(f"export: {exporter.export(run_folder, form, stage, out, converter, Console())}")
+
+
+@app.command()
+@_exit_codes()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders with scored variants.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The page; its plots go beside it.")] = Path("report.html"),
+    open_: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
+) -> None:
+    """Compare runs: table, page with plots and traces, plots as SVG and PNG."""
+    from rich.console import Console
+
+    from mbt_lite.report.contents import read_report
+    from mbt_lite.report.html import write_report
+    from mbt_lite.report.table import ComparisonTable
+
+    found = read_report(runs)
+    Console().print(ComparisonTable(found.metrics))
+    write_report(out, found, datetime.datetime.now(datetime.UTC))
+    print(f"report: {out}")
+    if open_:
+        webbrowser.open(out.resolve().as_uri())
 
 
 @app.command()

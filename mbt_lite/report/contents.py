@@ -1,15 +1,20 @@
-"""What the report shows, read from a run folder: metrics, predictions, training curves, who wrote the traces."""
+"""What the report shows, read from run folders: metrics, predictions, training curves, who wrote the traces.
+
+A series is one variant of one run: a column of the table, a mark of a plot, a side of the trace browser.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from mbt_lite.errors import RunError
 from mbt_lite.metrics.traces import answer_inclusive_error
 from mbt_lite.records import Prediction, Question, from_row
-from mbt_lite.run_dir import RunDir, read_json, read_jsonl
+from mbt_lite.run_dir import RECIPE_FILE, RunDir, read_json, read_jsonl
 
 Outcome = Literal["correct", "found and lost", "never found"]
 OUTCOMES: tuple[Outcome, ...] = ("correct", "found and lost", "never found")
@@ -39,8 +44,19 @@ class Teachers:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Report:
-    """Everything the page shows. `metrics` and `predictions` are by variant, in the order of the columns."""
+class Reach:
+    """A judge's verdict by paragraph number, from 1: where the answer is first derived, what is redundant."""
+
+    first_correct: int | None
+    redundant: frozenset[int]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Run:
+    """Everything the page shows of one run. `metrics` and `predictions` are by variant, in the order of the columns.
+
+    `reaches` are by variant and (question id, rollout index); empty without a judge.
+    """
 
     name: str
     recipe: Mapping[str, Any]
@@ -50,6 +66,53 @@ class Report:
     predictions: Mapping[str, Sequence[Prediction]]
     curves: tuple[Curve, ...]
     teachers: Teachers
+    reaches: Mapping[str, Mapping[tuple[str, int], Reach]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Series:
+    """One variant of one run; `label` is unique in the report."""
+
+    label: str
+    run: Run
+    variant: str
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """The variant's metrics.json."""
+        return self.run.metrics[self.variant]
+
+    @property
+    def predictions(self) -> Sequence[Prediction]:
+        """The variant's scored completions."""
+        return self.run.predictions[self.variant]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Report:
+    """The runs of one report, at least one, with names of their own."""
+
+    runs: tuple[Run, ...]
+
+    @property
+    def name(self) -> str:
+        """The runs' names in a row."""
+        return ", ".join(run.name for run in self.runs)
+
+    @property
+    def series(self) -> list[Series]:
+        """All variants of all runs; the run is named only where there are several."""
+        alone = len(self.runs) == 1
+        return [
+            Series(variant if alone else f"{run.name}/{variant}", run, variant)
+            for run in self.runs
+            for variant in run.metrics
+        ]
+
+    @property
+    def metrics(self) -> dict[str, Mapping[str, Any]]:
+        """The metrics.json of every series, by label."""
+        return {series.label: series.metrics for series in self.series}
 
 
 def outcome(prediction: Prediction) -> Outcome:
@@ -60,19 +123,48 @@ def outcome(prediction: Prediction) -> Outcome:
     return "found and lost" if is_lost else "never found"
 
 
-def read_report(run_dir: RunDir, questions: Iterable[Question], variants: Sequence[str]) -> Report:
+def read_report(paths: Sequence[Path]) -> Report:
+    """Read run folders with everything scored in them; those that share a name are named by their paths.
+
+    Raises RunError for a folder that is no run, has nothing scored or is there twice, DataError for a broken file.
+    """
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise RunError(f"report: a run is there twice (got {', '.join(map(str, paths))}); name each once")
+    runs = [read_run(path, scored_variants(path)) for path in paths]
+    times = Counter(run.name for run in runs)
+    return Report(
+        tuple(
+            dataclasses.replace(run, name=str(path)) if times[run.name] > 1 else run
+            for run, path in zip(runs, paths, strict=True)
+        )
+    )
+
+
+def scored_variants(path: Path) -> list[str]:
+    """Name the variants scored in a run folder, the recipe's first and in its order; RunError if there are none."""
+    if not (path / RECIPE_FILE).exists():
+        raise RunError(f"{path}: not a run folder ({RECIPE_FILE} is not there); name the folder that --out named")
+    there = {file.parent.name for file in (path / "eval").glob("*/metrics.json")}
+    if not there:
+        raise RunError(f"{path}: nothing is scored in it; run `mbt-lite eval` first")
+    listed = [variant for variant in read_json(path / RECIPE_FILE)["eval"]["variants"] if variant in there]
+    return [*listed, *sorted(there - set(listed))]
+
+
+def read_run(path: Path, variants: Sequence[str]) -> Run:
     """Read a run folder whose variants are scored.
 
-    Raises DataError for a file that is broken or written by another version.
+    Raises DataError for a file that is broken or written by another version, RunError for one that is missing.
     """
+    run_dir = RunDir(path)
     folder = run_dir.stage_dir("eval")
     rewards = read_jsonl(run_dir.stage_dir("grpo") / "metrics.jsonl")
     reward_terms = sorted({key for row in rewards for key in row if key.startswith("reward/")})
-    return Report(
-        name=run_dir.path.name,
-        recipe=read_json(run_dir.path / "recipe.resolved.json"),
-        environment=read_json(run_dir.path / "environment.json"),
-        questions={question.question_id: question for question in questions},
+    return Run(
+        name=path.resolve().name,
+        recipe=read_json(path / RECIPE_FILE),
+        environment=read_json(path / "environment.json"),
+        questions={question.question_id: question for question in read_asked(folder / "questions.jsonl")},
         metrics={variant: read_json(folder / variant / "metrics.json") for variant in variants},
         predictions={variant: read_predictions(folder / variant / "predictions.jsonl") for variant in variants},
         curves=(
@@ -80,7 +172,18 @@ def read_report(run_dir: RunDir, questions: Iterable[Question], variants: Sequen
             *(curve("grpo", key, rewards) for key in ["reward", *reward_terms]),
         ),
         teachers=teachers(read_jsonl(run_dir.stage_dir("gen") / "traces.jsonl")),
+        reaches={variant: reaches(read_jsonl(folder / variant / "judgements.jsonl")) for variant in variants},
     )
+
+
+def read_asked(path: Path) -> list[Question]:
+    """Read the questions as the variants were asked them; RunError if eval did not write them yet."""
+    if not path.exists():
+        raise RunError(
+            f"{path}: not there, the run was scored by an older version; "
+            "run `mbt-lite eval` again, it scores the stored completions anew"
+        )
+    return [from_row(Question, row, f"{path}:{number}") for number, row in enumerate(read_jsonl(path), 1)]
 
 
 def read_predictions(path: Path) -> tuple[Prediction, ...]:
@@ -92,6 +195,17 @@ def curve(stage: str, key: str, rows: Iterable[Mapping[str, Any]]) -> Curve:
     """Take one number from training rows; of a step written twice (a resumed run) the last counts."""
     points = {float(row["step"]): float(row[key]) for row in rows if "step" in row and row.get(key) is not None}
     return Curve(stage, key, tuple(sorted(points.items())))
+
+
+def reaches(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int], Reach]:
+    """Take a judge's first verdicts on reach from its judgements; an unscored completion has none."""
+    return {
+        (row["question_id"], row["rollout_index"]): Reach(
+            row["verdict"]["first_correct"], frozenset(row["verdict"]["redundant"])
+        )
+        for row in rows
+        if row["kind"] == "reach" and row["repeat"] == 0 and row["verdict"] is not None
+    }
 
 
 def teachers(rows: Sequence[Mapping[str, Any]]) -> Teachers:

@@ -1,173 +1,164 @@
 """The self-contained page: one file without a network, for light and dark, mouse and keyboard, wide and small screens.
 
-The traces travel as gzipped JSON in base64 (browsers unpack it themselves), so that three variants of 500 traces stay
-under 5 MB, and no trace can be mistaken for markup.
+Plotting library, charts and traces travel packed (pack.py); the page's policy runs only the two scripts whose hashes it
+names and loads nothing, so that text of a model stays text whatever it holds.
 """
 
 from __future__ import annotations
 
 import base64
 import datetime
-import gzip
+import functools
+import hashlib
+import importlib.util
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from mbt_lite.records import Prediction, Question
-from mbt_lite.report import plots, table
-from mbt_lite.report.contents import OUTCOMES, Curve, Report, outcome
-from mbt_lite.report.mentions import segments
-from mbt_lite.run_dir import write_text
+import mbt_lite
+from mbt_lite.errors import RunError
+from mbt_lite.report import table
+from mbt_lite.report.bars import PHASE_NAMES, accuracy_by_kind, phases
+from mbt_lite.report.charts import Plot, write_images
+from mbt_lite.report.comparisons import COLUMNS, NOTE, comparisons, uncompared
+from mbt_lite.report.contents import OUTCOMES, Report, Run
+from mbt_lite.report.pack import pack_traces, packed
+from mbt_lite.report.palette import page_css, variant_colours
+from mbt_lite.report.plane import thinking_plane
+from mbt_lite.report.plots import accuracy_against_tokens, failures, lengths
+from mbt_lite.report.training import training_plots
+from mbt_lite.run_dir import flatten, write_text
 
-# of the 5 MB that a page may have; plots, table and recipe take about 0.1
-MAX_PACKED_CHARACTERS = 4_700_000
-# a trace is never cut shorter than this: a run of very many predictions makes a larger page
-SHORTEST_CUT_CHARACTERS = 400
-# English packs to about half its characters: more than this is not worth the first try
-MAX_TRACE_CHARACTERS = 12_000_000
+PACKAGES_SHOWN = ("mbt-lite", "torch", "transformers", "trl", "peft", "unsloth")
 
 
 def write_report(path: Path, report: Report, written_at: datetime.datetime) -> None:
-    """Write the page of a run as a whole file."""
-    write_text(path, render(report, written_at))
+    """Write the page as a whole file, and its plots as SVG and PNG into the folder `<page's name>-plots` beside it.
+
+    Raises RunError where the plotting library is not installed or `path` is a folder.
+    """
+    if importlib.util.find_spec("altair") is None or importlib.util.find_spec("vl_convert") is None:
+        raise RunError("report: altair or vl-convert-python is not installed; `pip install 'mbt-lite[report]'`")
+    if path.is_dir():
+        raise RunError(f"{path}: is a folder; name the page's file, such as {path / 'report.html'}")
+    plots = all_plots(report)
+    write_text(path, render(report, plots, written_at))
+    write_images(path.with_name(f"{path.stem}-plots"), plots)
 
 
-def render(report: Report, written_at: datetime.datetime) -> str:
-    """Give the page of a run as HTML."""
-    # jinja2 comes with the training stack
+def all_plots(report: Report) -> list[Plot]:
+    """Give the plots in the order of the page."""
+    return [
+        accuracy_against_tokens(report),
+        *failures(report),
+        thinking_plane(report),
+        phases(report),
+        *accuracy_by_kind(report),
+        lengths(report),
+        *training_plots(report),
+    ]
+
+
+def render(report: Report, plots: Iterable[Plot], written_at: datetime.datetime) -> str:
+    """Give the page as HTML."""
     import jinja2
 
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    page = environment.from_string(_file("report.html"))
-    return page.render(
+    library, packed_library = _library()
+    javascript = _file("charts.js") + _file("traces.js")
+    shown = list(plots)
+    return environment.from_string(_file("report.html")).render(
         report=report,
+        version=mbt_lite.__version__,
         written_at=f"{written_at:%Y-%m-%d %H:%M %Z}".strip(),
-        css=_file("report.css"),
-        javascript=_file("report.js"),
+        facts={run.name: _facts(run) for run in report.runs},
+        notices=[note for run in report.runs for note in _notices(run)],
+        css=page_css() + "\n" + _file("report.css"),
+        script_hashes=" ".join(map(_script_hash, (javascript, library))),
+        colours=variant_colours(list(dict.fromkeys(series.variant for series in report.series))),
         rows=table.rows(report.metrics),
         remarks=table.remarks(report.metrics),
-        plots=_plots(report),
+        plots=shown,
+        comparisons=comparisons(report),
+        compared=[*(label for _, label, _ in COLUMNS), "won, lost"],
+        comparison_note=NOTE,
+        uncompared=uncompared(report),
         outcomes=OUTCOMES,
-        packed=pack(report),
-        recipe_json=json.dumps(report.recipe, indent=2, ensure_ascii=False),
+        phases=PHASE_NAMES,
+        differing=_differing(report.runs),
+        recipes={run.name: json.dumps(run.recipe, indent=2, ensure_ascii=False) for run in report.runs},
+        library=packed_library,
+        packed_plots=packed(json.dumps({plot.key: _drawn(plot) for plot in shown if plot.spec})),
+        packed_traces=pack_traces(report),
+        javascript=javascript,
     )
 
 
-def write_plots(folder: Path, report: Report) -> None:
-    """Write `accuracy.svg` and `failures.svg`, the plots that compare variants, as files of their own."""
-    css = _file("report.css")
-    write_text(folder / "accuracy.svg", plots.standalone(plots.accuracy_against_tokens(report.metrics), css))
-    write_text(folder / "failures.svg", plots.standalone(plots.failures(report.predictions), css))
+@functools.cache
+def _library() -> tuple[str, str]:
+    """Give the plotting library as one script, and packed: it takes a second to build and never changes."""
+    import vl_convert
+
+    script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return script, packed(script)
 
 
 def _file(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def _plots(report: Report) -> list[dict[str, str]]:
-    """Give title, caption and SVG of each plot; "" as SVG where the run has no data, with the reason as caption."""
-    losses = [curve for curve in report.curves if curve.stage == "sft"]
-    rewards = [curve for curve in report.curves if curve.stage == "grpo"]
+def _script_hash(script: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def _drawn(plot: Plot) -> dict[str, Any]:
+    return {"spec": plot.spec, "columns": plot.columns, "margin": plot.margin}
+
+
+def _facts(run: Run) -> list[str]:
+    """Give the run's line under the title: who answered what, with which versions."""
+    versions = [
+        f"{name} {run.environment['packages'][name]}" for name in PACKAGES_SHOWN if name in run.environment["packages"]
+    ]
     return [
-        {
-            "title": "Accuracy against length",
-            "caption": "Up is more right answers, left is shorter. Bars are 95 % intervals.",
-            "svg": plots.accuracy_against_tokens(report.metrics),
-        },
-        {
-            "title": "How answers fail",
-            "caption": "Wrong answers: found and lost if a gold stands in the trace, never found if none does.",
-            "svg": plots.failures(report.predictions),
-        },
-        _curve_plot("Training loss, sft", losses, "loss"),
-        _curve_plot("Reward, grpo", rewards, "mean reward"),
+        f"student {run.recipe['model']['name']}",
+        f"questions {run.recipe['data']['dev']['path']} (n={len(run.questions)})",
+        f"Python {run.environment['python']}",
+        *versions,
+    ]  # fmt: skip
+
+
+def _notices(run: Run) -> list[str]:
+    """Say who wrote the run's training traces and who judged: rules prove the loop, not the method."""
+    judged = [metrics["judged"] for metrics in run.metrics.values() if metrics.get("judged")]
+    if not any(one["scripted"] for one in judged):
+        return [_taught(run)]
+    return [
+        _taught(run),
+        f"Scripted judge: the judged numbers of {run.name} come from rules, not from a language model.",
     ]
 
 
-def _curve_plot(title: str, curves: Sequence[Curve], ylabel: str) -> dict[str, str]:
-    if not curves[0].points:
-        caption = f"No data: {curves[0].source} is not in this run, or has no {curves[0].key!r}."
-        return {"title": title, "caption": caption, "svg": ""}
-    return {"title": title, "caption": f"From {curves[0].source}.", "svg": plots.training_curve(curves, ylabel)}
+def _taught(run: Run) -> str:
+    who = run.teachers
+    if not who.n_traces:
+        return f"{run.name} has no training traces (gen/traces.jsonl is not there)."
+    if not who.n_scripted:
+        return f"{run.name} has {who.n_traces} training traces by {', '.join(who.names)}."
+    return (
+        f"Scripted teacher: {who.n_scripted} of the {who.n_traces} training traces of {run.name} were written by the "
+        "rule-based teacher, not by a language model. The run shows that the loop works, not how good a real teacher's "
+        "traces are."
+    )
 
 
-def pack(report: Report) -> str:
-    """Give what the trace browser reads: base64 of gzip of JSON, `{variants, questions: [{..., predictions}]}`.
-
-    Where the traces are too much for the page, the longest are cut in the middle, visibly, as little as it takes.
-    """
-    lengths = [len(row.text) for rows in report.predictions.values() for row in rows]
-    budget = MAX_TRACE_CHARACTERS
-    while True:
-        limit = max(shared_limit(lengths, budget), SHORTEST_CUT_CHARACTERS)
-        text = json.dumps(_content(report, limit), ensure_ascii=False, separators=(",", ":"))
-        # mtime 0: the same run gives the same page
-        packed = base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
-        if len(packed) <= MAX_PACKED_CHARACTERS or limit == SHORTEST_CUT_CHARACTERS:
-            return packed
-        budget = int(0.97 * min(budget, sum(lengths)) * MAX_PACKED_CHARACTERS / len(packed))
-
-
-def _content(report: Report, limit: int) -> dict[str, Any]:
-    by_question: dict[str, dict[str, Any]] = {}
-    for variant, rows in report.predictions.items():
-        for row in rows:
-            by_question.setdefault(row.question_id, {})[variant] = _prediction(row, limit)
-    questions = [
-        _question(report.questions[question_id]) | {"predictions": predictions}
-        for question_id, predictions in by_question.items()
-    ]
-    return {"variants": list(report.predictions), "questions": questions}
-
-
-def _question(question: Question) -> dict[str, Any]:
-    return {
-        "id": question.question_id,
-        "question": question.question,
-        "golds": question.golds,
-        "hops": question.hops,
-        "type": question.question_type,
-    }
-
-
-def _prediction(row: Prediction, limit: int) -> dict[str, Any]:
-    return {
-        "outcome": outcome(row),
-        "answer": row.answer,
-        "f1": round(row.f1, 2),
-        "tokens": row.completion_tokens,
-        "stopped": bool(row.stopped),
-        "segments": segments(cut_middle(row.text, limit), row.golds),
-    }
-
-
-def shared_limit(lengths: Sequence[int], budget: int) -> int:
-    """Give the highest limit such that lengths cut to it sum up to at most `budget`: short ones leave room.
-
-    >>> shared_limit([10, 100, 100], 150)
-    70
-    """
-    remaining, ordered = budget, sorted(lengths)
-    for position, length in enumerate(ordered):
-        share = remaining // (len(ordered) - position)
-        if length > share:
-            return share
-        remaining -= length
-    return max(ordered, default=0)
-
-
-def cut_middle(text: str, limit: int) -> str:
-    """Keep the head and the tail of a text longer than `limit` characters, and say what is missing.
-
-    >>> cut_middle("abcdefgh", 4)
-    'ab\\n[... 4 characters left out of this page; predictions.jsonl has them ...]\\ngh'
-    """
-    if len(text) <= limit:
-        return text
-    half = limit // 2
-    note = f"[... {len(text) - 2 * half:,} characters left out of this page; predictions.jsonl has them ...]"
-    return f"{text[:half]}\n{note}\n{text[len(text) - half :]}"
+def _differing(runs: Iterable[Run]) -> dict[str, list[str]]:
+    """Give the recipe keys in which the runs differ, with each run's value."""
+    recipes = [flatten(run.recipe) for run in runs]
+    keys = dict.fromkeys(key for recipe in recipes for key in recipe)
+    columns = {key: [json.dumps(recipe[key]) if key in recipe else "-" for recipe in recipes] for key in keys}
+    return {key: values for key, values in columns.items() if len(set(values)) > 1}

@@ -1,4 +1,4 @@
-"""The side-by-side table: variants as columns, metrics as rows, each number with its interval and its n.
+"""The side-by-side table: series as columns, metrics as rows, each number with its interval and its n.
 
 The same rows feed the terminal and the HTML page. Input are the `metrics.json` values of `mbt_lite.metrics.aggregate`.
 """
@@ -6,16 +6,21 @@ The same rows feed the terminal and the HTML page. Input are the `metrics.json` 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 from mbt_lite.errors import DataError
 
-Kind = Literal["share", "tokens", "score"]
+Kind = Literal["share", "tokens", "score", "level"]
+Metrics = Mapping[str, Mapping[str, Any]]
+
+# characters: what most rows need, so that four series fit into 100
+LABEL_WIDTH, SERIES_WIDTH = 18, 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,6 +46,32 @@ MEASURES = (
     Measure("aes", "AES", "score", "accuracy gained and tokens saved against base in one number; above 0 is better"),
 )  # fmt: skip
 
+# What a metrics.json may have beside them; a row is there if one series has it.
+BY_RULE = (
+    Measure("phase_coverage", "phases shown", "share", "of the five phases, by cue words"),
+    Measure("first_mention", "first mention", "share", "of the trace's words up to the first gold, where there is one"),
+    Measure("words_after_mention", "words after it", "tokens", "words of the trace after the first mention of a gold"),
+    Measure("repeated_4grams", "said again", "share", "of the trace's word 4-grams that occurred earlier in it"),
+)  # fmt: skip
+JUDGED = (
+    Measure("accuracy", "judged accuracy", "share", "the judge calls the answer correct"),
+    Measure("not_attempted", "not attempted", "share", "the judge calls the question not attempted"),
+    Measure("answer_hit", "judged answer hit", "share", "the judge finds the right answer derived in the trace"),
+    Measure("answer_inclusive_error", "judged found and lost", "share", "judged wrong, with a judged answer hit"),
+    Measure("overthinking", "overthinking", "share", "of a right trace after its useful beginning, by the judge"),
+    Measure("underthinking", "underthinking", "share", "of a wrong trace after its useful beginning, by the judge"),
+    Measure("metacognition", "metacognition", "level", "0 to 5, by the judge"),
+    Measure("reach", "reach", "share", "of the trace's sentences until it derives the answer, by the judge"),
+    Measure("redundancy", "redundancy", "share", "of the trace's sentences in paragraphs the judge calls redundant"),
+    Measure("balance", "reach-redundancy", "level", "harmonic mean of 1 - reach and 1 - redundancy; 1 is best"),
+    Measure("quality", "metacognitive quality", "level", "judged level 0 to 5, times base tokens over tokens"),
+)  # fmt: skip
+AT_K = {
+    "avg": "mean exact match of the first k completions of a question",
+    "maj": "exact match of the most frequent answer of the first k completions",
+    "pass": "chance that one of k completions is right, from all completions",
+}
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Cell:
@@ -59,17 +90,43 @@ class Row:
     cells: tuple[Cell, ...]
 
 
-def rows(metrics: Mapping[str, Mapping[str, Any]]) -> list[Row]:
-    """Give the rows of the table for variant -> metrics.json value; DataError names a metric that is missing."""
-    return [Row(m, tuple(_cell(m, variant, value) for variant, value in metrics.items())) for m in MEASURES]
+def rows(metrics: Metrics) -> list[Row]:
+    """Give the rows of the table for label -> metrics.json value; DataError names a metric that is missing."""
+    always = [Row(m, tuple(_cell(m, label, value) for label, value in metrics.items())) for m in MEASURES]
+    optional = [
+        Row(measure, tuple(_optional_cell(measure, section, value) for value in metrics.values()))
+        for section, measures in _optional_measures(metrics)
+        for measure in measures
+        if any(_optional(value, section, measure.key) is not None for value in metrics.values())
+    ]
+    return always + optional
 
 
-def _cell(measure: Measure, variant: str, metrics: Mapping[str, Any]) -> Cell:
+def _optional_measures(metrics: Metrics) -> list[tuple[str, Sequence[Measure]]]:
+    """Give section -> measures that the table shows where they were measured."""
+    at_k = dict.fromkeys(key for value in metrics.values() for key in value.get("at_k", ()))
+    repeated = [Measure(key, key, "share", AT_K[key.partition("@")[0]]) for key in at_k]
+    return [("metrics", BY_RULE), ("at_k", repeated), ("judged", JUDGED)]
+
+
+def _optional(value: Mapping[str, Any], section: str, key: str) -> Mapping[str, Any] | None:
+    """Give an estimate that a metrics.json may have; `judged` is null without a judge."""
+    found = value.get(section) or {}
+    estimates = found["metrics"] if section == "judged" and found else found
+    return estimates.get(key)
+
+
+def _optional_cell(measure: Measure, section: str, metrics: Mapping[str, Any]) -> Cell:
+    estimate = _optional(metrics, section, measure.key)
+    return Cell("-", "", "") if estimate is None else _measured(measure.kind, estimate, metrics["n_questions"])
+
+
+def _cell(measure: Measure, label: str, metrics: Mapping[str, Any]) -> Cell:
     if measure.key == "aes":
         return _aes_cell(metrics["aes"], metrics["n_questions"])
     if measure.key not in metrics["metrics"]:
         raise DataError(
-            f"metrics of variant {variant}: no metric {measure.key!r}; they were written by another version: "
+            f"metrics of {label}: no metric {measure.key!r}; they were written by another version: "
             "run `mbt-lite eval` again, it scores the stored completions anew"
         )
     return _measured(measure.kind, metrics["metrics"][measure.key], metrics["n_questions"])
@@ -100,23 +157,40 @@ def shown(kind: Kind, value: float, *, unit: bool = False) -> str:
     """
     if kind == "tokens":
         return f"{value:,.0f}"
-    if kind == "score":
+    if kind in ("score", "level"):
         return f"{value:.2f}"
     # 0 and 1 are exact: 99.96 % must not look like them
     digits = f"{100 * value:.0f}" if value in (0, 1) else f"{100 * value:.1f}"
     return f"{digits}%" if unit else digits
 
 
-def to_table(metrics: Mapping[str, Mapping[str, Any]]) -> RenderableType:
-    """Build the terminal table of variant -> metrics.json value, with its legend."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class ComparisonTable:
+    """The table for a terminal, of label -> metrics.json value: as many series side by side as its width holds."""
+
+    metrics: Metrics
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Give the tables one below the other, then the remarks and what the rows mean."""
+        labels = list(self.metrics)
+        n_columns = max(1, (options.max_width - LABEL_WIDTH) // SERIES_WIDTH)
+        for first in range(0, len(labels), n_columns):
+            yield _table({label: self.metrics[label] for label in labels[first : first + n_columns]})
+            yield Text()
+        meanings = (f"{row.measure.label}: {row.measure.meaning}" for row in rows(self.metrics))
+        yield from (Text(line, "dim") for line in [*remarks(self.metrics), *meanings])
+
+
+def _table(metrics: Metrics) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("", no_wrap=True)
-    for variant, value in metrics.items():
-        table.add_column(f"{variant}\nn={value['n_questions']}", min_width=7)
+    for label, value in metrics.items():
+        # the run stands above its variant: both are names of any length
+        run, _, variant = label.rpartition("/")
+        table.add_column(Text("\n".join(filter(None, (run, variant, f"n={value['n_questions']}")))), min_width=7)
     for row in rows(metrics):
         table.add_row(row.measure.label, *(_terminal_cell(cell) for cell in row.cells))
-    meanings = [f"{measure.label}: {measure.meaning}" for measure in MEASURES]
-    return Group(table, Text(), *(Text(line, "dim") for line in [*remarks(metrics), *meanings]))
+    return table
 
 
 def _terminal_cell(cell: Cell) -> Text:
@@ -127,14 +201,43 @@ def _terminal_cell(cell: Cell) -> Text:
     )  # fmt: skip
 
 
-def remarks(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def remarks(metrics: Metrics) -> list[str]:
     """Give the lines under the table: what the brackets are, what is undefined and why, what was left out."""
     lines = ["[low, high]: 95 % interval (Wilson for shares, else bootstrap over questions); n: questions"]
-    for variant, value in metrics.items():
+    return [*lines, *_aes(metrics), *_left_out(metrics), *_judged(metrics)]
+
+
+def _aes(metrics: Metrics) -> list[str]:
+    """Say why an AES or its interval is undefined."""
+    labels: dict[str, list[str]] = {}
+    for label, value in metrics.items():
         if value["aes"] is not None and value["aes"]["undefined_reason"] is not None:
-            lines.append(f"AES of {variant}: {value['aes']['undefined_reason']}")
-    left_out = max((len(value["left_out"]) for value in metrics.values()), default=0)
-    if left_out:
-        who = "1 question is" if left_out == 1 else f"{left_out} questions are"
-        lines.append(f"{who} left out of all variants: the prompt is too long (eval/left_out.jsonl)")
+            labels.setdefault(value["aes"]["undefined_reason"], []).append(label)
+    return [f"AES of {', '.join(whose)}: {reason}" for reason, whose in labels.items()]
+
+
+def _left_out(metrics: Metrics) -> list[str]:
+    """Say how many questions no variant was scored on, by reason."""
+    reasons = {label: Counter(row["reason"] for row in value["left_out"]) for label, value in metrics.items()}
+    distinct = list(dict.fromkeys(tuple(sorted(counts.items())) for counts in reasons.values()))
+    lines = []
+    for counts in distinct:
+        whose = [label for label, found in reasons.items() if tuple(sorted(found.items())) == counts]
+        who = "all variants" if len(distinct) == 1 else ", ".join(whose)
+        lines += [f"left out of {who}: {n} {'question' if n == 1 else 'questions'}, {reason}" for reason, n in counts]
+    return lines
+
+
+def _judged(metrics: Metrics) -> list[str]:
+    """Say who judged which series, and how many replies stayed unscored."""
+    judges: dict[tuple[str, bool], list[str]] = {}
+    for label, value in metrics.items():
+        if value.get("judged"):
+            judges.setdefault((value["judged"]["judge"], value["judged"]["scripted"]), []).append(label)
+    lines = []
+    for (name, scripted), labels in judges.items():
+        counts = [one for label in labels for one in metrics[label]["judged"]["verdicts"].values()]
+        scored, unscored = sum(one["scored"] for one in counts), sum(sum(one["unscored"].values()) for one in counts)
+        who = f"{name}, a scripted judge: rules, no language model" if scripted else name
+        lines.append(f"{', '.join(labels)} judged by {who}; {scored} verdicts, {unscored} replies left unscored")
     return lines

@@ -42,10 +42,10 @@ from mbt_lite.model.chat import refuse_other_template
 from mbt_lite.recipe.checks import served_as
 from mbt_lite.recipe.schema import Recipe, Teacher, Variant
 from mbt_lite.records import Completion, Message, Prediction, Question, from_row, to_row
-from mbt_lite.report.contents import read_report
-from mbt_lite.report.html import write_plots, write_report
+from mbt_lite.report.contents import Report, read_run
+from mbt_lite.report.html import write_report
 from mbt_lite.report.progress import counting
-from mbt_lite.report.table import to_table
+from mbt_lite.report.table import ComparisonTable
 from mbt_lite.run_dir import Journal, RunDir, read_json, read_jsonl, write_json, write_jsonl
 from mbt_lite.teacher.client import complete
 from mbt_lite.teacher.replies import ReplyJournal
@@ -86,10 +86,9 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
         write_jsonl(folder / "left_out.jsonl", exam.left_out)
         write_jsonl(folder / "questions.jsonl", map(to_row, exam.questions))
         metrics = _score(recipe, exam, folder, console)
-        console.print(to_table(metrics))
-        report = read_report(run_dir, exam.questions, recipe.eval.variants)
+        console.print(ComparisonTable(metrics))
+        report = Report((read_run(run_dir.path, recipe.eval.variants),))
         write_report(folder / "report.html", report, datetime.datetime.now(datetime.UTC))
-        write_plots(folder, report)
         summary = {"n_questions": len(exam.questions), "n_left_out": len(exam.left_out), "n_trimmed": exam.n_trimmed}
         run_dir.mark_done("eval", inputs, summary)
     console.print(f"eval: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)

@@ -1,112 +1,19 @@
-"""A made-up run: three variants, a few questions, curves, a scripted teacher, and text that tries to break out."""
-
 from collections.abc import Callable
-from typing import Any
 
+import made_up_run
 import pytest
 
-from mbt_lite.records import Prediction, Question
-from mbt_lite.report.contents import Curve, Report, Teachers
-
-HOSTILE = "</script><b>bold</b><!-- & \"quoted\" 'too' <img src=http://evil.example/x.png>"
+from mbt_lite.report.contents import Report, Run
 
 
-def estimate(mean: float | None, low: float | None, high: float | None, n: int = 64) -> dict[str, Any]:
-    return {"mean": mean, "low": low, "high": high, "n": n, "undefined_reason": None}
+@pytest.fixture(scope="session")
+def make_run() -> Callable[..., Run]:
+    return made_up_run.make_run
 
 
-def make_metrics(variant: str, exact: float, tokens: float, aes: dict[str, Any] | None, n: int = 64) -> dict[str, Any]:
-    def share(value: float) -> dict[str, Any]:
-        return estimate(value, max(value - 0.1, 0), min(value + 0.1, 1), n)
-
-    return {
-        "variant": variant,
-        "n_questions": n,
-        "n_predictions": n,
-        "metrics": {
-            "exact_match": share(exact),
-            "f1": share(exact),
-            "substring_match": share(exact),
-            "answered": share(0.95),
-            "stopped": share(1.0),
-            "degenerate": share(0.05),
-            "completion_tokens": estimate(tokens, tokens - 40, tokens + 60, n),
-            "answer_inclusive_error": share(0.25),
-            "answer_exclusive_error": share(1 - exact - 0.25),
-        },
-        "aes": aes,
-        "left_out": [],
-    }
-
-
-def make_question(number: int) -> Question:
-    return Question(
-        question_id=f"q{number}",
-        question=f"In which country was the maker of device {number} born? {HOSTILE if number == 0 else ''}",
-        answer="New Arden",
-        aliases=("Arden",),
-        documents=(),
-        source="mbt",
-        hops=2,
-        question_type="bridge",
-    )
-
-
-def make_prediction(number: int, variant: str, exact: int, hit: int, text: str | None = None) -> Prediction:
-    answer = "New Arden" if exact else "Port Ellis"
-    place = "New Arden" if hit else "Port Ellis"
-    trace = (
-        f"We first note what is asked: the birthplace of the maker of device {number}. The notes name Ada Vell as the "
-        f"maker. Ada Vell was born in {place}, so the answer should be {place}.\n\nWait, does another note speak of "
-        "Port Ellis? It is about the company, not the person. Let us check once more that the maker is meant."
-    )
-    return Prediction(
-        question_id=f"q{number}",
-        variant=variant,
-        rollout_index=0,
-        text=text if text is not None else f"<think>\n{trace}\n</think>\n\n<answer>{answer}</answer>",
-        finish_reason="stop",
-        completion_tokens=90 + number,
-        answer=answer,
-        golds=("New Arden", "Arden"),
-        exact_match=exact,
-        f1=float(exact),
-        substring_match=exact,
-        answered=1,
-        stopped=1,
-        degenerate=0,
-        answer_hit=hit,
-    )
-
-
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_report() -> Callable[..., Report]:
     def make(n: int = 64, text: str | None = None) -> Report:
-        aes = estimate(2.31, 1.42, 3.5, n)
-        undefined = estimate(None, None, None, n) | {"undefined_reason": "base accuracy is 0"}
-        every = {"base": 5, "metacognitive": 4, "sft": 2}
-        return Report(
-            name=f"demo {HOSTILE}",
-            recipe={"model": {"name": "embedded:smollm2-135m"}, "data": {"dev": {"path": "data_samples/dev.jsonl"}}},
-            environment={"python": "3.12.1", "platform": "Linux", "packages": {"mbt-lite": "0.1.0", "torch": "2.13.0"}},
-            questions={f"q{number}": make_question(number) for number in range(n)},
-            metrics={
-                "base": make_metrics("base", 0.2, 210, None, n),
-                "metacognitive": make_metrics("metacognitive", 0.25, 230, undefined, n),
-                "sft": make_metrics("sft", 0.5, 104, aes, n),
-            },
-            predictions={
-                variant: [
-                    make_prediction(number, variant, int(number % step == 0), int(number % 3 > 0), text)
-                    for number in range(n)
-                ]
-                for variant, step in every.items()
-            },
-            curves=(
-                Curve("sft", "loss", tuple((float(step), 3 / (step + 1)) for step in range(30))),
-                Curve("grpo", "reward", ()),
-            ),
-            teachers=Teachers(("scripted",), 120, 120),
-        )
+        return Report((made_up_run.make_run(n, text),))
 
     return make

@@ -4,11 +4,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from made_up_run import write_run
 
-from mbt_lite.errors import DataError
-from mbt_lite.records import to_row
-from mbt_lite.report.contents import Curve, Report, curve, outcome, read_report, teachers
-from mbt_lite.run_dir import RunDir, write_json, write_jsonl
+from mbt_lite.errors import DataError, RunError
+from mbt_lite.report.contents import (
+    Curve,
+    Reach,
+    Report,
+    Run,
+    curve,
+    outcome,
+    reaches,
+    read_report,
+    read_run,
+    scored_variants,
+    teachers,
+)
+from mbt_lite.run_dir import write_json, write_jsonl
 
 
 @pytest.mark.parametrize(
@@ -16,8 +28,8 @@ from mbt_lite.run_dir import RunDir, write_json, write_jsonl
     [(1, 1, "correct"), (1, 0, "correct"), (0, 1, "found and lost"), (0, 0, "never found")],
     ids=["right and derived", "right by luck", "lost", "never"],
 )
-def test_outcome_of(exact: int, hit: int, expected: str, make_report: Callable[..., Report]) -> None:
-    row = make_report().predictions["base"][0]
+def test_outcome_of(exact: int, hit: int, expected: str, make_run: Callable[..., Run]) -> None:
+    row = make_run(1).predictions["base"][0]
     assert outcome(dataclasses.replace(row, exact_match=exact, answer_hit=hit)) == expected
 
 
@@ -31,27 +43,30 @@ def test_teachers_counts_the_scripted_traces() -> None:
     assert (found.names, found.n_traces, found.n_scripted) == (("a", "b"), 2, 1)
 
 
-def write_run(path: Path, report: Report) -> RunDir:
-    write_json(path / "recipe.resolved.json", report.recipe)
-    write_json(path / "environment.json", report.environment)
-    for variant, rows in report.predictions.items():
-        write_jsonl(path / "eval" / variant / "predictions.jsonl", map(to_row, rows))
-        write_json(path / "eval" / variant / "metrics.json", report.metrics[variant])
-    return RunDir(path)
+def test_reaches_takes_the_first_verdict_that_is_one() -> None:
+    def row(rollout: int, kind: str, repeat: int, verdict: object) -> dict[str, object]:
+        return {"question_id": "q", "rollout_index": rollout, "kind": kind, "repeat": repeat, "verdict": verdict}
+
+    verdict = {"first_correct": 2, "redundant": [3, 4]}
+    rows = [
+        row(0, "hit", 0, {"hit": True}), row(0, "reach", 0, verdict), row(0, "reach", 1, verdict | {"redundant": []}),
+        row(1, "reach", 0, None),
+    ]  # fmt: skip
+    assert reaches(rows) == {("q", 0): Reach(2, frozenset({3, 4}))}
 
 
-def test_read_report_gives_what_the_run_folder_holds(tmp_path: Path, make_report: Callable[..., Report]) -> None:
-    report = make_report(4)
-    run_dir = write_run(tmp_path / "demo", report)
-    write_jsonl(run_dir.path / "sft" / "metrics.jsonl", [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}])
+def test_read_run_gives_what_the_run_folder_holds(tmp_path: Path, make_run: Callable[..., Run]) -> None:
+    run = make_run(4)
+    path = write_run(tmp_path / "demo", run)
+    write_jsonl(path / "sft" / "metrics.jsonl", [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}])
     write_jsonl(
-        run_dir.path / "grpo" / "metrics.jsonl",
-        [{"step": 1, "reward": 0.5, "reward/keep": -0.25, "reward/answer": 0.75}],
+        path / "grpo" / "metrics.jsonl", [{"step": 1, "reward": 0.5, "reward/keep": -0.25, "reward/answer": 0.75}]
     )
-    found = read_report(run_dir, report.questions.values(), ["base", "sft"])
+    found = read_run(path, ["base", "sft"])
     assert found.name == "demo"
-    assert found.predictions == {variant: tuple(report.predictions[variant]) for variant in ("base", "sft")}
-    assert found.metrics["sft"] == report.metrics["sft"]
+    assert found.questions == run.questions
+    assert found.predictions == {variant: tuple(run.predictions[variant]) for variant in ("base", "sft")}
+    assert found.metrics["sft"] == run.metrics["sft"]
     assert [(c.source, c.key, c.points) for c in found.curves] == [
         ("sft/metrics.jsonl", "loss", ((1.0, 2.0), (2.0, 1.0))),
         ("grpo/metrics.jsonl", "reward", ((1.0, 0.5),)),
@@ -59,11 +74,57 @@ def test_read_report_gives_what_the_run_folder_holds(tmp_path: Path, make_report
         ("grpo/metrics.jsonl", "reward/keep", ((1.0, -0.25),)),
     ]
     assert found.teachers.n_traces == 0
+    assert found.reaches == {"base": {}, "sft": {}}
 
 
-def test_read_report_names_a_line_that_is_no_prediction(tmp_path: Path, make_report: Callable[..., Report]) -> None:
-    run_dir = write_run(tmp_path, make_report(1))
-    path = tmp_path / "eval" / "sft" / "predictions.jsonl"
-    path.write_text(json.dumps({"question_id": "q"}) + "\n")
+def test_read_run_names_a_line_that_is_no_prediction(tmp_path: Path, make_run: Callable[..., Run]) -> None:
+    path = write_run(tmp_path, make_run(1))
+    (path / "eval" / "sft" / "predictions.jsonl").write_text(json.dumps({"question_id": "q"}) + "\n")
     with pytest.raises(DataError, match=r"predictions\.jsonl:1: not a Prediction"):
-        read_report(run_dir, [], ["sft"])
+        read_run(path, ["sft"])
+
+
+def test_read_run_refuses_a_run_without_its_questions(tmp_path: Path, make_run: Callable[..., Run]) -> None:
+    path = write_run(tmp_path, make_run(1))
+    (path / "eval" / "questions.jsonl").unlink()
+    with pytest.raises(RunError, match=r"questions\.jsonl: not there.*run `mbt-lite eval` again"):
+        read_run(path, ["sft"])
+
+
+def test_scored_variants_stand_in_the_recipe_s_order(tmp_path: Path, make_run: Callable[..., Run]) -> None:
+    path = write_run(tmp_path, make_run(1))
+    write_json(path / "eval" / "a_later_one" / "metrics.json", {})
+    assert scored_variants(path) == ["base", "metacognitive", "sft", "a_later_one"]
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [([], "not a run folder"), (["recipe.resolved.json"], "nothing is scored in it; run `mbt-lite eval` first")],
+    ids=["no run", "no scores"],
+)
+def test_scored_variants_refuses(files: list[str], said: str, tmp_path: Path) -> None:
+    for name in files:
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(RunError, match=said):
+        scored_variants(tmp_path)
+
+
+def test_read_report_names_runs_of_one_name_by_their_paths(tmp_path: Path, make_run: Callable[..., Run]) -> None:
+    paths = [write_run(tmp_path / place / "demo", make_run(1)) for place in ("a", "b")]
+    other = write_run(tmp_path / "other", make_run(1))
+    assert [run.name for run in read_report([*paths, other]).runs] == [*map(str, paths), "other"]
+
+
+def test_read_report_refuses_a_run_that_is_there_twice(tmp_path: Path, make_run: Callable[..., Run]) -> None:
+    path = write_run(tmp_path / "demo", make_run(1))
+    with pytest.raises(RunError, match="a run is there twice"):
+        read_report([path, tmp_path / "." / "demo"])
+
+
+def test_series_are_named_by_run_only_where_there_are_several(make_run: Callable[..., Run]) -> None:
+    one, other = make_run(1, name="one"), make_run(1, name="other")
+    assert [series.label for series in Report((one,)).series] == ["base", "metacognitive", "sft"]
+    labels = [series.label for series in Report((one, other)).series]
+    assert labels[0] == "one/base"
+    assert labels[-1] == "other/sft"
+    assert list(Report((one, other)).metrics) == labels

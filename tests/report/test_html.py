@@ -1,23 +1,17 @@
 import base64
 import dataclasses
 import datetime
-import gzip
-import json
-import random
+import hashlib
 import re
-import shutil
-import subprocess
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from mbt_lite.report.contents import Curve, Report, Teachers
-from mbt_lite.report.html import cut_middle, render, shared_limit, write_report
+from mbt_lite.errors import RunError
+from mbt_lite.report.contents import Report, Run, Teachers
+from mbt_lite.report.html import all_plots, render, write_report
 
 NOW = datetime.datetime(2026, 11, 21, 12, 0, tzinfo=datetime.UTC)
 VOID = {"meta", "link", "br", "input", "img"}
@@ -54,175 +48,120 @@ class Page(HTMLParser):
         return sum(name == tag for name, _ in self.tags)
 
 
-def unpacked(source: str) -> Any:
-    match = re.search(r'id="packed">([^<]*)</script>', source)
-    assert match
-    return json.loads(gzip.decompress(base64.b64decode(match[1])))
-
-
-def test_render_gives_a_page_with_every_part(make_report: Callable[..., Report]) -> None:
-    page = Page(render(make_report(), NOW))
-    assert page.count("figure") == 4
-    assert page.count("svg") == 3
-    assert page.count("table") == 1
-    assert page.texts["h3"] == ["Accuracy against length", "How answers fail", "Training loss, sft", "Reward, grpo"]
-    assert "2026-11-21 12:00 UTC" in page.texts["dd"]
-
-
-def test_render_says_where_a_curve_is_missing(make_report: Callable[..., Report]) -> None:
-    page = Page(render(make_report(), NOW))
-    assert "no data" in page.texts["p"]
-    assert any("grpo/metrics.jsonl is not in this run" in text for text in page.texts["figcaption"])
-
-
-def test_render_draws_the_rewards_if_they_are_there(make_report: Callable[..., Report]) -> None:
-    rewards = (Curve("grpo", "reward", ((1.0, 0.2), (2.0, 0.4))), Curve("grpo", "reward/keep", ((1.0, -0.5),)))
+@pytest.fixture(scope="module")
+def source(make_report: Callable[..., Report]) -> str:
+    """The page of one run, whole."""
     report = make_report()
-    page = Page(render(dataclasses.replace(report, curves=(report.curves[0], *rewards)), NOW))
-    assert page.count("svg") == 4
+    return render(report, all_plots(report), NOW)
 
 
-def test_render_needs_no_network(make_report: Callable[..., Report]) -> None:
-    page = Page(render(make_report(), NOW))
-    links = [value for _, attrs in page.tags for name, value in attrs.items() if name in ("src", "href", "xlink:href")]
+def brief(report: Report) -> str:
+    """Give the page without its plots, which take their time."""
+    return render(report, [], NOW)
+
+
+def test_render_gives_a_page_with_every_part(source: str) -> None:
+    page = Page(source)
+    assert page.texts["h3"] == [
+        "Accuracy against length", "How answers fail: mbt", "Two ways to go wrong", "Phases in the traces",
+        "How long completions are", "Training loss, sft",
+    ]  # fmt: skip
+    assert page.count("figure") == 6
+    # the results and the numbers of each plot
+    assert page.count("table") == 1 + 6
+    assert any("2026-11-21 12:00 UTC" in text for text in page.texts["p"])
+
+
+def test_render_says_where_a_curve_is_missing(source: str) -> None:
+    page = Page(source)
+    assert "Reward, grpo" in page.texts["strong"]
+    assert any("No run has values in grpo/metrics.jsonl." in text for text in page.texts["p"])
+
+
+def test_render_needs_no_network(source: str) -> None:
+    page = Page(source)
+    links = [value for _, attrs in page.tags for name, value in attrs.items() if name in ("src", "href")]
     assert links
     assert all(link is not None and re.match(r"#|data:", link) for link in links)
-    assert not any("http" in text or "url(" in text for text in page.texts["style"] + page.texts["script"])
+    assert not any("http" in text or "url(" in text for text in page.texts["style"])
+
+
+def test_render_runs_only_the_scripts_it_names_by_hash(source: str) -> None:
+    page = Page(source)
+    policy = next(attrs["content"] for tag, attrs in page.tags if "Content-Security-Policy" in attrs.values())
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; ")
+    (scripts,) = re.findall(r"script-src ([^;]*);", policy)
+    *packed, running = page.texts["script"]
+    digest = base64.b64encode(hashlib.sha256(running.encode()).digest()).decode()
+    assert f"'sha256-{digest}'" in scripts.split()
+    assert len(scripts.split()) == 2
+    assert all(re.fullmatch(r"[\w+/=]+", text) for text in packed)
 
 
 def test_render_keeps_hostile_text_as_text(make_report: Callable[..., Report]) -> None:
-    hostile = "<think></script><b> Arden </b><!--\u2028 \U0001f600</think><answer>]]></answer>"
-    source = render(make_report(2, hostile), NOW)
-    page = Page(source)
+    page = Page(brief(make_report(2, "<think></script><b> Arden </b><!--</think><answer>]]></answer>")))
     assert page.count("b") == 0
     assert page.count("img") == 0
-    assert page.count("script") == 2
+    assert page.count("script") == 4
     assert any("</script><b>bold</b>" in text for text in page.texts["h1"])
-    shown = unpacked(source)["questions"][0]["predictions"]["sft"]["segments"]
-    assert "".join(shown) == hostile
-    assert shown[1] == "Arden"
 
 
-def test_render_joins_variants_by_question(make_report: Callable[..., Report]) -> None:
-    report = make_report(6)
-    shuffled = {variant: rows[::-1] if variant == "sft" else rows for variant, rows in report.predictions.items()}
-    content = unpacked(render(dataclasses.replace(report, predictions=shuffled), NOW))
-    assert content["variants"] == ["base", "metacognitive", "sft"]
-    assert [question["id"] for question in content["questions"]] == [f"q{number}" for number in range(6)]
-    assert all(
-        question["predictions"]["sft"]["tokens"] == question["predictions"]["base"]["tokens"]
-        for question in content["questions"]
-    )
+def test_render_gives_the_same_page_each_time(make_report: Callable[..., Report]) -> None:
+    assert brief(make_report(2)) == brief(make_report(2))
 
 
 @pytest.mark.parametrize(
     ("teachers", "said"),
     [
-        (Teachers(("scripted",), 9, 9), "9 of the 9 training traces were written by the rule-based teacher"),
-        (Teachers(("big-model",), 9, 0), "9 training traces by big-model."),
-        (Teachers((), 0, 0), "This run has no training traces"),
+        (Teachers(("scripted",), 9, 9), "9 of the 9 training traces of mine were written by the rule-based teacher"),
+        (Teachers(("big-model",), 9, 0), "mine has 9 training traces by big-model."),
+        (Teachers((), 0, 0), "mine has no training traces"),
     ],
     ids=["scripted", "a model", "none"],
 )
-def test_render_says_who_wrote_the_traces(teachers: Teachers, said: str, make_report: Callable[..., Report]) -> None:
-    assert said in render(dataclasses.replace(make_report(3), teachers=teachers), NOW)
+def test_render_says_who_wrote_the_traces(teachers: Teachers, said: str, make_run: Callable[..., Run]) -> None:
+    run = dataclasses.replace(make_run(3, name="mine"), teachers=teachers)
+    assert said in brief(Report((run,)))
 
 
-def test_write_report_stays_under_5_mb_for_3_variants_of_500_long_traces(
+@pytest.mark.parametrize("scripted", [True, False])
+def test_render_says_where_the_judge_is_scripted(scripted: bool, make_run: Callable[..., Run]) -> None:
+    run = make_run(2, name="mine")
+    judged = {"judge": "wise-one", "scripted": scripted, "metrics": {}, "verdicts": {}}
+    metrics = {variant: card | {"judged": judged} for variant, card in run.metrics.items()}
+    page = brief(Report((dataclasses.replace(run, metrics=metrics),)))
+    assert ("Scripted judge: the judged numbers of mine come from rules" in page) == scripted
+
+
+def test_render_of_several_runs_shows_where_their_recipes_differ(make_run: Callable[..., Run]) -> None:
+    one, other = make_run(2, name="one"), make_run(2, name="other")
+    changed = dataclasses.replace(other, recipe={**other.recipe, "lora": {"rank": 8}})
+    page = Page(brief(Report((one, changed))))
+    assert "Where the recipes differ" in page.texts["h3"]
+    assert page.texts["td"][-2:] == ["-", "8"]
+    assert "lora.rank" in page.texts["th"]
+    assert page.texts["h1"] == ["one, other"]
+
+
+def test_write_report_writes_the_page_and_its_plots_beside_it(
     tmp_path: Path, make_report: Callable[..., Report]
 ) -> None:
-    rng = random.Random(0)
-    vocabulary = ["".join(rng.choices("etaoinshrdlucmf", k=rng.randint(2, 9))) for _ in range(20_000)]
-    report = make_report(500)
-    predictions = {
-        variant: [dataclasses.replace(row, text=" ".join(rng.choices(vocabulary, k=1_600))) for row in rows]
-        for variant, rows in report.predictions.items()
-    }
-    write_report(tmp_path / "report.html", dataclasses.replace(report, predictions=predictions), NOW)
-    size = (tmp_path / "report.html").stat().st_size
-    # the limit is used, not only kept
-    assert 4_000_000 <= size <= 5_000_000
+    write_report(tmp_path / "mine.html", make_report(4), NOW)
+    assert (tmp_path / "mine.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    names = {path.name for path in (tmp_path / "mine-plots").iterdir()}
+    keys = ("accuracy", "failures", "thinking", "phases", "lengths", "loss")
+    assert names == {f"{key}.{kind}" for key in keys for kind in ("svg", "png")}
 
 
-def test_pack_ends_where_cutting_cannot_help(
-    monkeypatch: pytest.MonkeyPatch, make_report: Callable[..., Report]
+def test_write_report_refuses_a_folder(tmp_path: Path, make_report: Callable[..., Report]) -> None:
+    with pytest.raises(RunError, match=r"is a folder; name the page's file, such as .*report\.html"):
+        write_report(tmp_path, make_report(1), NOW)
+
+
+def test_write_report_says_what_to_install(
+    tmp_path: Path, make_report: Callable[..., Report], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mbt_lite.report.html.MAX_PACKED_CHARACTERS", 10)
-    text = unpacked(render(make_report(2, "ab " * 500), NOW))["questions"][0]["predictions"]["sft"]["segments"]
-    assert "[... 1,100 characters left out of this page" in text[0]
-
-
-@given(st.lists(st.integers(0, 50), min_size=1, max_size=12), st.integers(12, 400))
-def test_shared_limit_is_the_highest_that_fits(lengths: list[int], budget: int) -> None:
-    def total(limit: int) -> int:
-        return sum(min(length, limit) for length in lengths)
-
-    limit = shared_limit(lengths, budget)
-    assert total(limit) <= budget
-    assert limit == max(lengths) or total(limit + 1) > budget
-
-
-def test_cut_middle_keeps_a_text_that_fits() -> None:
-    assert cut_middle("abcd", 4) == "abcd"
-
-
-def test_cut_middle_says_how_much_is_missing() -> None:
-    assert cut_middle("a" * 3000 + "b" * 3000, 2000).startswith("a" * 1000 + "\n[... 4,000 characters left out")
-
-
-# what a reader does with mouse and keyboard, then what the page shows; appended to a copy of the page
-USE = """
-<script>
-window.addEventListener("load", async () => {
-  const settled = () => new Promise((resolve) => setTimeout(resolve, 300));
-  await settled();
-  const form = document.getElementById("filter");
-  const seen = [];
-  const use = (name, value) => {
-    form.elements[name].value = value;
-    form.dispatchEvent(new Event("input", {bubbles: true}));
-    const cards = document.querySelectorAll("#questions details").length;
-    seen.push(`${name}=${value}: ${document.getElementById("count").textContent}, ${cards} cards`);
-  };
-  use("outcome", "found and lost");
-  use("outcome", "gained");
-  use("outcome", "");
-  use("search", "DEVICE 7 ");
-  await settled();
-  const open = document.querySelector("#questions details[open]");
-  seen.push(`columns ${open.querySelectorAll("h4").length}, first ${open.querySelectorAll("mark.first").length}`);
-  use("search", "nowhere");
-  use("search", "");
-  document.getElementById("more").click();
-  seen.push(`${document.querySelectorAll("#questions details").length} cards`);
-  document.body.append(Object.assign(document.createElement("pre"), {id: "seen", textContent: seen.join("\\n")}));
-});
-</script>
-"""
-
-SEEN = """\
-outcome=found and lost: 21 of 64 questions, 20 cards
-outcome=gained: 25 of 64 questions, 20 cards
-outcome=: 64 of 64 questions, 20 cards
-search=DEVICE 7 : 1 of 64 questions, 1 cards
-columns 2, first 2
-search=nowhere: 0 of 64 questions, 0 cards
-search=: 64 of 64 questions, 20 cards
-40 cards"""
-
-
-def test_page_works_in_a_browser(tmp_path: Path, make_report: Callable[..., Report]) -> None:
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("needs chromium or google-chrome to open the report")
-    (tmp_path / "report.html").write_text(render(make_report(), NOW).replace("</body>", USE + "</body>"), "utf-8")
-    quiet = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync"
-    command = [browser, *quiet.split(), "--disable-component-update", f"--user-data-dir={tmp_path / 'profile'}"]
-    command += ["--virtual-time-budget=5000", "--enable-logging=stderr", "--dump-dom"]
-    done = subprocess.run(
-        [*command, (tmp_path / "report.html").as_uri()], capture_output=True, text=True, timeout=60, check=True
-    )
-    assert "CONSOLE" not in done.stderr
-    match = re.search(r'<pre id="seen">([^<]*)</pre>', done.stdout)
-    assert match is not None
-    assert match[1] == SEEN
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(RunError, match=r"pip install 'mbt-lite\[report\]'"):
+        write_report(tmp_path / "report.html", make_report(1), NOW)

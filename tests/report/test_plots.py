@@ -1,84 +1,73 @@
 import dataclasses
-import math
-import re
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
-from importlib.resources import files
+from typing import Any
 
 import pytest
 
-from mbt_lite.report import plots
-from mbt_lite.report.contents import Curve, Report
+from mbt_lite.report.charts import Plot
+from mbt_lite.report.contents import Report, Run
+from mbt_lite.report.plots import accuracy_against_tokens, failures, lengths
 
 
-def every_plot(report: Report) -> dict[str, str]:
-    return {
-        "accuracy": plots.accuracy_against_tokens(report.metrics),
-        "failures": plots.failures(report.predictions),
-        "curve": plots.training_curve([report.curves[0], Curve("sft", "loss/x", ((0.0, 1.0), (1.0, 2.0)))], "loss"),
-    }
+def changed(run: Run, **fields: Any) -> Report:
+    return Report((dataclasses.replace(run, **fields),))
 
 
-@pytest.mark.parametrize("name", ["accuracy", "failures", "curve"])
-def test_plot_is_svg_that_takes_colours_and_width_from_the_page(name: str, make_report: Callable[..., Report]) -> None:
-    svg = every_plot(make_report())[name]
-    root = ElementTree.fromstring(svg.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1))
-    assert root.get("role") == "img"
-    assert root.get("aria-label")
-    assert root.get("width") is None
-    assert "var(--ink)" in svg
-    assert "#0102" not in svg
-    assert 'id="figure' not in svg
+def rows_of(plot: Plot) -> list[dict[str, Any]]:
+    assert plot.spec is not None
+    (rows,) = plot.spec["datasets"].values()
+    return list(rows)
 
 
-def test_accuracy_against_tokens_names_variants_with_their_n(make_report: Callable[..., Report]) -> None:
-    svg = plots.accuracy_against_tokens(make_report().metrics)
-    assert all(f"{variant} (n=64)" in svg for variant in ("base", "metacognitive", "sft"))
+def test_accuracy_against_tokens_places_each_series_with_its_intervals(make_report: Callable[..., Report]) -> None:
+    plot = accuracy_against_tokens(make_report())
+    row = next(row for row in rows_of(plot) if row["variant"] == "sft")
+    assert [row[key] for key in ("exact", "exact_low", "exact_high")] == pytest.approx([50, 40, 60])
+    assert [row[key] for key in ("tokens", "tokens_low", "tokens_high")] == [104, 64, 164]
+    assert plot.numbers[2] == {"": "sft", "n": 64, "exact match": "50.0% [40.0, 60.0]", "tokens": "104 [64, 164]"}
 
 
-def test_accuracy_against_tokens_leaves_out_a_variant_without_scores(make_report: Callable[..., Report]) -> None:
-    metrics = dict(make_report().metrics)
-    metrics["sft"]["metrics"]["exact_match"]["mean"] = None
-    assert "sft (n=" not in plots.accuracy_against_tokens(metrics)
+def test_accuracy_against_tokens_keeps_a_series_without_scores_in_its_numbers(make_run: Callable[..., Run]) -> None:
+    run = make_run(2)
+    run.metrics["sft"]["metrics"]["exact_match"] |= {"mean": None, "low": None, "high": None, "n": 0}
+    assert accuracy_against_tokens(Report((run,))).numbers[2]["exact match"] == "-"
 
 
-def test_accuracy_against_tokens_draws_a_point_without_interval(make_report: Callable[..., Report]) -> None:
-    metrics = make_report().metrics["base"]
-    metrics["metrics"]["exact_match"] |= {"low": None, "high": None}
-    assert "base (n=64)" in plots.accuracy_against_tokens({"base": metrics})
-
-
-def test_failures_labels_the_pieces_in_percent(make_report: Callable[..., Report]) -> None:
-    report = make_report()
+def test_failures_stacks_outcomes_and_splits_off_what_degenerated(make_run: Callable[..., Run]) -> None:
+    run = make_run()
     rows = [
-        dataclasses.replace(row, exact_match=0, answer_hit=int(i < 16))
-        for i, row in enumerate(report.predictions["sft"])
+        dataclasses.replace(row, exact_match=0, answer_hit=int(i < 16), degenerate=int(i < 8))
+        for i, row in enumerate(run.predictions["sft"])
     ]
-    svg = plots.failures({"sft": rows})
-    assert ">25<" in svg  # 16 of 64 found and lost
-    assert ">75<" in svg
-    assert "found and lost" in svg
+    (plot,) = failures(changed(run, predictions={"sft": rows}, metrics={"sft": run.metrics["sft"]}))
+    assert plot.title == "How answers fail: mbt"
+    assert [(row["outcome"], row["ending"], row["start"], row["end"]) for row in rows_of(plot)] == [
+        ("found and lost", "stopped with an answer", 0, 12.5),
+        ("found and lost", "degenerate", 12.5, 25),
+        ("never found", "stopped with an answer", 25, 100),
+    ]
+    assert plot.numbers[0]["completions"] == "8 of 64 (12.5%)"
 
 
-def test_failures_draws_an_empty_variant_as_an_empty_bar() -> None:
-    assert "n=0" in plots.failures({"sft": []})
+def test_failures_draws_one_plot_a_dataset(make_run: Callable[..., Run]) -> None:
+    run = make_run(4)
+    questions = dict(run.questions)
+    questions["q3"] = dataclasses.replace(questions["q3"], source="my/own ../set")
+    one, other = failures(changed(run, questions=questions))
+    # a key names a file
+    assert (one.key, other.key) == ("failures-mbt", "failures-my-own-set")
+    assert rows_of(one)[0]["name"] == "base (n=3)"
+    assert {row["name"] for row in rows_of(other)} == {"base (n=1)", "metacognitive (n=1)", "sft (n=1)"}
 
 
-def test_training_curve_leaves_a_gap_where_a_value_is_not_finite() -> None:
-    curve = Curve("sft", "loss", ((0.0, 1.0), (1.0, math.inf), (2.0, math.nan), (3.0, 0.5)))
-    assert "n=4 logged" in plots.training_curve([curve], "loss")
+def test_lengths_has_every_completion_and_its_quantiles(make_report: Callable[..., Report]) -> None:
+    plot = lengths(make_report(5))
+    assert len(rows_of(plot)) == 15
+    # 90, 91, 92, 93, 94 tokens
+    assert plot.numbers[0] == {
+        "": "base", "completions": 5, "5 %": "90", "25 %": "91", "median": "92", "75 %": "93", "95 %": "94",
+    }  # fmt: skip
 
 
-def test_plots_are_the_same_each_time(make_report: Callable[..., Report]) -> None:
-    assert every_plot(make_report()) == every_plot(make_report())
-
-
-def test_standalone_is_a_whole_svg_with_every_colour_it_uses(make_report: Callable[..., Report]) -> None:
-    css = files("mbt_lite.report").joinpath("report.css").read_text(encoding="utf-8")
-    for svg in every_plot(make_report()).values():
-        alone = plots.standalone(svg, css)
-        assert ElementTree.fromstring(alone).tag == "{http://www.w3.org/2000/svg}svg"
-        light, dark = re.findall(r"svg \{([^}]*)\}", alone)
-        used = set(re.findall(r"var\(--([a-z0-9-]+)\)", alone))
-        assert used
-        assert all(f"--{name}:" in scheme for name in used for scheme in (light, dark))
+def test_lengths_of_a_single_completion_are_that_one(make_report: Callable[..., Report]) -> None:
+    assert lengths(make_report(1)).numbers[0]["median"] == "90"

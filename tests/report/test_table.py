@@ -3,11 +3,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from made_up_run import estimate
 from rich.console import Console
 
 from mbt_lite.errors import DataError
 from mbt_lite.report import table
-from mbt_lite.report.contents import Report
+from mbt_lite.report.contents import Report, Run
 
 GOLDEN = """\
                  base                metacognitive       sft
@@ -31,57 +32,100 @@ exact match: the answer is a gold, but for case, punctuation and articles
 
 def printed(metrics: dict[str, Any], width: int = 100) -> str:
     console = Console(file=io.StringIO(), width=width)
-    console.print(table.to_table(metrics))
+    console.print(table.ComparisonTable(metrics))
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined]
 
 
-def test_to_table_prints_this_when_piped(make_report: Callable[..., Report]) -> None:
-    assert printed(dict(make_report().metrics)).startswith(GOLDEN.rstrip())
+def test_comparison_table_prints_this_when_piped(make_report: Callable[..., Report]) -> None:
+    assert printed(make_report().metrics).startswith(GOLDEN.rstrip())
 
 
-def test_to_table_of_four_variants_fits_100_columns(make_report: Callable[..., Report]) -> None:
-    metrics = dict(make_report().metrics)
+def test_comparison_table_puts_fewer_series_side_by_side_where_it_is_narrow(make_report: Callable[..., Report]) -> None:
+    lines = printed(make_report().metrics, width=60).splitlines()
+    assert lines[0].split() == ["base", "metacognitive"]
+    assert next(line.split() for line in lines if "sft" in line) == ["sft"]
+    assert not any(len(line) > 60 for line in lines)
+
+
+def test_comparison_table_of_four_variants_fits_100_columns(make_report: Callable[..., Report]) -> None:
+    metrics = make_report().metrics
     lines = printed(metrics | {"grpo": metrics["sft"]}).splitlines()
     assert lines[2].count("[") == 4
     assert lines[3].startswith("F1 ")
 
 
-def test_to_table_explains_every_measure(make_report: Callable[..., Report]) -> None:
-    text = printed(dict(make_report().metrics))
+def test_comparison_table_explains_every_measure(make_report: Callable[..., Report]) -> None:
+    text = printed(make_report().metrics)
     assert all(f"{measure.label}: {measure.meaning}" in text for measure in table.MEASURES)
 
 
-def test_to_table_names_an_n_that_is_not_the_columns(make_report: Callable[..., Report]) -> None:
-    metrics = dict(make_report().metrics)
+def test_comparison_table_names_an_n_that_is_not_the_columns(make_report: Callable[..., Report]) -> None:
+    metrics = make_report().metrics
     metrics["base"]["metrics"]["f1"]["n"] = 60
     assert "20.0% [10.0, 30.0] n=60" in printed({"base": metrics["base"]})
 
 
-def test_to_table_shows_a_metric_without_scores_as_such(make_report: Callable[..., Report]) -> None:
-    metrics = dict(make_report().metrics)
+def test_comparison_table_shows_a_metric_without_scores_as_such(make_report: Callable[..., Report]) -> None:
+    metrics = make_report().metrics
     metrics["base"]["metrics"]["f1"] = {"mean": None, "low": None, "high": None, "n": 0}
     assert "F1               - n=0" in printed({"base": metrics["base"]})
 
 
-def test_to_table_says_why_an_aes_has_no_interval(make_report: Callable[..., Report]) -> None:
-    metrics = dict(make_report().metrics)
+def test_comparison_table_says_why_an_aes_has_no_interval(make_report: Callable[..., Report]) -> None:
+    metrics = make_report().metrics
     metrics["sft"]["aes"] |= {"low": None, "high": None, "undefined_reason": "no interval: too few right"}
     text = printed(metrics)
     assert "+2.31\n" in text
     assert "AES of sft: no interval: too few right" in text
 
 
-def test_to_table_counts_what_was_left_out(make_report: Callable[..., Report]) -> None:
-    metrics = dict(make_report().metrics)
+def test_comparison_table_counts_what_was_left_out(make_report: Callable[..., Report]) -> None:
+    metrics = make_report().metrics
     metrics["base"]["left_out"] = [{"question_id": "q", "reason": "too long"}]
-    assert "1 question is left out of all variants" in printed(metrics)
+    assert "left out of base: 1 question, too long" in printed(metrics)
+    for value in metrics.values():
+        value["left_out"] = [{"question_id": name, "reason": "too long"} for name in ("q", "r")]
+    assert "left out of all variants: 2 questions, too long" in printed(metrics)
 
 
 def test_rows_refuses_metrics_of_another_version(make_report: Callable[..., Report]) -> None:
-    metrics = dict(make_report().metrics)
+    metrics = make_report().metrics
     del metrics["sft"]["metrics"]["f1"]
-    with pytest.raises(DataError, match="variant sft: no metric 'f1'"):
+    with pytest.raises(DataError, match="metrics of sft: no metric 'f1'"):
         table.rows(metrics)
+
+
+def test_comparison_table_puts_many_series_into_several_tables(make_run: Callable[..., Run]) -> None:
+    runs = tuple(make_run(4, name=name) for name in ("one", "other"))
+    lines = printed(Report(runs).metrics).splitlines()
+    assert lines[:3] == [
+        "                 one                 one                 one                 other",
+        "                 base                metacognitive       sft                 base",
+        "                 n=4                 n=4                 n=4                 n=4",
+    ]
+    assert sum(line.startswith("exact match ") for line in lines) == 2
+    assert sum(line.startswith("exact match: ") for line in lines) == 1
+
+
+def test_rows_show_what_one_series_has_measured(make_report: Callable[..., Report]) -> None:
+    metrics = make_report().metrics
+    metrics["sft"]["at_k"] = {"pass@2": estimate(0.5, 0.25, 0.75)}
+    metrics["sft"]["metrics"]["repeated_4grams"] = estimate(0.125, 0.1, 0.2)
+    found = {
+        row.measure.label: [cell.value for cell in row.cells] for row in table.rows(metrics)[len(table.MEASURES) :]
+    }
+    assert found == {"said again": ["-", "-", "12.5%"], "pass@2": ["-", "-", "50.0%"]}
+
+
+def test_comparison_table_says_who_judged_and_what_is_unscored(make_report: Callable[..., Report]) -> None:
+    metrics = make_report().metrics
+    verdicts = {"accuracy": {"scored": 60, "by_rule": 1, "unscored": {"empty": 2, "not a number": 1}}}
+    judged = {"judge": "scripted", "scripted": True, "metrics": {"metacognition": estimate(3.5, 3, 4, 60)}}
+    metrics["sft"]["judged"] = judged | {"verdicts": verdicts}
+    metrics["base"]["judged"] = None
+    text = printed(metrics, width=140)
+    assert "metacognition    -                   -                   3.50 [3.00, 4.00] n=60" in text
+    assert "sft judged by scripted, a scripted judge: rules, no language model; 60 verdicts, 3 replies left" in text
 
 
 @pytest.mark.parametrize(

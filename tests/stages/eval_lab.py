@@ -111,6 +111,8 @@ def make_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     monkeypatch.setattr("mbt_lite.model.student.load_tokenizer", lambda model: WordTokenizer())
     monkeypatch.setattr("mbt_lite.model.student.load_student", load_student)
     monkeypatch.setattr("mbt_lite.model.generate.generate", lab.generate)
+    # the images of a report take seconds; tests/report draws them
+    monkeypatch.setattr("mbt_lite.report.html.write_images", lambda folder, plots: None)
     return lab
 
 

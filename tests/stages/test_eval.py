@@ -157,7 +157,7 @@ def test_run_leaves_a_question_that_cannot_fit_out_of_all_variants(lab: Lab) -> 
     dev = Path(lab.recipe.data.dev.path)
     write_jsonl(dev, [to_row(question(0)), to_row(question(1, n_words=5000)), to_row(question(2))])
     printed = lab.run()
-    assert "1 question is left out of all variants" in printed
+    assert "left out of all variants: 1 question, prompt longer than 2000 tokens" in printed
     assert read_jsonl(lab.run_dir.path / "eval" / "left_out.jsonl") == [
         {"question_id": "q1", "reason": "prompt longer than 2000 tokens even without distractors"}
     ]
