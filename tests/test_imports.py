@@ -16,9 +16,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the top; a file imports from its own part and from the layers below its own.
 LAYERS = (
     ("cli", "__main__"),
-    ("stages",),
+    ("doctor",),
+    ("stages", "memory"),
     ("teacher", "traces", "model", "report"),
-    ("metrics", "rewards", "data", "prompts", "text"),
+    ("metrics", "rewards", "data", "prompts", "text", "architecture"),
     ("recipe", "run_dir"),
     ("records", "errors", "__init__"),
 )
@@ -32,6 +33,7 @@ SIDEWAYS = {
     ("rewards", "text"): "text is what everything is read from",
     ("data", "text"): "text is what everything is read from",
     ("prompts", "text"): "text is what everything is read from",
+    ("memory", "stages"): "measures the stages' own trainers",
     ("records", "errors"): "a record that cannot be read is an error",
 }
 
@@ -189,7 +191,7 @@ def test_importing_the_command_line_imports_nothing_heavy() -> None:
     assert not (HEAVY | CLIENTS | {"numpy", "rich", "pydantic", "yaml"}) & loaded
 
 
-PURE = ("recipe", "run_dir", "data", "prompts", "text", "metrics", "rewards", "traces")
+PURE = ("recipe", "run_dir", "data", "prompts", "text", "metrics", "rewards", "traces", "architecture")
 
 
 @pytest.mark.parametrize("part", PURE)

@@ -71,9 +71,16 @@ HUB_IDS: dict[str, tuple[str, ...]] = {
 }
 
 
-def known_architecture(name: str) -> Architecture | None:
-    """Give the architecture of a `model.name` that needs no file: embedded, random, or a listed hub id; else None."""
+def known_name(name: str) -> str | None:
+    """Give the short name of a `model.name` that needs no file: embedded, random, or a listed hub id; else None."""
     for prefix in (EMBEDDED_PREFIX, RANDOM_PREFIX):
         if name.startswith(prefix):
-            return KNOWN.get(name.removeprefix(prefix))
-    return next((KNOWN[short] for short, ids in HUB_IDS.items() if name in ids), None)
+            short = name.removeprefix(prefix)
+            return short if short in KNOWN else None
+    return next((short for short, ids in HUB_IDS.items() if name in ids), None)
+
+
+def known_architecture(name: str) -> Architecture | None:
+    """Give the architecture of a `model.name` that needs no file; else None."""
+    short = known_name(name)
+    return None if short is None else KNOWN[short]

@@ -35,7 +35,7 @@ def embedded_folder(name: str) -> Path:
     """
     if name != PREFIX + NAME:
         raise ModelError(f"model.name: unknown embedded model (got {name}); the one there is: {PREFIX}{NAME}")
-    folder = cache_root() / f"{NAME}-{CONVERSION}"
+    folder = cached_folder()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / f".{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -45,6 +45,11 @@ def embedded_folder(name: str) -> Path:
             _convert(_gguf_file(), beside)
             beside.rename(folder)
     return folder
+
+
+def cached_folder() -> Path:
+    """Give where the converted model is, or will be."""
+    return cache_root() / f"{NAME}-{CONVERSION}"
 
 
 def cache_root() -> Path:

@@ -124,8 +124,10 @@ def build_trainer(recipe: Recipe, student: Any, rows: Any, folder: Path, console
     from datasets import Dataset
     from trl import SFTTrainer
 
+    from mbt_lite.model.logit_tiles import narrow_without_triton
     from mbt_lite.model.training_log import TrainingLog
 
+    narrow_without_triton()
     columns = {
         "input_ids": [list(row.input_ids) for row in rows],
         "completion_mask": [list(row.completion_mask) for row in rows],
