@@ -83,15 +83,9 @@ def _check_card(plan: Plan | None) -> Iterator[Finding]:
 def check_caches() -> Iterator[Finding]:
     """Look for students of other versions and for torn conversions in the cache."""
     root, present = cache_root(), cached_folder().name
-    stale = [
-        path
-        for path in sorted(root.glob("*"))
-        if path.is_dir() and _is_stale(path.name, present)
-    ]  # fmt: skip
+    stale = [str(path) for path in sorted(root.glob("*")) if path.is_dir() and _is_stale(path.name, present)]
     if stale:
-        yield Finding(
-            "cache", f"left by another version: {', '.join(map(str, stale))}", f"rm -r {' '.join(map(str, stale))}"
-        )
+        yield Finding("cache", f"left by another version: {', '.join(stale)}", f"rm -r {' '.join(stale)}")
     else:
         yield Finding("cache", f"{root}: nothing stale")
 

@@ -18,7 +18,7 @@ PYTHONS = ((3, 11), (3, 13))
 CORE = ("openai", "pydantic", "pyyaml", "rich", "typer")
 
 
-def tested_versions(name: str) -> dict[str, str]:
+def read_set(name: str) -> dict[str, str]:
     """Read a tested set: versions by lower-case package name."""
     text = importlib.resources.files(__package__).joinpath(f"constraints-{name}.txt").read_text(encoding="utf-8")
     lines = (line.strip() for line in text.splitlines())
@@ -37,7 +37,7 @@ def check_python(version: tuple[int, int] = (sys.version_info[0], sys.version_in
 def check_versions() -> Iterator[Finding]:
     """Compare every package with the set that is installed: unsloth's where unsloth is there, else base."""
     name = "unsloth" if installed_version("unsloth") else "base"
-    tested = tested_versions(name)
+    tested = read_set(name)
     for package, wanted in tested.items():
         yield _check_version(package, wanted, name)
 

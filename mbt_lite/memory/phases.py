@@ -106,7 +106,7 @@ def rollout_view(setup: Setup, *, has_adapter: bool) -> dict[str, int]:
 
 
 def mapped_files(setup: Setup) -> dict[str, int]:
-    """Give the 16-bit linear weights of the files on a CPU: they stay mapped beside the norms that are used in place."""
+    """Give the 16-bit linear weights of the files on a CPU: they stay mapped beside norms that are used in place."""
     in_place = setup.device == "cpu" and setup.is_quantized and setup.dtype_bytes == BFLOAT16
     return {"files": setup.architecture.linear_weights * BFLOAT16} if in_place else {}
 

@@ -56,13 +56,12 @@ def _counter(tokenizer_file: Path, template: str) -> CountTokens:
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
 
     def count(conversations: Sequence[Sequence[Message]]) -> list[int]:
-        texts: Any
-        texts, _ = render_jinja_template(
-            conversations=[list(messages) for messages in conversations],
+        rendered: Any = render_jinja_template(
+            conversations=[[dict(message) for message in messages] for messages in conversations],
             chat_template=template,
             add_generation_prompt=True,
         )
-        return [len(encoded.ids) for encoded in tokenizer.encode_batch(texts, add_special_tokens=False)]
+        return [len(encoded.ids) for encoded in tokenizer.encode_batch(rendered[0], add_special_tokens=False)]
 
     return count
 

@@ -116,7 +116,7 @@ def _sft_trainer(recipe: Recipe, lengths: Lengths, probe: Probe, folder: Path) -
                     for place in range(tokens))  # fmt: skip
         rows.append(Row(str(index), ids, (0,) * (tokens // 4) + (1,) * (tokens - tokens // 4)))
     with kept_in_float32(student.model):
-        trainer, log = build_trainer(recipe, student, rows, folder, Console(quiet=True))
+        trainer, _ = build_trainer(recipe, student, rows, folder, Console(quiet=True))
     trainer.args.save_strategy = "no"
     return trainer
 
@@ -138,7 +138,7 @@ def _grpo_trainer(recipe: Recipe, lengths: Lengths, probe: Probe, folder: Path) 
     student = Endless(loaded.model, loaded.tokenizer, loaded.backend, loaded.compute_dtype)
     questions = [_filler(student, lengths.prompt - index % 2, index) for index in range(recipe.grpo.prompts_per_step)]
     with kept_in_float32(student.model):
-        trainer, log, journal = build_trainer(recipe, student, questions, folder, Console(quiet=True), None)
+        trainer, _, _ = build_trainer(recipe, student, questions, folder, Console(quiet=True), None)
     trainer.args.save_strategy = "no"
     roll_out = trainer.rollout_func
 
