@@ -9,11 +9,11 @@ from typing import Any
 
 from rich.console import Console
 
-from mbt_lite.memory.fit import Change, fitting
+from mbt_lite.memory.fit import Change, fitting, with_settings
 from mbt_lite.memory.measure import MEASURED, measure
 from mbt_lite.memory.plan import Plan, make_plan, plan_with, to_row
 from mbt_lite.memory.table import closing, heading, stage_table
-from mbt_lite.memory.target import choose_target, make_setup
+from mbt_lite.memory.target import choose_target, make_setup, read_card
 from mbt_lite.recipe.schema import Recipe
 
 
@@ -22,32 +22,29 @@ def show_plan(
 ) -> None:
     """Print the plan of a recipe; with `measured`, run the phases of sft and grpo on the present device as well.
 
-    `vram_gib` plans for a card of that size and, where a card is measured, caps it.
+    `vram_gib` plans for a card of that size, and caps the card that is measured; a machine without a card measures its
+    processor. With `fit` and `measured`, what is planned, measured and shown is the proposal.
     """
-    target = choose_target(None if measured and not _has_card() else vram_gib)
+    target = choose_target(None if measured and read_card() is None else vram_gib)
     plan = make_plan(recipe, target, run_folder)
 
     def plan_of(changed: Recipe) -> Plan:
         return plan_with(changed, make_setup(changed, plan.setup.architecture, target), target, plan.workload)
 
     change = fitting(recipe, plan_of) if fit else None
+    if measured and change:
+        recipe = with_settings(recipe, change)
+        plan = plan_of(recipe)
     peaks = {}
     if measured:
         peaks = {stage: measure(stage, recipe, plan.workload.lengths, vram_gib) for stage in MEASURED}
     if as_json:
-        row = to_row(plan) | {"measured": peaks or None} | ({"fit": change} if fit else {})
-        print(json.dumps(row, indent=2))
+        print(json.dumps(to_row(plan) | {"measured": peaks or None} | ({"fit": change} if fit else {}), indent=2))
         return
     _print(plan, peaks)
     if fit:
         for line in fit_lines(change):
             print(line)
-
-
-def _has_card() -> bool:
-    from mbt_lite.memory.target import read_card
-
-    return read_card() is not None
 
 
 def _print(plan: Plan, peaks: dict[str, dict[str, int]]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from mbt_lite.architecture.families import EMBEDDED_PREFIX, RANDOM_PREFIX
 from mbt_lite.memory.phases import Phase, Setup
-from mbt_lite.memory.stages import merge_phase, phases_of
+from mbt_lite.memory.stages import Lengths, merge_phase, phases_of
 from mbt_lite.memory.student_files import read_architecture
 from mbt_lite.memory.target import Target, make_setup
 from mbt_lite.memory.workload import Workload, read_workload
@@ -56,9 +56,14 @@ def make_plan(recipe: Recipe, target: Target, run_folder: Path) -> Plan:
 
 
 def plan_with(recipe: Recipe, setup: Setup, target: Target, workload: Workload) -> Plan:
-    """Plan with what was read already."""
+    """Plan with what was read already; a recipe whose limits are lower now has shorter texts."""
     requests = None if workload.n_questions is None else count_requests(recipe.gen, workload.n_questions)
-    stages = phases_of(recipe, setup, workload.lengths)
+    lengths = Lengths(
+        min(workload.lengths.prompt, recipe.data.max_prompt_tokens),
+        min(workload.lengths.row, recipe.sft.max_sequence_tokens),
+    )
+    workload = dataclasses.replace(workload, lengths=lengths)
+    stages = phases_of(recipe, setup, lengths)
     return Plan(setup, target, workload, stages, merge_phase(setup), _disk(recipe, setup), requests)
 
 
