@@ -10,6 +10,7 @@ What is assumed, not counted:
    layers, checkpointed or not. Measured, not derived (`HEAP_SHARE`); another C library will differ.
 3. Under unsloth, weights, adapter and KV cache are as here (every row keeps its prompt); activations and loss are
    unsloth's own and taken to be no larger than TRL's with plain checkpointing.
+4. Token ids, masks and rewards of a step are left out: a few megabytes.
 """
 
 from __future__ import annotations

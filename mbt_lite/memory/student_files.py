@@ -7,6 +7,9 @@ itself (two small files). `HF_HUB_OFFLINE=1` stops before the last.
 from __future__ import annotations
 
 import json
+import os
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,8 @@ from mbt_lite.architecture.numbers import Architecture
 from mbt_lite.errors import ModelError
 from mbt_lite.model.embedded import cached_folder
 from mbt_lite.records import Message
+
+HUB_TIMEOUT_SECONDS = 2.0
 
 CountTokens = Callable[[Sequence[Sequence[Message]]], list[int]]
 
@@ -94,7 +99,7 @@ def _find(name: str, file: str) -> Path | None:
 
 def _download(name: str, file: str) -> Path | None:
     """Fetch one small file; None if the hub cannot be reached or has none."""
-    if name.count("/") != 1 or name.startswith((".", "/")):
+    if name.count("/") != 1 or name.startswith((".", "/")) or not _reaches_hub():
         return None
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
@@ -103,3 +108,17 @@ def _download(name: str, file: str) -> Path | None:
         return Path(hf_hub_download(name, file, etag_timeout=2))
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError):
         return None
+
+
+def _reaches_hub() -> bool:
+    """Ask the hub once; its client would try again and again."""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
+        return False
+    hub = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    try:
+        with urllib.request.urlopen(urllib.request.Request(hub, method="HEAD"), timeout=HUB_TIMEOUT_SECONDS):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except (urllib.error.URLError, OSError):
+        return False

@@ -57,16 +57,18 @@ class Workload:
 def read_workload(recipe: Recipe, run_folder: Path) -> Workload:
     """Count prompts of the training and dev questions, and the rows of traces that gen has written already."""
     count = read_token_counter(recipe.model.name)
-    notes = [] if count else [f"{recipe.model.name}: no tokenizer on this disk, so tokens are estimated by characters"]
+    notes: list[str] = []
     train, n_questions = _count_questions("train prompts", recipe.data.train, recipe.data.seed, count, notes)
     dev, _ = _count_questions("dev prompts", recipe.data.dev, recipe.data.seed, count, notes)
     rows = _count_rows(run_folder / "gen" / "traces.jsonl", count)
     prompts = [counted for counted in (train, dev) if counted is not None]
+    if prompts and count is None:
+        notes.append(f"{recipe.model.name}: no tokenizer on this disk, so tokens are estimated by characters")
     lengths = Lengths(
         _longest(prompts if len(prompts) == 2 else [], recipe.data.max_prompt_tokens),
         _longest([rows] if rows else [], recipe.sft.max_sequence_tokens),
     )
-    return Workload((*prompts, *([rows] if rows else [])), lengths, n_questions, tuple(notes))
+    return Workload((*prompts, *([rows] if rows else [])), lengths, n_questions, tuple(dict.fromkeys(notes)))
 
 
 def _longest(counted: Sequence[Counted], limit: int) -> int:

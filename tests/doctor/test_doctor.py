@@ -149,6 +149,7 @@ def test_doctor_finds_a_torch_without_cuda_beside_a_card() -> None:
     assert problems(check_torch({"device": None, "cuda": None}, card="NVIDIA Some Card")) == {"cuda": "make setup-gpu"}
 
 
+@pytest.mark.slow
 def test_healthy_libraries_are_no_problem() -> None:
     pytest.importorskip("bitsandbytes", reason="needs the training stack: pip install 'mbt-lite[train]'")
     assert not problems(check_libraries(card=None))

@@ -32,6 +32,7 @@ def test_probe_sees_what_was_held_for_a_moment() -> None:
     assert probe.peaks["after"] < probe.peaks["held"]
 
 
+@pytest.mark.slow
 def test_measure_says_why_a_trial_failed() -> None:
     recipe = load_recipe(ROOT / "recipes/demo.yaml", ["model.name=random:gpt-9"])
     with pytest.raises(ModelError, match=r"^sft: the measured steps failed \(.*unknown architecture"):

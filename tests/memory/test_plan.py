@@ -115,7 +115,7 @@ def test_without_a_tokenizer_the_limits_are_planned_and_counts_are_estimates(tmp
     workload = read_workload(recipe, tmp_path)
     assert all(counted.is_estimate for counted in workload.counted)
     assert workload.lengths == Lengths(recipe.data.max_prompt_tokens, recipe.sft.max_sequence_tokens)
-    assert "no tokenizer on this disk" in workload.notes[0]
+    assert workload.notes == ("Qwen/Qwen3-4B: no tokenizer on this disk, so tokens are estimated by characters",)
 
 
 def test_rows_of_gen_are_counted(tmp_path: Path) -> None:
