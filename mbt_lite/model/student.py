@@ -19,11 +19,13 @@ from typing import Any, Literal
 
 import torch
 
+from mbt_lite.architecture.families import RANDOM_PREFIX
 from mbt_lite.errors import ModelError
 from mbt_lite.launch import read_launch
 from mbt_lite.model import chat, rollout_weights, unsloth_backend
 from mbt_lite.model.embedded import PREFIX, embedded_folder
 from mbt_lite.model.libraries import quieten_loading
+from mbt_lite.model.random_weights import random_folder
 from mbt_lite.recipe import schema
 from mbt_lite.records import Message
 
@@ -124,7 +126,9 @@ def choose_dtype(wanted: str) -> torch.dtype:
 
 
 def folder_or_id(name: str) -> str:
-    """Turn `model.name` into what transformers loads: the cache folder of an embedded model, else the name itself."""
+    """Turn `model.name` into what transformers loads: the cache folder of an embedded or random model, else itself."""
+    if name.startswith(RANDOM_PREFIX):
+        return str(random_folder(name))
     return str(embedded_folder(name)) if name.startswith(PREFIX) else name
 
 

@@ -32,7 +32,8 @@ class Model(Section):
     """The student."""
 
     name: str
-    """Hub id, local folder, or `embedded:smollm2-135m` (needs neither hub nor GPU)."""
+    """Hub id, local folder, `embedded:smollm2-135m` (needs neither hub nor GPU), or `random:qwen3-4b` (random weights
+    of a known architecture, to measure memory and speed)."""
     backend: Annotated[Literal["auto", "unsloth", "transformers"], Free] = "auto"
     """`auto`: unsloth where CUDA and unsloth are there, transformers + peft + bitsandbytes elsewhere."""
     quantization: Literal["nf4", "none"] = "nf4"

@@ -357,12 +357,14 @@ def build_trainer(
     from mbt_lite.model.generate import shares_prompts
     from mbt_lite.model.grpo_rollouts import check_cache, rollouts
     from mbt_lite.model.grpo_trainer import ReducedGRPOTrainer
+    from mbt_lite.model.logit_tiles import narrow_without_triton
     from mbt_lite.model.training_log import TrainingLog
     from mbt_lite.prompts import student_messages
     from mbt_lite.rewards.trl_reward import LawReward
 
     prompts = [student_messages(question) for question in questions]
     check_cache(student, prompts, recipe.grpo)
+    narrow_without_triton()
     done = step_of(checkpoint) if checkpoint else 0
     completions = folder / "completions.jsonl"
     write_jsonl(completions, [row for row in read_jsonl(completions) if row["step"] <= done])

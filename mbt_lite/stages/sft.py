@@ -200,9 +200,11 @@ def build_trainer(
 ) -> tuple[Any, Any]:
     """Build TRL's trainer on rows that are tokenised already, with its log."""
     from mbt_lite.model.fed_rows import FedRows
+    from mbt_lite.model.logit_tiles import narrow_without_triton
     from mbt_lite.model.sft_trainer import choose_trainer
     from mbt_lite.model.training_log import TrainingLog
 
+    narrow_without_triton()
     fed = FedRows(student.model, rows)
     log = TrainingLog(folder / "metrics.jsonl", "sft", "loss", console, lambda step: fed.names(), track)
     trainer = choose_trainer(student)(

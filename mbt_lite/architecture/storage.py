@@ -1,0 +1,41 @@
+"""Bytes that follow exactly from an architecture: weights in 16, 32 or 4 bits, and the KV cache.
+
+4 bits are bitsandbytes' nf4 with double quantization (arXiv 2305.14314): two weights a byte; one scale for 64 weights,
+itself stored in one byte; one float32 scale for 256 of those scales. Each linear layer also keeps two tables of code
+values (16 and 256 float32 numbers) and one float32 offset. Tests compare the sums with quantized models.
+"""
+
+from __future__ import annotations
+
+import math
+
+from mbt_lite.architecture.numbers import Architecture
+
+WEIGHTS_PER_SCALE = 64
+SCALES_PER_SCALE = 256
+# 16 code values of the weights, 256 of the scales, one offset; float32 each.
+TABLE_BYTES = 4 * (16 + 256 + 1)
+
+
+def nf4_bytes(weights: int) -> int:
+    """Give the bytes of one linear layer's weights in nf4 with double quantization."""
+    scales = math.ceil(weights / WEIGHTS_PER_SCALE)
+    return math.ceil(weights / 2) + scales + 4 * math.ceil(scales / SCALES_PER_SCALE) + TABLE_BYTES
+
+
+def nf4_weights(architecture: Architecture) -> int:
+    """Give the bytes of all linear layers in nf4."""
+    return architecture.layers * sum(nf4_bytes(linear.weights) for linear in architecture.linears)
+
+
+def kv_bytes_per_token(architecture: Architecture, dtype_bytes: int) -> int:
+    """Give the bytes of the KV cache of one token in all layers: keys and values."""
+    return 2 * architecture.layers * architecture.kv_size * dtype_bytes
+
+
+def kv_cache_bytes(architecture: Architecture, tokens: int, dtype_bytes: int) -> int:
+    """Give the bytes of the KV cache of one row of so many tokens; sliding layers keep their window only."""
+    per_layer = 2 * architecture.kv_size * dtype_bytes
+    full = architecture.layers - architecture.sliding_layers
+    seen = min(tokens, architecture.sliding_window)
+    return per_layer * (full * tokens + architecture.sliding_layers * seen)

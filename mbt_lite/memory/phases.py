@@ -1,0 +1,205 @@
+"""The memory of one moment, by cause: what a stage holds while it loads, rolls out, goes backward, steps, merges.
+
+Follows the code as it runs: `model/student.py` (4-bit weights, float32 adapters), `model/rollout_weights.py` (on a CPU
+the linear layers are unpacked once for rollouts and stay), `model/shared_prefix.py` (a group keeps its prompt's cache
+once), AdamW with two float32 states (the trainers' default), TRL's vocabulary tiles, `model/logit_tiles.py`.
+
+What is assumed, not counted:
+1. CUDA's own context takes 0.5 GiB, more or less by driver and card.
+2. On a CPU glibc's heap keeps pieces of freed tensors that later ones do not fit into: 0.65 of the activations of all
+   layers, checkpointed or not. Measured, not derived (`HEAP_SHARE`); another C library will differ.
+3. Under unsloth, weights, adapter and KV cache are as here (every row keeps its prompt); activations and loss are
+   unsloth's own and taken to be no larger than TRL's with plain checkpointing.
+4. Token ids, masks and rewards of a step are left out: a few megabytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Literal
+
+from mbt_lite.architecture.numbers import Architecture
+from mbt_lite.architecture.storage import kv_bytes_per_token, kv_cache_bytes, nf4_weights
+from mbt_lite.memory.activations import (
+    FLOAT32,
+    layer_input_bytes,
+    layer_transient_bytes,
+    logits_tile_bytes,
+    mask_bytes,
+    saved_per_token,
+)
+
+BFLOAT16 = 2
+CUDA_CONTEXT = 2**29
+# Fitted to three measured trainings of the embedded student (glibc 2.36, 2026-11-21); the README shows the others.
+HEAP_SHARE = 0.65
+# float32 first and second moments
+OPTIMIZER_BYTES = 8
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Setup:
+    """What holds for every stage: the student, how it is stored, and where it runs; `rank` is the adapter's."""
+
+    architecture: Architecture
+    device: Literal["cpu", "cuda"]
+    backend: Literal["transformers", "unsloth"]
+    dtype_bytes: int
+    is_quantized: bool
+    rank: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Phase:
+    """One moment of a stage: bytes by cause, none of them 0."""
+
+    name: str
+    causes: Mapping[str, int]
+
+    @property
+    def bytes(self) -> int:
+        """The whole."""
+        return sum(self.causes.values())
+
+
+def phase(name: str, *parts: Mapping[str, int]) -> Phase:
+    """Put parts together, adding equal causes and dropping empty ones."""
+    causes: dict[str, int] = {}
+    for part in parts:
+        for cause, size in part.items():
+            causes[cause] = causes.get(cause, 0) + size
+    return Phase(name, {cause: size for cause, size in causes.items() if size})
+
+
+def weights(setup: Setup) -> dict[str, int]:
+    """Give the loaded student: 4-bit linears, the rest in the compute precision, what CUDA takes for itself."""
+    a = setup.architecture
+    held = {"weights": a.other_parameters * setup.dtype_bytes}
+    if setup.is_quantized:
+        held["4-bit weights"] = nf4_weights(a)
+    else:
+        held["weights"] += a.linear_weights * setup.dtype_bytes
+    if setup.device == "cuda":
+        held["CUDA context"] = CUDA_CONTEXT
+    return held
+
+
+def adapter(setup: Setup) -> dict[str, int]:
+    """Give the adapter in float32."""
+    return {"adapter": setup.architecture.lora_parameters(setup.rank) * FLOAT32}
+
+
+def training(setup: Setup) -> dict[str, int]:
+    """Give what training adds to the adapter: gradients and AdamW's states."""
+    parameters = setup.architecture.lora_parameters(setup.rank)
+    return {"gradients": parameters * FLOAT32, "optimizer": parameters * OPTIMIZER_BYTES}
+
+
+def rollout_view(setup: Setup, *, has_adapter: bool) -> dict[str, int]:
+    """Give the second view of the linear layers that rollouts on a CPU read (see `model/rollout_weights.py`)."""
+    if setup.device != "cpu" or setup.backend != "transformers":
+        return {}
+    a = setup.architecture
+    unpacked = a.linear_weights if setup.is_quantized else 0
+    low_rank = a.lora_parameters(setup.rank) if has_adapter else 0
+    return {"rollout weights": (unpacked + low_rank) * setup.dtype_bytes}
+
+
+def mapped_files(setup: Setup) -> dict[str, int]:
+    """Give the 16-bit linear weights of the files on a CPU: they stay mapped beside norms that are used in place."""
+    in_place = setup.device == "cpu" and setup.is_quantized and setup.dtype_bytes == BFLOAT16
+    return {"files": setup.architecture.linear_weights * BFLOAT16} if in_place else {}
+
+
+def load(setup: Setup) -> Phase:
+    """Give the moment of loading: the last weight is still there in 16 bits when it has become 4-bit."""
+    largest = max(linear.weights for linear in setup.architecture.linears) * BFLOAT16
+    return phase("load", weights(setup), mapped_files(setup), {"activations": largest})
+
+
+def rollout(
+    setup: Setup,
+    *,
+    prompts: int,
+    samples: int,
+    prompt_tokens: int,
+    completion_tokens: int,
+    has_adapter: bool,
+    is_training: bool = False,
+) -> Phase:
+    """Give the end of a batch of rollouts, or its prefill if that is larger: P prompts, G samples each.
+
+    `is_training`: the optimizer's states are there, from the second step on.
+    """
+    a, c = setup.architecture, setup.dtype_bytes
+    rows, tokens = prompts * samples, prompt_tokens + completion_tokens
+    held = weights(setup) | (adapter(setup) if has_adapter else {}) | rollout_view(setup, has_adapter=has_adapter)
+    if is_training:
+        held["optimizer"] = training(setup)["optimizer"]
+    prefilled = rows
+    if setup.backend == "transformers" and not a.sliding_layers:
+        prefilled = prompts
+        cache = (prompts * prompt_tokens + rows * completion_tokens) * kv_bytes_per_token(a, c)
+    else:
+        cache = rows * kv_cache_bytes(a, tokens, c)
+    # scores in float32, their softmax, and the copy that is joined from prompt and completion
+    scores = rows * a.heads * tokens * FLOAT32 * 3
+    # logits in float32 twice, probabilities and their sums in float64
+    drawing = rows * a.vocabulary * (2 * FLOAT32 + 2 * 8)
+    prefill = prefilled * prompt_tokens * (3 * a.intermediate + 4 * a.hidden) * c
+    prefill += mask_bytes(prefilled, prompt_tokens, c)
+    return phase(
+        "rollout",
+        held,
+        mapped_files(setup),
+        {"KV cache": cache, "activations": max(scores, prefill), "logits": drawing},
+    )
+
+
+def backward(
+    setup: Setup, *, rows: int, tokens: int, trained_tokens: int, checkpointing: bool, rolls_out: bool
+) -> Phase:
+    """Give the peak between a forward and its backward pass of `rows` rows of `tokens` tokens each.
+
+    It is either at the head, with the tile of logits, or in a layer that is computed anew. `trained_tokens` of a row
+    carry loss; `rolls_out`: the stage has made rollouts before and keeps their view of the weights.
+    """
+    a, c, n = setup.architecture, setup.dtype_bytes, rows * tokens
+    layer = n * saved_per_token(a, setup.rank, c, row_tokens=tokens, is_masked=rows > 1)
+    kept = a.layers * (n * layer_input_bytes(a, c) if checkpointing else layer)
+    held = weights(setup) | adapter(setup) | training(setup)
+    held |= rollout_view(setup, has_adapter=True) if rolls_out else {}
+    # a Triton kernel scores only the tokens that carry loss; without Triton all are
+    scored = n if setup.device == "cpu" else rows * trained_tokens
+    tile = logits_tile_bytes(a, scored, c, on_cpu=setup.device == "cpu")
+    inside = layer_transient_bytes(a, n, c) + (layer if checkpointing else 0)
+    mask = mask_bytes(rows, tokens, c) if rows > 1 else 0
+    at_head, in_layer = {"activations": kept + mask, "logits": tile}, {"activations": kept + mask + inside}
+    heap = {"heap": int(HEAP_SHARE * a.layers * layer)} if setup.device == "cpu" else {}
+    larger = max(at_head, in_layer, key=lambda moment: sum(moment.values()))
+    return phase("backward", held, mapped_files(setup), larger, heap)
+
+
+def log_probs(setup: Setup, *, rows: int, tokens: int, trained_tokens: int) -> Phase:
+    """Give the pass of the reference model: forward only, over a second copy of the adapter."""
+    a, c, n = setup.architecture, setup.dtype_bytes, rows * tokens
+    held = weights(setup) | training(setup) | {"adapter": 2 * adapter(setup)["adapter"]}
+    held |= rollout_view(setup, has_adapter=True)
+    scored = n if setup.device == "cpu" else rows * trained_tokens
+    tile = logits_tile_bytes(a, scored, c, on_cpu=setup.device == "cpu")
+    return phase(
+        "log-probs", held, mapped_files(setup), {"activations": layer_transient_bytes(a, n, c), "logits": tile}
+    )
+
+
+def optimizer(setup: Setup, *, rolls_out: bool) -> Phase:
+    """Give the step: gradients are clipped and applied, activations are gone."""
+    held = weights(setup) | adapter(setup) | training(setup)
+    view = rollout_view(setup, has_adapter=True) if rolls_out else {}
+    return phase("optimizer", held, mapped_files(setup), view)
+
+
+def merge(setup: Setup) -> Phase:
+    """Give a merge of the adapter into 16-bit weights, in the machine's memory."""
+    return phase("merge", {"weights": setup.architecture.parameters * BFLOAT16}, adapter(setup))

@@ -1,0 +1,103 @@
+"""How long prompts and rows are: counted in the recipe's own data with the student's tokenizer, where both are here.
+
+Data of a hub are not fetched for a plan, and without a tokenizer there are only characters to count: then the recipe's
+limits are planned for, and what is said about lengths is called an estimate, or nothing is said.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from mbt_lite.data.hub import PREFIX as HUB
+from mbt_lite.data.questions import read_questions
+from mbt_lite.memory.stages import Lengths
+from mbt_lite.memory.student_files import CountTokens, read_token_counter
+from mbt_lite.prompts import student_messages
+from mbt_lite.recipe.schema import Questions, Recipe
+from mbt_lite.records import Message
+from mbt_lite.run_dir import read_jsonl
+from mbt_lite.teacher.budget import estimate_prompt_tokens
+
+# Counting is what takes time: about a second for so many prompts of 1,500 tokens.
+MOST_COUNTED = 400
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Counted:
+    """Token counts of some texts; `is_estimate`: by characters; `of` is how many there are in all."""
+
+    what: str
+    tokens: tuple[int, ...]
+    of: int
+    is_estimate: bool
+
+    def quantile(self, share: float) -> int:
+        """Give the smallest count that so many of the texts do not exceed."""
+        ordered = sorted(self.tokens)
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the longest text is known for sure."""
+        return not self.is_estimate and len(self.tokens) == self.of
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Workload:
+    """What the plan knows of the data: counts, the lengths it plans for, the number of training questions if known."""
+
+    counted: tuple[Counted, ...]
+    lengths: Lengths
+    n_questions: int | None
+    notes: tuple[str, ...]
+
+
+def read_workload(recipe: Recipe, run_folder: Path) -> Workload:
+    """Count prompts of the training and dev questions, and the rows of traces that gen has written already."""
+    count = read_token_counter(recipe.model.name)
+    notes: list[str] = []
+    train, n_questions = _count_questions("train prompts", recipe.data.train, recipe.data.seed, count, notes)
+    dev, _ = _count_questions("dev prompts", recipe.data.dev, recipe.data.seed, count, notes)
+    rows = _count_rows(run_folder / "gen" / "traces.jsonl", count)
+    prompts = [counted for counted in (train, dev) if counted is not None]
+    if prompts and count is None:
+        notes.append(f"{recipe.model.name}: no tokenizer on this disk, so tokens are estimated by characters")
+    lengths = Lengths(
+        _longest(prompts if len(prompts) == 2 else [], recipe.data.max_prompt_tokens),
+        _longest([rows] if rows else [], recipe.sft.max_sequence_tokens),
+    )
+    return Workload((*prompts, *([rows] if rows else [])), lengths, n_questions, tuple(dict.fromkeys(notes)))
+
+
+def _longest(counted: Sequence[Counted], limit: int) -> int:
+    """Give the longest text, never more than the limit; the limit where the longest is not known."""
+    if not counted or not all(one.is_complete for one in counted):
+        return limit
+    return min(limit, max(max(one.tokens) for one in counted))
+
+
+def _count_questions(
+    what: str, questions: Questions, seed: int, count: CountTokens | None, notes: list[str]
+) -> tuple[Counted | None, int | None]:
+    if questions.path.startswith(HUB):
+        notes.append(f"{questions.path}: not fetched for a plan, so its prompts are not counted")
+        return None, questions.limit
+    found = read_questions(questions, seed)
+    return _counted(what, [student_messages(question) for question in found], count), len(found)
+
+
+def _count_rows(traces: Path, count: CountTokens | None) -> Counted | None:
+    """Count the rows of sft: the prompt, the completion as one more message, its end."""
+    rows = read_jsonl(traces)
+    if not rows:
+        return None
+    return _counted("sft rows", [[*row["prompt"], *row["completion"]] for row in rows], count)
+
+
+def _counted(what: str, conversations: Sequence[Sequence[Message]], count: CountTokens | None) -> Counted:
+    step = -(-len(conversations) // MOST_COUNTED)
+    some = conversations[::step]
+    tokens = count(some) if count else [estimate_prompt_tokens(messages) for messages in some]
+    return Counted(what, tuple(tokens), len(conversations), count is None)

@@ -1,0 +1,89 @@
+"""Exact sizes against the real thing: transformers' classes on the meta device, bitsandbytes' storage on the CPU."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="needs the training stack: pip install 'mbt-lite[train]'")
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from mbt_lite.architecture.config_file import read_config
+from mbt_lite.architecture.families import KNOWN
+from mbt_lite.architecture.numbers import Architecture
+from mbt_lite.architecture.storage import kv_bytes_per_token, nf4_bytes, nf4_weights
+from mbt_lite.model.adapters import to_lora_config
+from mbt_lite.model.random_weights import to_config
+from mbt_lite.recipe.schema import Lora
+
+# Every family and shape of a linear layer, made small: sizes that 64 and 256 do not divide.
+SMALL = {
+    name: dataclasses.replace(
+        KNOWN[name], layers=6, hidden=5 * KNOWN[name].heads, intermediate=84, head_size=20, vocabulary=64,
+        sliding_layers=5 if KNOWN[name].sliding_layers else 0,
+    )
+    for name in ("smollm2-135m", "smollm2-1.7b", "qwen3-0.6b", "qwen3-8b", "qwen3-14b", "qwen2.5-0.5b", "qwen2.5-7b",
+                 "llama-3.2-1b", "llama-3.1-8b", "gemma-3-1b", "gemma-3-4b")
+}  # fmt: skip
+
+
+def on_meta(architecture: Architecture) -> Any:
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(to_config(architecture))
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_parameters_are_those_of_the_model_class(name: str) -> None:
+    # six layers tell what one layer has; the whole is counted in test_numbers
+    architecture = dataclasses.replace(KNOWN[name], layers=6, sliding_layers=5 if KNOWN[name].sliding_layers else 0)
+    model = on_meta(architecture)
+    assert sum(parameter.numel() for parameter in model.parameters()) == architecture.parameters
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("rank", [1, 7])
+def test_lora_parameters_are_those_of_peft(name: str, rank: int) -> None:
+    from peft import get_peft_model
+
+    model = get_peft_model(on_meta(SMALL[name]), to_lora_config(Lora(rank=rank)))
+    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    assert trainable == SMALL[name].lora_parameters(rank)
+
+
+def quantized_bytes(layer: Any) -> int:
+    """Add up everything a quantized weight keeps, each storage once."""
+    state = layer.weight.quant_state
+    kept = [layer.weight.data, state.absmax, state.code, state.offset, state.state2.absmax, state.state2.code]
+    return sum(tensor.numel() * tensor.element_size() for tensor in kept)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_nf4_bytes_are_those_of_bitsandbytes(name: str) -> None:
+    from bitsandbytes.nn import Linear4bit, Params4bit
+
+    architecture, total = SMALL[name], 0
+    for linear in architecture.linears:
+        layer = Linear4bit(linear.n_in, linear.n_out, bias=False, compress_statistics=True, quant_type="nf4")
+        layer.weight = Params4bit(torch.randn(linear.n_out, linear.n_in), quant_type="nf4", compress_statistics=True)
+        layer.to("cpu")
+        assert quantized_bytes(layer) == nf4_bytes(linear.weights), linear
+        total += quantized_bytes(layer)
+    assert nf4_weights(architecture) == architecture.layers * total
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_kv_bytes_per_token_are_those_of_a_cache(name: str) -> None:
+    model = AutoModelForCausalLM.from_config(to_config(SMALL[name])).to(torch.bfloat16).eval()
+    with torch.inference_mode():
+        cache = model(input_ids=torch.ones(1, 5, dtype=torch.long), use_cache=True).past_key_values
+    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+    assert held == 5 * kv_bytes_per_token(SMALL[name], 2)
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_read_config_gives_back_what_transformers_writes(name: str, tmp_path: Path) -> None:
+    to_config(KNOWN[name]).save_pretrained(tmp_path)
+    assert read_config(tmp_path / "config.json") == KNOWN[name]

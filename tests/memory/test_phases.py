@@ -1,0 +1,91 @@
+"""Phases by hand, and what must hold of them whatever the numbers."""
+
+import dataclasses
+
+import pytest
+
+from mbt_lite.architecture.families import KNOWN
+from mbt_lite.architecture.storage import kv_bytes_per_token, nf4_weights
+from mbt_lite.memory.phases import Setup, adapter, backward, load, log_probs, merge, optimizer, phase, rollout, training
+
+GIB = 2**30
+CARD = Setup(KNOWN["qwen3-4b"], "cuda", "transformers", 2, True, 32)
+LAPTOP = Setup(KNOWN["smollm2-135m"], "cpu", "transformers", 2, True, 16)
+
+
+def test_weights_of_qwen3_4b_in_4_bits() -> None:
+    held = load(CARD).causes
+    assert held["4-bit weights"] / GIB == pytest.approx(1.75, abs=0.01)
+    assert held["weights"] / GIB == pytest.approx(0.72, abs=0.01)
+
+
+def test_adapter_and_its_training_take_16_bytes_a_parameter() -> None:
+    parameters = 66_060_288
+    assert adapter(CARD) == {"adapter": 4 * parameters}
+    assert training(CARD) == {"gradients": 4 * parameters, "optimizer": 8 * parameters}
+    held = optimizer(CARD, rolls_out=False).causes
+    assert held["adapter"] + held["gradients"] + held["optimizer"] == 16 * parameters
+
+
+def test_kv_cache_of_qwen3_4b() -> None:
+    assert kv_bytes_per_token(KNOWN["qwen3-4b"], 2) == 147_456
+
+
+def shared(setup: Setup) -> int:
+    step = rollout(setup, prompts=2, samples=8, prompt_tokens=3072, completion_tokens=2048, has_adapter=True)
+    return step.causes["KV cache"]
+
+
+def test_rollouts_keep_a_prompt_once_for_its_group_but_not_under_unsloth() -> None:
+    assert shared(CARD) == (2 * 3072 + 16 * 2048) * 147_456
+    assert shared(dataclasses.replace(CARD, backend="unsloth")) == 16 * (3072 + 2048) * 147_456
+
+
+def test_sliding_layers_keep_their_window() -> None:
+    gemma = Setup(KNOWN["gemma-3-1b"], "cuda", "transformers", 2, True, 32)
+    step = rollout(gemma, prompts=1, samples=1, prompt_tokens=3000, completion_tokens=1000, has_adapter=False)
+    per_layer = 2 * 256 * 2
+    assert step.causes["KV cache"] == per_layer * (4 * 4000 + 22 * 512)
+
+
+def test_rollouts_on_a_cpu_unpack_the_linear_layers() -> None:
+    step = rollout(LAPTOP, prompts=1, samples=1, prompt_tokens=10, completion_tokens=10, has_adapter=False)
+    assert step.causes["rollout weights"] == 2 * KNOWN["smollm2-135m"].linear_weights
+    assert "rollout weights" not in load(LAPTOP).causes
+
+
+def step_of(setup: Setup, **changed: object) -> int:
+    settings = {"rows": 2, "tokens": 1000, "trained_tokens": 500, "checkpointing": True, "rolls_out": False}
+    return backward(setup, **(settings | changed)).bytes  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("setup", [CARD, LAPTOP], ids=["card", "cpu"])
+def test_backward_grows_with_rows_tokens_and_rank_and_shrinks_with_checkpointing(setup: Setup) -> None:
+    here = step_of(setup)
+    assert step_of(setup, rows=4) > here
+    assert step_of(setup, tokens=2000) > here
+    assert step_of(setup, checkpointing=False) > here
+    assert step_of(dataclasses.replace(setup, rank=2 * setup.rank)) > here
+
+
+def test_backward_in_16_bit_needs_more_weights_and_the_same_activations() -> None:
+    step = {"rows": 1, "tokens": 500, "trained_tokens": 500, "checkpointing": True, "rolls_out": False}
+    packed, plain = (backward(dataclasses.replace(CARD, is_quantized=q), **step).causes for q in (True, False))  # type: ignore[arg-type]
+    linear = KNOWN["qwen3-4b"].linear_weights
+    assert plain["weights"] - packed["weights"] == 2 * linear
+    assert packed["4-bit weights"] == nf4_weights(KNOWN["qwen3-4b"])
+    assert plain["activations"] == packed["activations"]
+
+
+def test_reference_model_is_a_second_adapter() -> None:
+    assert log_probs(CARD, rows=1, tokens=100, trained_tokens=50).causes["adapter"] == 2 * adapter(CARD)["adapter"]
+
+
+def test_merge_is_in_16_bits() -> None:
+    assert merge(CARD).causes["weights"] == 2 * 4_022_468_096
+
+
+def test_phase_adds_causes_and_drops_empty_ones() -> None:
+    made = phase("x", {"a": 1, "b": 0}, {"a": 2})
+    assert dict(made.causes) == {"a": 3}
+    assert made.bytes == 3
