@@ -112,9 +112,7 @@ REWARDS: Mapping[str, Callable[..., list[float]]] = {
     "length": length_reward,
 }
 
-_CUES = [
-    re.compile(r"(?<!\S)(?:" + "|".join(map(re.escape, cues)) + r")(?!\S)", re.ASCII) for cues in phase_cues().values()
-]
+_CUES = [re.compile(r"\b(?:" + "|".join(map(re.escape, cues)) + r")\b") for cues in phase_cues().values()]
 
 
 def _words(text: str) -> list[str]:
@@ -148,7 +146,7 @@ def _mention_ends(words: list[str], golds: Sequence[str]) -> list[int]:
     trace, ends = " ".join(words), []
     for gold in golds:
         wanted = " ".join(_words(gold))
-        found = re.search(rf"(?<!\S){re.escape(wanted)}(?!\S)", trace) if len(wanted) >= 3 else None
+        found = re.search(rf"\b{re.escape(wanted)}\b", trace) if len(wanted) >= 3 else None
         if found:
             ends.append(len(trace[: found.end()].split()))
     return ends

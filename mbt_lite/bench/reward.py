@@ -67,7 +67,7 @@ def measure_reward(name: str, batch: Batch, runs: int, say: Callable[[str], None
         say(f"{form}: {1000 * median[form]:.1f} ms, {ratio[form]:.1f} times as fast as the {YARDSTICK}")
     fastest = max(ratio, key=lambda form: ratio[form])
     result = (
-        f"reward: {fastest} {1000 * median[fastest]:.1f} ms, {ratio[fastest]:.1f} times as fast as the {YARDSTICK} "
+        f"{fastest} {1000 * median[fastest]:.1f} ms, {ratio[fastest]:.1f} times as fast as the {YARDSTICK} "
         f"({len(completions.ids)} completions of {batch.tokens} tokens, decoding included, median of {runs})"
     )
     return measured(
