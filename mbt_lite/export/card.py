@@ -53,7 +53,7 @@ def model_card(run_dir: RunDir, recipe: Recipe, stage: str, form: str, base: Bas
             f"# {run_dir.path.name}, {stage} ({form})",
             "",
             "Trained with [mbt-lite](https://arxiv.org/abs/2602.22508): Metacognitive Behavioral Tuning, "
-            f"{'traces, then reward by rule' if stage == 'grpo' else 'on traces'}.",
+            f"{_method(recipe, stage)}.",
             f"Base model: `{base.name}`. {base.note}".rstrip(),
             "",
             *_block("bash" if form == "gguf" else "python", LOAD[form].format(base=base.name)),
@@ -71,6 +71,13 @@ def model_card(run_dir: RunDir, recipe: Recipe, stage: str, form: str, base: Bas
             *_licence(base),
         ]
     )
+
+
+def _method(recipe: Recipe, stage: str) -> str:
+    """Say what the adapter learned from."""
+    if stage == "sft":
+        return "on traces"
+    return "on traces, then on a reward by rule" if recipe.grpo.start == "sft" else "on a reward by rule"
 
 
 def licence_of(readme: Path) -> str | None:
