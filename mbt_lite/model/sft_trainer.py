@@ -16,9 +16,9 @@ from typing import Any
 
 from trl import SFTTrainer
 
-from mbt_lite.model import lm_head, packed_attention
+from mbt_lite.model import packed_attention
 from mbt_lite.model.batches import join_rows, share_out
-from mbt_lite.model.lora_linear import join_lora
+from mbt_lite.model.lean_model import make_lean
 from mbt_lite.model.shared_prefix import is_supported
 from mbt_lite.model.student import Student
 
@@ -28,12 +28,7 @@ class RowTrainer(SFTTrainer):
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(data_collator=join_rows, **arguments)
-        model: Any = self.model
-        join_lora(model)
-        base = model.get_base_model()
-        packed_attention.enable(base)
-        if base.device.type == "cpu" and lm_head.is_supported(base):
-            lm_head.score_trained_positions(base)
+        make_lean(self.model)
 
     def get_batch_samples(self, *arguments: Any, **keywords: Any) -> Any:
         """Collect the micro-batches of a step and share their rows out evenly."""

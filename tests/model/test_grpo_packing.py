@@ -40,12 +40,12 @@ def padded(rows):
 
 
 def score(method, trainer, ids, mask, width, **others):
-    """Give log-probabilities, entropies and the gradients of a sum that weighs each of them differently."""
+    """Give log-probabilities, entropies and the gradients of a sum that weighs each log-probability differently."""
     trainer.model.zero_grad()
     log_probs, entropies, _ = method(trainer, trainer.model, ids, mask, width, compute_entropy=True, **others)
     kept = mask[:, -width:].float()
     weight = torch.linspace(-1, 1, kept.numel()).view(kept.shape) * kept
-    ((log_probs * weight).sum() + 0.3 * (entropies * weight).sum()).backward()
+    (log_probs * weight).sum().backward()
     return log_probs * kept, entropies * kept, gradients(trainer.model)
 
 
