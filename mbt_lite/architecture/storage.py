@@ -28,14 +28,17 @@ def nf4_weights(architecture: Architecture) -> int:
     return architecture.layers * sum(nf4_bytes(linear.weights) for linear in architecture.linears)
 
 
-def kv_bytes_per_token(architecture: Architecture, dtype_bytes: int) -> int:
-    """Give the bytes of the KV cache of one token in all layers: keys and values."""
-    return 2 * architecture.layers * architecture.kv_size * dtype_bytes
+def kv_bytes_per_token(layers: int, kv_size: int, dtype_bytes: int) -> int:
+    """Give the bytes that one token of one row keeps in so many layers: a key and a value of all key heads together.
+
+    >>> kv_bytes_per_token(36, 8 * 128, 2)  # Qwen3-4B in bfloat16
+    147456
+    """
+    return 2 * layers * kv_size * dtype_bytes
 
 
 def kv_cache_bytes(architecture: Architecture, tokens: int, dtype_bytes: int) -> int:
     """Give the bytes of the KV cache of one row of so many tokens; sliding layers keep their window only."""
-    per_layer = 2 * architecture.kv_size * dtype_bytes
-    full = architecture.layers - architecture.sliding_layers
-    seen = min(tokens, architecture.sliding_window)
-    return per_layer * (full * tokens + architecture.sliding_layers * seen)
+    sliding, kv_size = architecture.sliding_layers, architecture.kv_size
+    in_full = tokens * kv_bytes_per_token(architecture.layers - sliding, kv_size, dtype_bytes)
+    return in_full + min(tokens, architecture.sliding_window) * kv_bytes_per_token(sliding, kv_size, dtype_bytes)

@@ -140,7 +140,7 @@ def rollout(
     prefilled = rows
     if setup.backend == "transformers" and not a.sliding_layers:
         prefilled = prompts
-        cache = (prompts * prompt_tokens + rows * completion_tokens) * kv_bytes_per_token(a, c)
+        cache = (prompts * prompt_tokens + rows * completion_tokens) * kv_bytes_per_token(a.layers, a.kv_size, c)
     else:
         cache = rows * kv_cache_bytes(a, tokens, c)
     # scores in float32, their softmax, and the copy that is joined from prompt and completion

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,7 @@ def _sft_trainer(recipe: Recipe, lengths: Lengths, probe: Probe, folder: Path) -
                     for place in range(tokens))  # fmt: skip
         rows.append(Row(str(index), ids, (0,) * (tokens // 4) + (1,) * (tokens - tokens // 4)))
     with kept_in_float32(student.model):
-        trainer, _ = build_trainer(recipe, student, rows, folder, Console(quiet=True))
+        trainer, _ = build_trainer(recipe, student, rows, (), folder, Console(quiet=True), _untracked)
     trainer.args.save_strategy = "no"
     return trainer
 
@@ -125,7 +125,7 @@ def _grpo_trainer(recipe: Recipe, lengths: Lengths, probe: Probe, folder: Path) 
     from rich.console import Console
 
     from mbt_lite.model.student import Student, kept_in_float32
-    from mbt_lite.stages.grpo import build_trainer
+    from mbt_lite.stages.grpo import build_scorer, build_trainer
 
     class Endless(Student):
         """A student that never ends its turn."""
@@ -138,7 +138,10 @@ def _grpo_trainer(recipe: Recipe, lengths: Lengths, probe: Probe, folder: Path) 
     student = Endless(loaded.model, loaded.tokenizer, loaded.backend, loaded.compute_dtype)
     questions = [_filler(student, lengths.prompt - index % 2, index) for index in range(recipe.grpo.prompts_per_step)]
     with kept_in_float32(student.model):
-        trainer, _, _ = build_trainer(recipe, student, questions, folder, Console(quiet=True), None)
+        scorer = build_scorer(recipe, student)
+        trainer, _, _ = build_trainer(
+            recipe, student, questions, scorer, folder, Console(quiet=True), None, (), _untracked
+        )
     trainer.args.save_strategy = "no"
     roll_out = trainer.rollout_func
 
@@ -152,6 +155,10 @@ def _grpo_trainer(recipe: Recipe, lengths: Lengths, probe: Probe, folder: Path) 
     trainer.rollout_func = marked
     trainer.reward_funcs = [_taking_turns]
     return trainer
+
+
+def _untracked(values: Mapping[str, float], step: int) -> None:
+    """Send a row to no tracker."""
 
 
 def _taking_turns(completions: Sequence[Any], **_: Any) -> list[float]:

@@ -91,7 +91,7 @@ def shares_prompts(student: Student, model: torch.nn.Module) -> bool:
 
 def max_cached_tokens(student: Student, cache_gib: float) -> int:
     """Give how many tokens' keys and values fit into so many GiB."""
-    per_token = kv_cache.kv_bytes_per_token(student.model.config, student.compute_dtype)
+    per_token = kv_cache.bytes_per_token(student.model.config, student.compute_dtype)
     return int(cache_gib * kv_cache.GIB) // per_token
 
 

@@ -1,21 +1,20 @@
 """TRL's GRPOTrainer, reduced for one card (arXiv 2402.03300, 2503.14476).
 
-Differs from TRL's in six places, none of which changes the loss of the rows that are trained:
+Differs from TRL's in seven places, none of which changes the loss of the rows that are trained:
 1. rollouts come from `generate` (the prompt of a group is computed once; completions are generated in bounded batches);
-2. log-probabilities too compute the prompt of a group once (`packed_attention`), score completion tokens only, and
-   micro-batches hold neighbours, not shuffled rows: the gradient of a step is their sum in any order;
+2. log-probabilities too compute the prompt of a group once (`packed_attention`), score completion tokens only
+   (`lm_head`), and micro-batches hold neighbours, not shuffled rows: the gradient of a step is their sum in any order;
 3. rows whose advantage is zero cost no forward or backward pass: their gradient is zero without a reference model;
 4. a group whose rewards differ by less than 1e-6 has advantages of exactly zero: TRL's keep rounding noise;
 5. a step without any such row leaves weights and optimizer untouched: momentum alone moves nothing;
-6. where prompts are not shared, padding that all rows of a micro-batch share is cut away before the forward pass.
-On CUDA unsloth puts its own loss in place of TRL's, past this class: then 2, 3, 5 and 6 do not act, and save nothing.
+6. where prompts are not shared, padding that all rows of a micro-batch share is cut away before the forward pass;
+7. where they are, each LoRA layer is one operation in the model's precision (`lora_linear`), as in rollouts on a CPU.
+On CUDA unsloth puts its own loss in place of TRL's, past this class: then 2, 3, 5, 6 and 7 do not act.
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,8 @@ from transformers import TrainerState
 from trl import GRPOTrainer
 
 from mbt_lite.model import packed_attention
+from mbt_lite.model.batches import IGNORED
+from mbt_lite.model.lean_model import make_lean
 from mbt_lite.rewards.advantages import EQUAL_BELOW
 
 
@@ -44,7 +45,7 @@ class ReducedGRPOTrainer(GRPOTrainer):
         super().__init__(*args, **kwargs)
         self.shares_prompts = shares_prompts
         if shares_prompts:
-            packed_attention.enable(self.model)
+            make_lean(self.model, self.temperature)
 
     def take_up_finished(self, checkpoint: Path) -> None:
         """Take up a run whose last step was made: adapter and state, but no training; transformers would add a step."""
@@ -134,11 +135,12 @@ class ReducedGRPOTrainer(GRPOTrainer):
         completion_mask = mask[:, -width:].bool()
         packed, scored = pack_rows(ids, mask.bool(), width)
         # row by row, as `completion_mask` is read below
-        labels = ids[:, -width:][completion_mask]
-        with self.accelerator.autocast(), only_positions(self.accelerator.unwrap_model(model), scored):
-            output = model(**packed.forward_arguments(), shift_labels=labels[None], fused_lm_head=True)
+        labels = torch.full_like(packed.input_ids, IGNORED)
+        labels[0, scored] = ids[:, -width:][completion_mask]
+        with self.accelerator.autocast():
+            output = model(**packed.forward_arguments(), shift_labels=labels, fused_lm_head=True)
         log_probs, entropies = (
-            values.new_zeros(completion_mask.shape).masked_scatter(completion_mask, values)
+            values.new_zeros(completion_mask.shape).masked_scatter(completion_mask, values[0, scored])
             for values in (output.log_probs, output.entropy)
         )
         return log_probs, entropies
@@ -171,25 +173,6 @@ def pack_rows(ids: Tensor, mask: Tensor, width: int) -> tuple[packed_attention.P
         scored.extend(range(end, end + count))
         end += count
     return packed, torch.tensor(scored, device=ids.device)
-
-
-@contextlib.contextmanager
-def only_positions(model: Any, positions: Tensor) -> Iterator[None]:
-    """Let the head see these positions of the last hidden state only. Shapes: [1, N, D] -> [1, L, D].
-
-    Off CUDA, TRL's head scores every position it sees, prompts too; on CUDA it leaves out what has no label, as here.
-    """
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-
-    def select(_: Any, __: Any, output: Any) -> Any:
-        output.last_hidden_state = output.last_hidden_state[:, positions]
-        return output
-
-    handle = base.base_model.register_forward_hook(select)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 ROW_KEYS = (

@@ -1,8 +1,7 @@
 """What the KV cache of rollouts costs, and how many prompts go at once under a limit.
 
-One token of one sequence keeps a key and a value of every key/value head in every layer: for Qwen3-4B in bfloat16
-2 · 36 layers · 8 heads · 128 · 2 bytes = 147,456 bytes. With a shared prompt (`shared_prefix`) a batch of P prompts and
-G completions each holds P·S + P·G·T tokens; without, P·G·(S + T). S is its longest prompt, T the room for completions.
+With a shared prompt (`shared_prefix`) a batch of P prompts and G completions each holds P·S + P·G·T tokens; without,
+P·G·(S + T). S is its longest prompt, T the room for completions. What a token costs: `architecture.storage`.
 """
 
 from __future__ import annotations
@@ -12,17 +11,18 @@ from typing import Any
 
 import torch
 
+from mbt_lite.architecture.storage import kv_bytes_per_token
 from mbt_lite.errors import ModelError
 
 GIB = 2**30
 
 
-def kv_bytes_per_token(config: Any, dtype: torch.dtype) -> int:
-    """Give the bytes that one token of one sequence keeps, from a transformers config."""
+def bytes_per_token(config: Any, dtype: torch.dtype) -> int:
+    """Give the bytes that one token of one sequence keeps in all layers, from the transformers config of any family."""
     text = config.get_text_config()
     # models without the key split the hidden size
     head_size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    return 2 * int(text.num_hidden_layers) * int(text.num_key_value_heads) * int(head_size) * dtype.itemsize
+    return kv_bytes_per_token(text.num_hidden_layers, text.num_key_value_heads * head_size, dtype.itemsize)
 
 
 def cached_tokens(prompts: int, prompt_tokens: int, samples: int, completion_tokens: int, *, shared: bool) -> int:

@@ -6,7 +6,8 @@ run on a CPU loses most of its time. Here the positions without a label are left
 log-probability is computed while its logits are there.
 
 Differs from TRL's head: 1. the head is frozen (adapters never sit on it), so it gets no gradient; 2. a tile holds
-whole vocabularies of some tokens, so nothing is summed over parts of a vocabulary.
+whole vocabularies of some tokens, so nothing is summed over parts of a vocabulary; 3. entropies have no gradient: there
+is no entropy bonus.
 
 Notation: N trained positions, H hidden size, V vocabulary.
 """
@@ -32,13 +33,15 @@ class _TokenLogProbs(torch.autograd.Function):
     """Log-probability of each target, with the gradient that its hidden state will need kept instead of the logits."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
         rows = max(1, TILE_ELEMENTS // weight.shape[0])
         slopes = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         tiles = []
         for start in range(0, len(hidden), rows):
             part = slice(start, start + rows)
-            logits = (hidden[part] @ weight.T).float()
+            logits = (hidden[part] @ weight.T).float().div_(temperature)
             wanted = targets[part, None]
             target = logits.gather(1, wanted)
             top = logits.amax(dim=1, keepdim=True)
@@ -51,7 +54,7 @@ class _TokenLogProbs(torch.autograd.Function):
             if slopes is not None:
                 # the slope at the logits is one-hot - p; rounded after the difference, so that sure tokens keep digits
                 probs.scatter_add_(1, wanted, torch.full_like(target, -1.0))
-                slopes[part] = probs.to(weight.dtype) @ weight
+                slopes[part] = probs.div_(temperature).to(weight.dtype) @ weight
         if slopes is not None:
             ctx.save_for_backward(slopes)
         log_probs, entropy, is_top1 = torch.cat(tiles).unbind(dim=1) if tiles else hidden.new_zeros(3, 0).float()
@@ -59,17 +62,20 @@ class _TokenLogProbs(torch.autograd.Function):
         return log_probs, entropy, is_top1
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor, None, None, None]:
         (slopes,) = ctx.saved_tensors
-        return (-grad[:, None] * slopes).to(slopes.dtype), None, None
+        return (-grad[:, None] * slopes).to(slopes.dtype), None, None, None
 
 
-def token_log_probs(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def token_log_probs(
+    hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float = 1.0
+) -> tuple[Tensor, Tensor, Tensor]:
     """Give log-probability, entropy (nats, without gradient) and whether the target is the likeliest (0 or 1).
 
+    Logits are divided by the temperature.
     Shapes: hidden [N, H], weight [V, H] (frozen), targets [N] -> [N] each, float32
     """
-    return _TokenLogProbs.apply(hidden, weight, targets)  # type: ignore[no-untyped-call, no-any-return]
+    return _TokenLogProbs.apply(hidden, weight, targets, temperature)  # type: ignore[no-untyped-call, no-any-return]
 
 
 def is_supported(model: Any) -> bool:
@@ -79,10 +85,11 @@ def is_supported(model: Any) -> bool:
     return not changes and not getattr(config, "output_router_logits", False) and model.lm_head.bias is None
 
 
-def score_trained_positions(model: Any) -> None:
+def score_trained_positions(model: Any, temperature: float) -> None:
     """Put this head in the place of TRL's, behind the same call: `model(..., labels=..., fused_lm_head=True)`.
 
-    Takes a model that TRL's trainer has prepared, without its peft wrapper. Every other call is as before.
+    As there, `shift_labels` in the place of `labels` are those of the positions themselves. Takes a model that TRL's
+    trainer has prepared, without its peft wrapper. Every other call is as before.
     """
     before = model.forward
 
@@ -90,10 +97,12 @@ def score_trained_positions(model: Any) -> None:
     def forward(self: Any, *args: Any, fused_lm_head: bool = False, **kwargs: Any) -> Any:
         if not fused_lm_head:
             return before(*args, **kwargs)
-        targets = kwargs.pop("labels")[:, 1:]
-        hidden = self.base_model(*args, **kwargs).last_hidden_state[:, :-1]
+        is_shifted = "shift_labels" in kwargs
+        targets = kwargs.pop("shift_labels") if is_shifted else kwargs.pop("labels")[:, 1:]
+        # one place less than hidden states, unless shifted
+        hidden = self.base_model(*args, **kwargs).last_hidden_state[:, : targets.shape[1]]
         mask = targets != -100
-        fields = token_log_probs(hidden[mask], self.get_output_embeddings().weight, targets[mask])
+        fields = token_log_probs(hidden[mask], self.get_output_embeddings().weight, targets[mask], temperature)
         log_probs, entropy, is_top1 = (field.new_zeros(mask.shape).masked_scatter(mask, field) for field in fields)
         return FusedCausalLMOutput(log_probs=log_probs, entropy=entropy, is_top1=is_top1, label_mask=mask)
 

@@ -8,8 +8,8 @@ segment it continues; nothing else is seen::
 
 So a group of G completions costs S + G·T tokens in every linear layer instead of G·(S + T), exactly: positions are
 given, and the numbers are those of separate rows up to rounding. A training row without a shared prompt is a segment of
-its own. The layout travels to the attention as the keyword `packed_layout` of the model's forward; without it this is
-SDPA.
+its own (`end_to_end`). The layout travels to the attention as the keyword `packed_layout` of the model's forward;
+without it this is SDPA.
 
 Works for the models of `shared_prefix.is_supported`. The switch has to stay on until backward is done, because gradient
 checkpointing runs the attention again there: `enable` sets it for good.
@@ -18,6 +18,7 @@ checkpointing runs the attention again there: `enable` sets it for good.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,11 +57,14 @@ class PackedSequence:
     layout: PackedLayout
 
     def forward_arguments(self) -> dict[str, Any]:
-        """Give the keywords for the model's forward; the mask only tells transformers not to make one of its own."""
+        """Give the keywords for the model's forward.
+
+        The mask tells transformers not to make one of its own, and those who sum it how many tokens there are.
+        """
         return {
             "input_ids": self.input_ids,
             "position_ids": self.position_ids,
-            "attention_mask": torch.ones((1, 1, 1, 1), dtype=torch.bool, device=self.input_ids.device),
+            "attention_mask": torch.ones_like(self.input_ids, dtype=torch.bool)[:, None, None],
             "packed_layout": self.layout,
             "use_cache": False,
         }
@@ -89,6 +93,15 @@ def pack(groups: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]], device
         for continuation in continuations:
             add(continuation, start, start + len(prompt))
     return PackedSequence(torch.tensor([ids], device=device), torch.tensor([positions], device=device), tuple(segments))
+
+
+def end_to_end(row_lengths: Sequence[int]) -> PackedLayout:
+    """Lay out rows that share nothing, one after the other."""
+    ends = list(itertools.accumulate(row_lengths))
+    return tuple(
+        Segment(end - length, end, end - length, end - length, None)
+        for end, length in zip(ends, row_lengths, strict=True)
+    )
 
 
 def _continuation_mask(length: int, seen: int, device: torch.device) -> Tensor:

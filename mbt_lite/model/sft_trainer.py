@@ -14,13 +14,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
 from trl import SFTTrainer
 
-from mbt_lite.model import lm_head
+from mbt_lite.model import packed_attention
 from mbt_lite.model.batches import join_rows, share_out
-from mbt_lite.model.lora_linear import join_lora
-from mbt_lite.model.row_attention import is_supported, within_rows
+from mbt_lite.model.lean_model import make_lean
+from mbt_lite.model.shared_prefix import is_supported
 from mbt_lite.model.student import Student
 
 
@@ -29,32 +28,18 @@ class RowTrainer(SFTTrainer):
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(data_collator=join_rows, **arguments)
-        model: Any = self.model
-        join_lora(model)
-        base = model.get_base_model()
-        self._attention_config = base.config.get_text_config()
-        if base.device.type == "cpu" and lm_head.is_supported(base):
-            lm_head.score_trained_positions(base)
+        make_lean(self.model)
 
     def get_batch_samples(self, *arguments: Any, **keywords: Any) -> Any:
         """Collect the micro-batches of a step and share their rows out evenly."""
         batches, trained_tokens = super().get_batch_samples(*arguments, **keywords)
         return share_out(batches), trained_tokens
 
-    def training_step(self, *arguments: Any, **keywords: Any) -> Tensor:
-        """Forward and backward: checkpointed layers attend again in the backward pass."""
-        with within_rows(self._attention_config):
-            loss: Tensor = super().training_step(*arguments, **keywords)  # type: ignore[no-untyped-call]
-            return loss
-
-    def prediction_step(self, *arguments: Any, **keywords: Any) -> Any:
-        """Measure a loss on micro-batches of the same kind."""
-        with within_rows(self._attention_config):
-            return super().prediction_step(*arguments, **keywords)
-
     def compute_loss(self, model: Any, inputs: dict[str, Any], *arguments: Any, **keywords: Any) -> Any:
-        """Hand the lengths on as numbers: attention cuts by them."""
-        inputs = {**inputs, "row_lengths": inputs["row_lengths"].tolist()}
+        """Hand the lengths of the rows on as the layout that attention cuts by."""
+        layout = packed_attention.end_to_end(inputs["row_lengths"].tolist())
+        packed = packed_attention.PackedSequence(inputs["input_ids"], inputs["position_ids"], layout)
+        inputs = {**packed.forward_arguments(), "labels": inputs["labels"]}
         return super().compute_loss(model, inputs, *arguments, **keywords)  # type: ignore[no-untyped-call]
 
 

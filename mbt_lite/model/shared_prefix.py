@@ -148,10 +148,10 @@ def _mask(q_length: int, **kwargs: Any) -> Tensor | None:
 
 
 def is_supported(model: nn.Module) -> bool:
-    """Tell whether every layer of the model has full attention."""
+    """Tell whether every layer of the model attends fully, and through transformers' interface."""
     config = model.config.get_text_config()  # type: ignore[union-attr, operator]
     kinds = getattr(config, "layer_types", None)
-    return kinds is None or set(kinds) == {"full_attention"}
+    return bool(model._supports_attention_backend) and (kinds is None or set(kinds) == {"full_attention"})
 
 
 def register() -> None:

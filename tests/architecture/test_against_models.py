@@ -80,7 +80,7 @@ def test_kv_bytes_per_token_are_those_of_a_cache(name: str) -> None:
     with torch.inference_mode():
         cache = model(input_ids=torch.ones(1, 5, dtype=torch.long), use_cache=True).past_key_values
     held = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
-    assert held == 5 * kv_bytes_per_token(SMALL[name], 2)
+    assert held == 5 * kv_bytes_per_token(SMALL[name].layers, SMALL[name].kv_size, 2)
 
 
 @pytest.mark.parametrize("name", KNOWN)

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from mbt_lite.architecture.families import KNOWN
-from mbt_lite.architecture.storage import kv_bytes_per_token, nf4_weights
+from mbt_lite.architecture.storage import nf4_weights
 from mbt_lite.memory.phases import Setup, adapter, backward, load, log_probs, merge, optimizer, phase, rollout, training
 
 GIB = 2**30
@@ -25,10 +25,6 @@ def test_adapter_and_its_training_take_16_bytes_a_parameter() -> None:
     assert training(CARD) == {"gradients": 4 * parameters, "optimizer": 8 * parameters}
     held = optimizer(CARD, rolls_out=False).causes
     assert held["adapter"] + held["gradients"] + held["optimizer"] == 16 * parameters
-
-
-def test_kv_cache_of_qwen3_4b() -> None:
-    assert kv_bytes_per_token(KNOWN["qwen3-4b"], 2) == 147_456
 
 
 def shared(setup: Setup) -> int:

@@ -8,7 +8,7 @@ from transformers import LlamaConfig, Qwen3Config
 from mbt_lite.errors import ModelError
 from mbt_lite.model import generate as generation
 from mbt_lite.model.generate import complete_batch, generate
-from mbt_lite.model.kv_cache import GIB, batches, cached_tokens, kv_bytes_per_token
+from mbt_lite.model.kv_cache import GIB, batches, bytes_per_token, cached_tokens
 from mbt_lite.model.sampling import SamplingSettings
 from mbt_lite.model.shared_prefix import SharedPrefixCache
 
@@ -30,8 +30,8 @@ QWEN3_4B = Qwen3Config(
     ],
     ids=["Qwen3-4B", "SmolLM2-135M"],
 )
-def test_kv_bytes_per_token_of_known_models(config, dtype, expected):
-    assert kv_bytes_per_token(config, dtype) == expected
+def test_bytes_per_token_of_known_models(config, dtype, expected):
+    assert bytes_per_token(config, dtype) == expected
 
 
 def test_cached_tokens_are_what_the_cache_of_a_batch_holds(student, monkeypatch):
@@ -47,7 +47,7 @@ def test_cached_tokens_are_what_the_cache_of_a_batch_holds(student, monkeypatch)
     monkeypatch.setattr(generation.shared_prefix, "SharedPrefixCache", Counted)
     complete_batch(student, [[5, 6, 7], [8]], 4, SamplingSettings(0.0), 6, torch.Generator())
     tokens = cached_tokens(2, 3, 4, 6, shared=True)
-    assert sum(held) * 4 == tokens * kv_bytes_per_token(student.model.config, torch.float32)
+    assert sum(held) * 4 == tokens * bytes_per_token(student.model.config, torch.float32)
 
 
 def runs(lengths, **settings):
@@ -98,6 +98,6 @@ def test_generate_obeys_the_limit_in_gib(student, monkeypatch):
     settings = dict(samples=2, temperature=1.0, top_p=1.0, top_k=0, max_completion_tokens=4, batch_size=8, seed=0)
     first = next(generate(student, prompts, **settings))
     two = cached_tokens(2, first.prompt_tokens, 2, 4, shared=True)
-    limit = two * kv_bytes_per_token(student.model.config, torch.float32) / GIB
+    limit = two * bytes_per_token(student.model.config, torch.float32) / GIB
     assert len(list(generate(student, prompts, cache_gib=limit, **settings))) == 8
     assert sizes == [4, 2, 2]

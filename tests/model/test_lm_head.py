@@ -10,8 +10,8 @@ from mbt_lite.model import lm_head
 from mbt_lite.model.lm_head import is_supported, token_log_probs
 
 
-def plain(hidden, weight, targets):
-    logs = (hidden @ weight.T).float().log_softmax(dim=1)
+def plain(hidden, weight, targets, temperature=1.0):
+    logs = ((hidden @ weight.T).float() / temperature).log_softmax(dim=1)
     log_probs = logs.gather(1, targets[:, None])[:, 0]
     return log_probs, -(logs.exp() * logs).sum(dim=1), (logs.argmax(dim=1) == targets).float()
 
@@ -25,12 +25,13 @@ def make(rows, vocabulary, dtype=torch.float32):
 
 
 @pytest.mark.parametrize("rows", [1, 7, 33])
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
 @pytest.mark.parametrize("tile_elements", [1, 50, 400], ids=["a token a tile", "a token", "several tokens"])
-def test_token_log_probs_equals_the_plain_softmax(rows, tile_elements, monkeypatch):
+def test_token_log_probs_equals_the_plain_softmax(rows, tile_elements, temperature, monkeypatch):
     monkeypatch.setattr(lm_head, "TILE_ELEMENTS", tile_elements)
     hidden, weight, targets = make(rows, 50)
     slopes = torch.linspace(-2, 3, rows)
-    found, expected = token_log_probs(hidden, weight, targets), plain(hidden, weight, targets)
+    found, expected = (score(hidden, weight, targets, temperature) for score in (token_log_probs, plain))
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs)
     gradients = [torch.autograd.grad(values[0], hidden, slopes)[0] for values in (found, expected)]
