@@ -72,7 +72,9 @@ def _what_to_add(path: Path) -> str:
     """Say what a missing key is for, in the words of the schema."""
     field = field_at(path)
     assert field.description is not None, path
-    return f"add {'it' if section_of(field) is None else 'the section'}: {field.description.rstrip('.')}"
+    # an error is one line, however long the key's text is
+    said = " ".join(field.description.split()).rstrip(".")
+    return f"add {'it' if section_of(field) is None else 'the section'}: {said}"
 
 
 def _what_was_meant(path: Path) -> str:

@@ -195,7 +195,8 @@ WHOLE_FILES = {
         "a.yaml:2: missing key `data.train.path`; "
         "add it: A file, relative to the working directory, or `hub:owner/dataset[:config]`",
         "a.yaml:5: missing key `model.name`; "
-        "add it: Hub id, local folder, or `embedded:smollm2-135m` (needs neither hub nor GPU)",
+        "add it: Hub id, local folder, `embedded:smollm2-135m` (needs neither hub nor GPU), or `random:qwen3-4b` "
+        "(random weights of a known architecture, to measure memory and speed)",
     ),
     "half a character": (
         'model: {name: "\\ud800"}\ndata: {train: {path: a}, dev: {path: b}}\n',
