@@ -177,7 +177,7 @@ def report(
     out: Annotated[Path, typer.Option(metavar="FILE", help="The page; its plots go beside it.")] = Path("report.html"),
     open_: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
 ) -> None:
-    """Compare runs: table, page with plots and traces, plots as SVG and PNG."""
+    """Compare runs by a table, a page and plots."""
     from rich.console import Console
 
     from mbt_lite.report.contents import read_report
@@ -247,7 +247,7 @@ def plan(
     measure: Annotated[bool, typer.Option("--measure", help="Run two steps of sft and grpo here, too.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what each stage needs in memory, phase by phase, without loading anything."""
+    """Say whether it will fit, before anything loads."""
     from mbt_lite.memory.command import show_plan
     from mbt_lite.recipe import load_recipe
 
@@ -263,7 +263,10 @@ def doctor(
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """Check versions, libraries, card, disk, memory, keys and services; exit code 2 if something is to be mended."""
+    """Say what is wrong on this machine, and the cure.
+
+    Exit code 2 if something is to be mended.
+    """
     from mbt_lite.doctor.command import report
     from mbt_lite.recipe import load_recipe
 
