@@ -1,30 +1,36 @@
 """A tiny student in a model folder: two layers, random weights, everything else as in a real one."""
 
 from pathlib import Path
+from typing import Any
 
 from byte_tokenizer import byte_tokenizer
 
 ROOT = Path(__file__).parents[1]
 
 
-def save_tiny_student(folder: Path) -> None:
-    """Save a student that ends its turn after about a dozen random tokens; needs transformers."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+def tiny_config(tokenizer: Any, **changes: Any) -> Any:
+    """Describe a Llama of two layers of width 32 with grouped-query attention; needs transformers."""
+    from transformers import LlamaConfig
 
-    tokenizer = byte_tokenizer((ROOT / "data_samples/demo_train.jsonl").read_text().splitlines(), 1000)
-    torch.manual_seed(0)
-    config = LlamaConfig(
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    return LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        tie_word_embeddings=False,
+        **{**sizes, **changes},
     )
+
+
+def save_tiny_student(folder: Path) -> None:
+    """Save a student that ends its turn after about a dozen random tokens; needs transformers."""
+    import torch
+    from transformers import LlamaForCausalLM
+
+    tokenizer = byte_tokenizer((ROOT / "data_samples/demo_train.jsonl").read_text().splitlines(), 1000)
+    torch.manual_seed(0)
+    config = tiny_config(tokenizer, hidden_size=64, intermediate_size=128, tie_word_embeddings=False)
     model = LlamaForCausalLM(config)
     with torch.no_grad():
         # one direction that every token shares, and that the end of the turn listens to: p(stop) is about 1/12

@@ -8,6 +8,7 @@ pytest.importorskip("peft", reason="needs the training stack: pip install 'mbt-l
 
 import torch
 from byte_tokenizer import byte_tokenizer
+from tiny_student import tiny_config
 
 from mbt_lite.prompts import completion_text
 from mbt_lite.recipe import schema
@@ -18,22 +19,11 @@ TEXTS = ["we think about the answer", "<think></think><answer></answer>"]
 
 def save_base(folder: Path, *, dtype: torch.dtype = torch.float32, tied: bool = True, shard: str = "24KB") -> Path:
     """Save a two-layer Llama with tokenizer and licence; by default its weights take several files."""
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaForCausalLM
 
     tokenizer = byte_tokenizer(TEXTS, 320)
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        initializer_range=0.3,
-        tie_word_embeddings=tied,
-    )
+    config = tiny_config(tokenizer, initializer_range=0.3, tie_word_embeddings=tied)
     LlamaForCausalLM(config).to(dtype).save_pretrained(folder, max_shard_size=shard)
     tokenizer.save_pretrained(folder)
     (folder / "README.md").write_text("---\nlicense: mit\n---\n# A tiny model\n")

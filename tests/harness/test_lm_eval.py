@@ -61,25 +61,15 @@ def taught_student(folder: Path) -> None:
     """Save a tiny model that knows one completion by heart: right for half of the questions."""
     import torch
     from byte_tokenizer import byte_tokenizer
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from tiny_student import tiny_config
+    from transformers import LlamaForCausalLM
 
     from mbt_lite.model.chat import prompt_ids
 
     asked = [prompts.student_messages(question(number)) for number in range(6)]
     tokenizer = byte_tokenizer([message["content"] for messages in asked for message in messages], 400)
     torch.manual_seed(0)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=64,
-            intermediate_size=128,
-            num_hidden_layers=1,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    )
+    model = LlamaForCausalLM(tiny_config(tokenizer, hidden_size=64, intermediate_size=128, num_hidden_layers=1))
     target = tokenizer("<think>So.</think><answer>Rome</answer>", add_special_tokens=False)["input_ids"]
     target = [*target, tokenizer.eos_token_id]
     prompted = [prompt_ids(tokenizer, messages) for messages in asked]
