@@ -23,11 +23,14 @@ from mbt_lite.architecture.numbers import Architecture
 from mbt_lite.architecture.storage import kv_bytes_per_token, kv_cache_bytes, nf4_weights
 from mbt_lite.memory.activations import (
     FLOAT32,
+    Computing,
+    MicroBatch,
+    head_tile_bytes,
     layer_input_bytes,
     layer_transient_bytes,
     logits_tile_bytes,
     mask_bytes,
-    saved_per_token,
+    saved_by_layer,
 )
 
 BFLOAT16 = 2
@@ -40,7 +43,10 @@ OPTIMIZER_BYTES = 8
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Setup:
-    """What holds for every stage: the student, how it is stored, and where it runs; `rank` is the adapter's."""
+    """What holds for every stage: the student, how it is stored, and where it runs; `rank` is the adapter's.
+
+    `has_plain_lora`: neither DoRA nor dropout.
+    """
 
     architecture: Architecture
     device: Literal["cpu", "cuda"]
@@ -48,6 +54,13 @@ class Setup:
     dtype_bytes: int
     is_quantized: bool
     rank: int
+    has_plain_lora: bool = True
+
+    @property
+    def computing(self) -> Computing:
+        """How the trainers compute this student (see `model/lean_model.py`)."""
+        is_lean = self.backend == "transformers" and not self.architecture.sliding_layers
+        return Computing(packs_rows=is_lean, joins_lora=is_lean and self.has_plain_lora)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -138,7 +151,7 @@ def rollout(
     if is_training:
         held["optimizer"] = training(setup)["optimizer"]
     prefilled = rows
-    if setup.backend == "transformers" and not a.sliding_layers:
+    if setup.computing.packs_rows:
         prefilled = prompts
         cache = (prompts * prompt_tokens + rows * completion_tokens) * kv_bytes_per_token(a.layers, a.kv_size, c)
     else:
@@ -157,40 +170,49 @@ def rollout(
     )
 
 
-def backward(
-    setup: Setup, *, rows: int, tokens: int, trained_tokens: int, checkpointing: bool, rolls_out: bool
-) -> Phase:
-    """Give the peak between a forward and its backward pass of `rows` rows of `tokens` tokens each.
+def backward(setup: Setup, batch: MicroBatch, *, checkpointing: bool, rolls_out: bool) -> Phase:
+    """Give the peak between a forward and its backward pass of a micro-batch.
 
-    It is either at the head, with the tile of logits, or in a layer that is computed anew. `trained_tokens` of a row
-    carry loss; `rolls_out`: the stage has made rollouts before and keeps their view of the weights.
+    It is either at the head, with the tile of logits, or in a layer that is computed anew. `rolls_out`: the stage has
+    made rollouts before and keeps their view of the weights.
     """
-    a, c, n = setup.architecture, setup.dtype_bytes, rows * tokens
-    layer = n * saved_per_token(a, setup.rank, c, row_tokens=tokens, is_masked=rows > 1)
-    kept = a.layers * (n * layer_input_bytes(a, c) if checkpointing else layer)
+    a, c, n = setup.architecture, setup.dtype_bytes, batch.computed_tokens
+    layer = saved_by_layer(a, setup.rank, c, batch, setup.computing)
+    kept = a.layers * (n * layer_input_bytes(a, c) if checkpointing else layer) + _masks(setup, batch)
     held = weights(setup) | adapter(setup) | training(setup)
     held |= rollout_view(setup, has_adapter=True) if rolls_out else {}
-    # a Triton kernel scores only the tokens that carry loss; without Triton all are
-    scored = n if setup.device == "cpu" else rows * trained_tokens
-    tile = logits_tile_bytes(a, scored, c, on_cpu=setup.device == "cpu")
-    inside = layer_transient_bytes(a, n, c) + (layer if checkpointing else 0)
-    mask = mask_bytes(rows, tokens, c) if rows > 1 else 0
-    at_head, in_layer = {"activations": kept + mask, "logits": tile}, {"activations": kept + mask + inside}
+    inside = layer_transient_bytes(a, n, c, setup.computing) + (layer if checkpointing else 0)
+    at_head, in_layer = {"activations": kept, "logits": _tile(setup, batch)}, {"activations": kept + inside}
     heap = {"heap": int(HEAP_SHARE * a.layers * layer)} if setup.device == "cpu" else {}
     larger = max(at_head, in_layer, key=lambda moment: sum(moment.values()))
     return phase("backward", held, mapped_files(setup), larger, heap)
 
 
-def log_probs(setup: Setup, *, rows: int, tokens: int, trained_tokens: int) -> Phase:
+def log_probs(setup: Setup, batch: MicroBatch) -> Phase:
     """Give the pass of the reference model: forward only, over a second copy of the adapter."""
-    a, c, n = setup.architecture, setup.dtype_bytes, rows * tokens
+    a, c = setup.architecture, setup.dtype_bytes
     held = weights(setup) | training(setup) | {"adapter": 2 * adapter(setup)["adapter"]}
     held |= rollout_view(setup, has_adapter=True)
-    scored = n if setup.device == "cpu" else rows * trained_tokens
-    tile = logits_tile_bytes(a, scored, c, on_cpu=setup.device == "cpu")
-    return phase(
-        "log-probs", held, mapped_files(setup), {"activations": layer_transient_bytes(a, n, c), "logits": tile}
-    )
+    inside = layer_transient_bytes(a, batch.computed_tokens, c, setup.computing)
+    return phase("log-probs", held, mapped_files(setup), {"activations": inside, "logits": _tile(setup, batch)})
+
+
+def _masks(setup: Setup, batch: MicroBatch) -> int:
+    """Give the masks of attention that all layers share: of padded rows, or of completions behind a shared prompt."""
+    if not setup.computing.packs_rows:
+        return mask_bytes(batch.rows, batch.tokens, setup.dtype_bytes) if batch.rows > 1 else 0
+    seen = batch.prompt_tokens + batch.trained_tokens
+    return batch.rows * batch.trained_tokens * seen if batch.prompt_tokens else 0
+
+
+def _tile(setup: Setup, batch: MicroBatch) -> int:
+    """Give what the head holds at once: a Triton kernel and our head score trained tokens only, TRL's elsewhere all."""
+    a, c, trained = setup.architecture, setup.dtype_bytes, batch.rows * batch.trained_tokens
+    if setup.device == "cuda":
+        return logits_tile_bytes(a, trained, c, on_cpu=False)
+    if setup.computing.packs_rows:
+        return head_tile_bytes(a, trained, c)
+    return logits_tile_bytes(a, batch.rows * batch.tokens, c, on_cpu=True)
 
 
 def optimizer(setup: Setup, *, rolls_out: bool) -> Phase:

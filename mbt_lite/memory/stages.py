@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 
+from mbt_lite.memory.activations import MicroBatch
 from mbt_lite.memory.phases import Phase, Setup, backward, load, log_probs, merge, optimizer, rollout
-from mbt_lite.recipe.schema import Recipe
+from mbt_lite.recipe.schema import Grpo, Recipe
 from mbt_lite.traces.kinds import KINDS
 
 
@@ -53,14 +54,8 @@ def _gen(recipe: Recipe, setup: Setup, lengths: Lengths) -> list[Phase]:
 
 def _sft(recipe: Recipe, setup: Setup, lengths: Lengths) -> list[Phase]:
     sft = recipe.sft
-    step = backward(
-        setup,
-        rows=sft.micro_batch_size,
-        tokens=lengths.row,
-        trained_tokens=lengths.row,
-        checkpointing=sft.gradient_checkpointing,
-        rolls_out=False,
-    )
+    batch = MicroBatch(sft.micro_batch_size, lengths.row, trained_tokens=lengths.row)
+    step = backward(setup, batch, checkpointing=sft.gradient_checkpointing, rolls_out=False)
     return [load(setup), step, optimizer(setup, rolls_out=False)]
 
 
@@ -75,20 +70,22 @@ def _grpo(recipe: Recipe, setup: Setup, lengths: Lengths) -> list[Phase]:
         has_adapter=True,
         is_training=True,
     )
-    tokens = lengths.prompt + grpo.max_completion_tokens
-    step = backward(
-        setup,
-        rows=grpo.micro_batch_size,
-        tokens=tokens,
-        trained_tokens=grpo.max_completion_tokens,
-        checkpointing=grpo.gradient_checkpointing,
-        rolls_out=True,
+    batch = MicroBatch(
+        grpo.micro_batch_size,
+        lengths.prompt + grpo.max_completion_tokens,
+        grpo.max_completion_tokens,
+        _most_prompts(grpo) if setup.computing.packs_rows else 0,
     )
-    reference = []
-    if grpo.kl_coefficient > 0:
-        trained = grpo.max_completion_tokens
-        reference = [log_probs(setup, rows=grpo.micro_batch_size, tokens=tokens, trained_tokens=trained)]
+    step = backward(setup, batch, checkpointing=grpo.gradient_checkpointing, rolls_out=True)
+    reference = [log_probs(setup, batch)] if grpo.kl_coefficient > 0 else []
     return [load(setup), rollouts, *reference, step, optimizer(setup, rolls_out=True)]
+
+
+def _most_prompts(grpo: Grpo) -> int:
+    """Count the prompts of the micro-batch that has most: neighbouring rows, groups one after the other."""
+    rows, group = grpo.micro_batch_size, grpo.group_size
+    starts = range(0, grpo.prompts_per_step * group, rows)
+    return max((start + rows - 1) // group - start // group + 1 for start in starts)
 
 
 def _eval(recipe: Recipe, setup: Setup, lengths: Lengths) -> list[Phase]:

@@ -82,4 +82,5 @@ def make_setup(recipe: Recipe, architecture: Architecture, target: Target) -> Se
     if dtype not in sizes:
         raise ModelError(f"model.dtype: unknown to the plan (got {dtype}); use {' or '.join(sizes)}")
     quantized = recipe.model.quantization == "nf4"
-    return Setup(architecture, target.device, backend, sizes[dtype], quantized, recipe.lora.rank)
+    plain = recipe.lora.variant != "dora" and recipe.lora.dropout == 0
+    return Setup(architecture, target.device, backend, sizes[dtype], quantized, recipe.lora.rank, plain)

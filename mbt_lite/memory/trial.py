@@ -39,6 +39,7 @@ def run(stage: str, recipe: Recipe, lengths: Lengths, vram_gib: float | None) ->
 
     `vram_gib` caps what CUDA may allocate. Raises torch's out-of-memory error if the cap does not suffice.
     """
+    from mbt_lite.model.freed_memory import give_back_freed_memory
     from mbt_lite.model.student import import_backend
 
     import_backend(recipe.model.backend)
@@ -49,6 +50,7 @@ def run(stage: str, recipe: Recipe, lengths: Lengths, vram_gib: float | None) ->
         whole = torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, vram_gib * 2**30 / whole))
     _import_everything()
+    give_back_freed_memory()
     probe = Probe(on_cuda=on_cuda)
     with tempfile.TemporaryDirectory() as folder:
         trainer = {"sft": _sft_trainer, "grpo": _grpo_trainer}[stage](_small(recipe), lengths, probe, Path(folder))

@@ -22,11 +22,10 @@ import torch
 from torch import Tensor
 from trl.trainer.utils import FusedCausalLMOutput
 
+from mbt_lite.model.logit_tiles import HEAD_TILE_ENTRIES
+
 # What a model may do to its logits after the projection; TRL's head knows how, this one does not.
 LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
-
-# Logits of one tile: 64 MiB in float32.
-TILE_ELEMENTS = 1 << 24
 
 
 class _TokenLogProbs(torch.autograd.Function):
@@ -36,7 +35,7 @@ class _TokenLogProbs(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        rows = max(1, TILE_ELEMENTS // weight.shape[0])
+        rows = max(1, HEAD_TILE_ENTRIES // weight.shape[0])
         slopes = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         tiles = []
         for start in range(0, len(hidden), rows):

@@ -8,6 +8,8 @@ narrower tile changes the order of summation only, and is no slower.
 from __future__ import annotations
 
 CPU_TILE_ENTRIES = 4096
+# Logits of one tile of our own head (`lm_head`): 64 MiB in float32.
+HEAD_TILE_ENTRIES = 1 << 24
 
 
 def narrow_without_triton() -> None:

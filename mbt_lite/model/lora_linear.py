@@ -54,7 +54,7 @@ def frozen_weight(layer: Any, dtype: torch.dtype) -> Tensor:
 def join_lora(model: nn.Module) -> int:
     """Compute every plain LoRA layer of a peft model as one operation; give how many.
 
-    Layers with dropout, DoRA, a trained bias, or several adapters are left to peft.
+    Layers with dropout, DoRA or a trained bias are left to peft.
     """
     from peft.tuners.lora import LoraLayer
 
@@ -65,21 +65,18 @@ def join_lora(model: nn.Module) -> int:
 
 
 def is_plain(layer: Any) -> bool:
-    """Tell whether a LoRA layer is y = x Wᵀ + b + s (x Aᵀ) Bᵀ with one adapter and nothing else."""
-    names = list(layer.lora_A)
-    if len(names) != 1 or not hasattr(layer.get_base_layer(), "weight"):
-        return False
-    [name] = names
-    return (
-        isinstance(layer.lora_A[name], nn.Linear)
+    """Tell whether a LoRA layer is y = x Wᵀ + b + s (x Aᵀ) Bᵀ and nothing else, with each of its adapters."""
+    return hasattr(layer.get_base_layer(), "weight") and all(
+        isinstance(down, nn.Linear)
         and isinstance(layer.lora_dropout[name], nn.Identity)
         and name not in layer.lora_variant
         and not layer.lora_bias[name]
+        for name, down in layer.lora_A.items()
     )
 
 
 def _forward(layer: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    if layer.disable_adapters or layer.merged or args or kwargs:
+    if layer.disable_adapters or layer.merged or len(layer.active_adapters) != 1 or args or kwargs:
         return type(layer).forward(layer, x, *args, **kwargs)  # type: ignore[no-any-return]
     [name] = layer.active_adapters
     down, up = layer.lora_A[name].weight, layer.lora_B[name].weight

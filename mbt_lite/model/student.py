@@ -24,6 +24,7 @@ from mbt_lite.errors import ModelError
 from mbt_lite.launch import read_launch
 from mbt_lite.model import chat, rollout_weights, unsloth_backend
 from mbt_lite.model.embedded import PREFIX, embedded_folder
+from mbt_lite.model.freed_memory import give_back_freed_memory
 from mbt_lite.model.libraries import quieten_loading
 from mbt_lite.model.random_weights import random_folder
 from mbt_lite.recipe import schema
@@ -74,6 +75,7 @@ class Student:
         if self.device.type == "cpu" and self.backend == "transformers":
             if self._unpacked is None:
                 self._unpacked = rollout_weights.unpack(self.model, self.compute_dtype)
+                give_back_freed_memory()
             rollout_weights.refresh(self._unpacked)
             yield self._unpacked
             return
@@ -180,6 +182,7 @@ def load_student(
         student = _load_with_transformers(model, adapter, trainable)
     close_cpu_repacking(student.model)
     train_in_float32(student.model)
+    give_back_freed_memory()
     return student
 
 

@@ -14,13 +14,19 @@ from transformers import AutoModelForCausalLM
 
 from mbt_lite.architecture.families import KNOWN
 from mbt_lite.architecture.numbers import Architecture
-from mbt_lite.memory.activations import logits_tile_bytes, saved_per_token
+from mbt_lite.memory.activations import Computing, MicroBatch, head_tile_bytes, logits_tile_bytes, saved_by_layer
+from mbt_lite.model import packed_attention
 from mbt_lite.model.adapters import to_lora_config
+from mbt_lite.model.lean_model import make_lean
 from mbt_lite.model.random_weights import to_config
 from mbt_lite.model.student import train_in_float32
 from mbt_lite.recipe.schema import Lora
 
 ROWS, TOKENS, RANK = 2, 10, 5
+PADDED, LEAN = Computing(packs_rows=False, joins_lora=False), Computing(packs_rows=True, joins_lora=True)
+PACKED_BY_PEFT = Computing(packs_rows=True, joins_lora=False)
+FAMILIES = ["smollm2-135m", "qwen2.5-0.5b", "qwen3-0.6b"]
+DTYPES = [torch.bfloat16, torch.float32]
 
 
 def small(name: str, layers: int) -> Architecture:
@@ -49,7 +55,7 @@ def quantized(architecture: Architecture, dtype: torch.dtype) -> Any:
     return adapted.train()
 
 
-def saved_bytes(model: Any, *, masked: bool) -> int:
+def saved_bytes(model: Any, inputs: dict[str, Any]) -> int:
     """Count the bytes that a forward pass saves, each storage once, weights left out."""
     known = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
     seen: dict[int, torch.Tensor] = {}
@@ -60,31 +66,68 @@ def saved_bytes(model: Any, *, masked: bool) -> int:
             seen.setdefault(tensor.untyped_storage().data_ptr(), tensor)
         return tensor
 
-    ids = torch.ones(ROWS, TOKENS, dtype=torch.long)
-    mask = torch.ones_like(ids)
-    if masked:
-        mask[0, -1] = 0
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        model(input_ids=ids, attention_mask=mask, use_cache=False)
+        model(**inputs)
     return sum(tensor.untyped_storage().nbytes() for tensor in seen.values())
 
 
-@pytest.mark.parametrize("masked", [False, True], ids=["equal rows", "unequal rows"])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=["bfloat16", "float32"])
-@pytest.mark.parametrize("name", ["smollm2-135m", "qwen2.5-0.5b", "qwen3-0.6b"])
-def test_saved_per_token_is_what_torch_saves(name: str, dtype: torch.dtype, masked: bool) -> None:
-    torch.manual_seed(0)
-    few, many = (saved_bytes(quantized(small(name, layers), dtype), masked=masked) for layers in (2, 4))
-    formula = saved_per_token(small(name, 2), RANK, dtype.itemsize, row_tokens=TOKENS, is_masked=masked)
-    assert (many - few) / (2 * ROWS * TOKENS) == formula
+def padded(rows: int) -> dict[str, Any]:
+    """Give rows of which the first is a token shorter, if there are several."""
+    ids = torch.ones(rows, TOKENS, dtype=torch.long)
+    mask = torch.ones_like(ids)
+    mask[0, -1] = int(rows == 1)
+    return {"input_ids": ids, "attention_mask": mask, "use_cache": False}
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=["bfloat16", "float32"])
-def test_saved_per_token_is_what_torch_saves_of_gemma(dtype: torch.dtype) -> None:
-    torch.manual_seed(0)
-    few, many = (saved_bytes(quantized(small("gemma-3-1b", layers), dtype), masked=True) for layers in (6, 12))
-    formula = saved_per_token(small("gemma-3-1b", 6), RANK, dtype.itemsize, row_tokens=TOKENS, is_masked=True)
-    assert (many - few) / (6 * ROWS * TOKENS) == formula
+@pytest.mark.parametrize("rows", [1, 2], ids=["a row", "unequal rows"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_saved_by_layer_of_padded_rows_is_what_torch_saves(name: str, dtype: torch.dtype, rows: int) -> None:
+    few, many = (saved_bytes(quantized(small(name, layers), dtype), padded(rows)) for layers in (2, 4))
+    batch = MicroBatch(rows, TOKENS, TOKENS)
+    assert (many - few) / 2 == saved_by_layer(small(name, 2), RANK, dtype.itemsize, batch, PADDED)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_saved_by_layer_is_what_torch_saves_of_gemma(dtype: torch.dtype) -> None:
+    few, many = (saved_bytes(quantized(small("gemma-3-1b", layers), dtype), padded(ROWS)) for layers in (6, 12))
+    batch = MicroBatch(ROWS, TOKENS, TOKENS)
+    assert (many - few) / 6 == saved_by_layer(small("gemma-3-1b", 6), RANK, dtype.itemsize, batch, PADDED)
+
+
+def packed(shared_prompts: int) -> tuple[MicroBatch, dict[str, Any]]:
+    """Give two rows behind each of so many prompts, or four rows that share nothing."""
+    rows, trained = 4, 6
+    groups = [([1] * TOKENS, [])] * rows
+    if shared_prompts:
+        groups = [([1] * (TOKENS - trained - 1), [[1] * trained] * (rows // shared_prompts))] * shared_prompts
+    sequence = packed_attention.pack(groups, torch.device("cpu"))
+    return MicroBatch(rows, TOKENS, trained, shared_prompts), sequence.forward_arguments()
+
+
+@pytest.mark.parametrize("shared_prompts", [0, 1, 2], ids=["alone", "one prompt", "two prompts"])
+@pytest.mark.parametrize("how", [LEAN, PACKED_BY_PEFT], ids=["lean", "by peft"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_saved_by_layer_of_packed_rows_is_what_torch_saves(
+    name: str, dtype: torch.dtype, how: Computing, shared_prompts: int
+) -> None:
+    batch, inputs = packed(shared_prompts)
+    assert batch.computed_tokens == inputs["input_ids"].numel()
+    found = []
+    for layers in (2, 4):
+        model = quantized(small(name, layers), dtype)
+        (make_lean if how.joins_lora else packed_attention.enable)(model)
+        found.append(saved_bytes(model, inputs))
+    assert (found[1] - found[0]) / 2 == saved_by_layer(small(name, 2), RANK, dtype.itemsize, batch, how)
+
+
+def test_head_tile_by_hand() -> None:
+    tiny = dataclasses.replace(KNOWN["smollm2-135m"], hidden=10)
+    # logits and probabilities in float32, probabilities in bfloat16; hidden states and slopes in bfloat16
+    assert head_tile_bytes(tiny, 100, 2) == 100 * 49152 * (4 + 4 + 2) + 2 * 100 * 10 * 2
+    # a tile holds 341 tokens; in float32 there is no cast
+    assert head_tile_bytes(tiny, 1000, 4) == 341 * 49152 * 8 + 2 * 1000 * 10 * 4
 
 
 def test_logits_tile_by_hand() -> None:

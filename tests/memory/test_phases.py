@@ -6,6 +6,7 @@ import pytest
 
 from mbt_lite.architecture.families import KNOWN
 from mbt_lite.architecture.storage import nf4_weights
+from mbt_lite.memory.activations import MicroBatch
 from mbt_lite.memory.phases import Setup, adapter, backward, load, log_probs, merge, optimizer, phase, rollout, training
 
 GIB = 2**30
@@ -50,9 +51,10 @@ def test_rollouts_on_a_cpu_unpack_the_linear_layers() -> None:
     assert "rollout weights" not in load(LAPTOP).causes
 
 
-def step_of(setup: Setup, **changed: object) -> int:
-    settings = {"rows": 2, "tokens": 1000, "trained_tokens": 500, "checkpointing": True, "rolls_out": False}
-    return backward(setup, **(settings | changed)).bytes  # type: ignore[arg-type]
+def step_of(setup: Setup, **changed: int) -> int:
+    settings = {"rows": 2, "tokens": 1000, "checkpointing": True} | changed
+    batch = MicroBatch(settings["rows"], settings["tokens"], 500)
+    return backward(setup, batch, checkpointing=settings["checkpointing"], rolls_out=False).bytes
 
 
 @pytest.mark.parametrize("setup", [CARD, LAPTOP], ids=["card", "cpu"])
@@ -65,8 +67,13 @@ def test_backward_grows_with_rows_tokens_and_rank_and_shrinks_with_checkpointing
 
 
 def test_backward_in_16_bit_needs_more_weights_and_the_same_activations() -> None:
-    step = {"rows": 1, "tokens": 500, "trained_tokens": 500, "checkpointing": True, "rolls_out": False}
-    packed, plain = (backward(dataclasses.replace(CARD, is_quantized=q), **step).causes for q in (True, False))  # type: ignore[arg-type]
+    packed, plain = (
+        backward(
+            dataclasses.replace(CARD, is_quantized=quantized), MicroBatch(1, 500, 500), checkpointing=True,
+            rolls_out=False,
+        ).causes
+        for quantized in (True, False)
+    )  # fmt: skip
     linear = KNOWN["qwen3-4b"].linear_weights
     assert plain["weights"] - packed["weights"] == 2 * linear
     assert packed["4-bit weights"] == nf4_weights(KNOWN["qwen3-4b"])
@@ -74,7 +81,7 @@ def test_backward_in_16_bit_needs_more_weights_and_the_same_activations() -> Non
 
 
 def test_reference_model_is_a_second_adapter() -> None:
-    assert log_probs(CARD, rows=1, tokens=100, trained_tokens=50).causes["adapter"] == 2 * adapter(CARD)["adapter"]
+    assert log_probs(CARD, MicroBatch(1, 100, 50)).causes["adapter"] == 2 * adapter(CARD)["adapter"]
 
 
 def test_merge_is_in_16_bits() -> None:

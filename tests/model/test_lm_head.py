@@ -26,9 +26,9 @@ def make(rows, vocabulary, dtype=torch.float32):
 
 @pytest.mark.parametrize("rows", [1, 7, 33])
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
-@pytest.mark.parametrize("tile_elements", [1, 50, 400], ids=["a token a tile", "a token", "several tokens"])
-def test_token_log_probs_equals_the_plain_softmax(rows, tile_elements, temperature, monkeypatch):
-    monkeypatch.setattr(lm_head, "TILE_ELEMENTS", tile_elements)
+@pytest.mark.parametrize("tile_entries", [1, 50, 400], ids=["a token a tile", "a token", "several tokens"])
+def test_token_log_probs_equals_the_plain_softmax(rows, tile_entries, temperature, monkeypatch):
+    monkeypatch.setattr(lm_head, "HEAD_TILE_ENTRIES", tile_entries)
     hidden, weight, targets = make(rows, 50)
     slopes = torch.linspace(-2, 3, rows)
     found, expected = (score(hidden, weight, targets, temperature) for score in (token_log_probs, plain))

@@ -1,0 +1,17 @@
+"""Memory that is free but still this process's: on Linux, glibc's heap keeps what large tensors leave behind.
+
+Loading a 4-bit student frees more than it keeps, and a training step cannot use the pieces again: tensors are aligned,
+and glibc finds no aligned place in them. So they are given back to the system once, when the model is there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+
+def give_back_freed_memory() -> None:
+    """Let the C library return free pages; where it is not glibc there is nothing to call, and nothing is done."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(ctypes.c_size_t(0))
