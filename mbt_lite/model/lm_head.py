@@ -38,9 +38,9 @@ class _TokenLogProbs(torch.autograd.Function):
         count, vocabulary = len(hidden), weight.shape[0]
         rows = max(1, min(count, HEAD_TILE_ENTRIES // vocabulary))
         slopes = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        found = torch.empty((3, count), device=hidden.device)
+        found = hidden.new_empty((3, count), dtype=torch.float32)
         # one place for all tiles: glibc's heap would not find that of a freed tile again
-        wide, fine = (torch.empty((rows, vocabulary), device=hidden.device) for _ in range(2))
+        wide, fine = (hidden.new_empty((rows, vocabulary), dtype=torch.float32) for _ in range(2))
         narrow = wide if hidden.dtype == wide.dtype else hidden.new_empty((rows, vocabulary))
         for start in range(0, count, rows):
             part = slice(start, min(start + rows, count))
