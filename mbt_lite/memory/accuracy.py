@@ -1,7 +1,7 @@
 """How far a plan is off: `python -m mbt_lite.memory.accuracy` measures twelve settings and prints a table.
 
-On a CPU the student is the embedded one; twelve fresh processes, about ten minutes on two free cores. `HEAP_SHARE` of
-`phases` was fitted to the first two settings of sft and the first of grpo; the others are predictions.
+On a CPU the student is the embedded one; twelve fresh processes, about ten minutes on two free cores. `PROCESS_BYTES`
+and `HEAP_SHARE` of `phases` were fitted to the first two settings; the others are predictions.
 """
 
 from __future__ import annotations

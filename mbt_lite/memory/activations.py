@@ -135,7 +135,7 @@ def logits_tile_bytes(a: Architecture, tokens: int, dtype_bytes: int, *, on_cpu:
 
 
 def head_tile_bytes(a: Architecture, trained_tokens: int, dtype_bytes: int) -> int:
-    """Give the same of our head (`lm_head`): logits, probabilities and their cast; hidden states and slopes."""
+    """Give the same of our head (`lm_head`): logits, probabilities, their product and cast; hidden states, slopes."""
     entries = a.vocabulary * min(trained_tokens, max(1, HEAD_TILE_ENTRIES // a.vocabulary))
     cast = dtype_bytes if dtype_bytes < FLOAT32 else 0
-    return entries * (2 * FLOAT32 + cast) + 2 * trained_tokens * a.hidden * dtype_bytes
+    return entries * (3 * FLOAT32 + cast) + 2 * trained_tokens * a.hidden * dtype_bytes

@@ -6,8 +6,10 @@ once), AdamW with two float32 states (the trainers' default), TRL's vocabulary t
 
 What is assumed, not counted:
 1. CUDA's own context takes 0.5 GiB, more or less by driver and card.
-2. On a CPU glibc's heap keeps pieces of freed tensors that later ones do not fit into: 0.65 of the activations of all
-   layers, checkpointed or not. Measured, not derived (`HEAP_SHARE`); another C library will differ.
+2. On a CPU a training process grows by more than its tensors. Measured, not derived: `PROCESS_BYTES` by the first step
+   (pages of libraries, buffers of threads, the trainer's own objects), and `HEAP_SHARE` of the activations of all
+   layers, checkpointed or not: pieces of freed tensors in glibc's heap that later ones do not fit into. Another C
+   library will differ.
 3. Under unsloth, weights, adapter and KV cache are as here (every row keeps its prompt); activations and loss are
    unsloth's own and taken to be no larger than TRL's with plain checkpointing.
 4. Token ids, masks and rewards of a step are left out: a few megabytes.
@@ -35,8 +37,9 @@ from mbt_lite.memory.activations import (
 
 BFLOAT16 = 2
 CUDA_CONTEXT = 2**29
-# Fitted to three measured trainings of the embedded student (glibc 2.36, 2026-11-21); the README shows the others.
-HEAP_SHARE = 0.65
+# Fitted to two measured trainings of the embedded student (glibc 2.36, 2026-11-21); the README shows the others.
+PROCESS_BYTES = 172 * 2**20
+HEAP_SHARE = 0.2
 # float32 first and second moments
 OPTIMIZER_BYTES = 8
 
@@ -183,7 +186,7 @@ def backward(setup: Setup, batch: MicroBatch, *, checkpointing: bool, rolls_out:
     held |= rollout_view(setup, has_adapter=True) if rolls_out else {}
     inside = layer_transient_bytes(a, n, c, setup.computing) + (layer if checkpointing else 0)
     at_head, in_layer = {"activations": kept, "logits": _tile(setup, batch)}, {"activations": kept + inside}
-    heap = {"heap": int(HEAP_SHARE * a.layers * layer)} if setup.device == "cpu" else {}
+    heap = {"process": PROCESS_BYTES, "heap": int(HEAP_SHARE * a.layers * layer)} if setup.device == "cpu" else {}
     larger = max(at_head, in_layer, key=lambda moment: sum(moment.values()))
     return phase("backward", held, mapped_files(setup), larger, heap)
 

@@ -4,7 +4,7 @@ The stage's own trainer runs on a student of the recipe's architecture with rand
 models that are no known architecture are taken as they are). Three things are put in
 place of the real ones, because random text would end the test early: prompts are filler of the planned length,
 completions do not stop before their limit, and rewards take turns, so that every row has an advantage. Rows differ by
-one token in length, as real rows differ, so that attention gets its mask.
+one token in length, as real rows differ: where they are padded, attention then gets its mask.
 """
 
 from __future__ import annotations

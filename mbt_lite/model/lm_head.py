@@ -35,28 +35,35 @@ class _TokenLogProbs(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        rows = max(1, HEAD_TILE_ENTRIES // weight.shape[0])
+        count, vocabulary = len(hidden), weight.shape[0]
+        rows = max(1, min(count, HEAD_TILE_ENTRIES // vocabulary))
         slopes = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        tiles = []
-        for start in range(0, len(hidden), rows):
-            part = slice(start, start + rows)
-            logits = (hidden[part] @ weight.T).float().div_(temperature)
+        found = hidden.new_empty((3, count), dtype=torch.float32)
+        # one place for all tiles: glibc's heap would not find that of a freed tile again
+        wide, fine = (hidden.new_empty((rows, vocabulary), dtype=torch.float32) for _ in range(2))
+        narrow = wide if hidden.dtype == wide.dtype else hidden.new_empty((rows, vocabulary))
+        for start in range(0, count, rows):
+            part = slice(start, min(start + rows, count))
+            logits, probs, product = (place[: part.stop - start] for place in (wide, fine, narrow))
+            torch.mm(hidden[part], weight.T, out=product)
+            logits.copy_(product).div_(temperature)
             wanted = targets[part, None]
             target = logits.gather(1, wanted)
             top = logits.amax(dim=1, keepdim=True)
-            probs = (logits - top).exp_()
+            torch.sub(logits, top, out=probs).exp_()
             total = probs.sum(dim=1, keepdim=True)
             probs /= total
             log_z = top + total.log()
             entropy = log_z - torch.linalg.vecdot(probs, logits)[:, None]
-            tiles.append(torch.cat([target - log_z, entropy, (target >= top).float()], dim=1))
+            found[:, part] = torch.cat([target - log_z, entropy, (target >= top).float()], dim=1).T
             if slopes is not None:
                 # the slope at the logits is one-hot - p; rounded after the difference, so that sure tokens keep digits
                 probs.scatter_add_(1, wanted, torch.full_like(target, -1.0))
-                slopes[part] = probs.div_(temperature).to(weight.dtype) @ weight
+                product.copy_(probs.div_(temperature))
+                torch.mm(product, weight, out=slopes[part])
         if slopes is not None:
             ctx.save_for_backward(slopes)
-        log_probs, entropy, is_top1 = torch.cat(tiles).unbind(dim=1) if tiles else hidden.new_zeros(3, 0).float()
+        log_probs, entropy, is_top1 = found.unbind()
         ctx.mark_non_differentiable(entropy, is_top1)
         return log_probs, entropy, is_top1
 

@@ -124,10 +124,10 @@ def test_saved_by_layer_of_packed_rows_is_what_torch_saves(
 
 def test_head_tile_by_hand() -> None:
     tiny = dataclasses.replace(KNOWN["smollm2-135m"], hidden=10)
-    # logits and probabilities in float32, probabilities in bfloat16; hidden states and slopes in bfloat16
-    assert head_tile_bytes(tiny, 100, 2) == 100 * 49152 * (4 + 4 + 2) + 2 * 100 * 10 * 2
+    # logits, probabilities and their product in float32, probabilities in bfloat16; hidden states, slopes in bfloat16
+    assert head_tile_bytes(tiny, 100, 2) == 100 * 49152 * (4 + 4 + 4 + 2) + 2 * 100 * 10 * 2
     # a tile holds 341 tokens; in float32 there is no cast
-    assert head_tile_bytes(tiny, 1000, 4) == 341 * 49152 * 8 + 2 * 1000 * 10 * 4
+    assert head_tile_bytes(tiny, 1000, 4) == 341 * 49152 * 12 + 2 * 1000 * 10 * 4
 
 
 def test_logits_tile_by_hand() -> None:

@@ -17,6 +17,7 @@ from mbt_lite.memory.fit import fitting, with_settings
 from mbt_lite.memory.plan import Plan, make_plan, plan_with
 from mbt_lite.memory.stages import Lengths
 from mbt_lite.memory.student_files import read_architecture, read_token_counter
+from mbt_lite.memory.table import CAUSES
 from mbt_lite.memory.target import GIB, Target, choose_target, make_setup
 from mbt_lite.memory.workload import Counted, Workload, read_workload
 from mbt_lite.recipe import load_recipe
@@ -177,6 +178,13 @@ def test_command_prints_json() -> None:
     assert row["margin_bytes"] < 0
     assert row["fit"]["grpo.rollout_batch_size"] == 8
     assert row["teacher_requests"] == {"solution": 2000, "mbt_r": 2000}
+
+
+@pytest.mark.parametrize("target", [Target("cpu", 8 * GIB, "here"), card(24)], ids=["cpu", "card"])
+def test_tables_have_a_row_for_every_cause(target: Target) -> None:
+    stages = plan_on(load_recipe(ROOT / "recipes/mbt_r.yaml"), target).stages
+    causes = {cause for phases in stages.values() for one in phases for cause in one.causes}
+    assert causes <= set(CAUSES)
 
 
 def test_command_prints_tables() -> None:

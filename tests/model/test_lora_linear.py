@@ -94,6 +94,20 @@ def test_join_lora_obeys_a_disabled_adapter():
     torch.testing.assert_close(disabled, base(x))
 
 
+def test_join_lora_follows_the_active_adapter_as_a_reference_model_needs():
+    model, x = make(), torch.randn(3, 64)
+    model.add_adapter("ref", LoraConfig(r=2, init_lora_weights=False, target_modules=["up", "down"]))
+    expected = {}
+    for name in ("default", "ref"):
+        model.set_adapter(name)
+        expected[name] = model(x)
+    assert join_lora(model) == 2
+    for name, output in expected.items():
+        model.set_adapter(name)
+        torch.testing.assert_close(model(x), output, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(expected["default"], expected["ref"])
+
+
 @pytest.mark.parametrize(
     "lora", [{"lora_dropout": 0.1}, {"use_dora": True}, {"lora_bias": True, "target_modules": ["up"]}], ids=str
 )
