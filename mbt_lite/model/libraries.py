@@ -17,7 +17,7 @@ _KEEP_BYTES = 1 << 28
 
 
 def prepare() -> None:
-    """Set switches: no tokenizer threads to fork, no telemetry, quiet start, memory kept between tensors."""
+    """Set switches: no tokenizer threads to fork, no telemetry, quiet start, short waits, freed memory kept."""
     # embedded imports from here too
     from mbt_lite.model.embedded import cache_root
 
@@ -29,6 +29,9 @@ def prepare() -> None:
     os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(cache_root() / "unsloth"))
     # the stages show their own progress; downloads from the hub keep their bars
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    # GNU OpenMP's threads spin for milliseconds before they sleep; beside another busy process on the same cores every
+    # small product of decoding would then wait for a time slice
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     # bitsandbytes says at import that an optional compiled kernel is missing: harmless, and not the user's concern
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     if sys.platform == "linux":
