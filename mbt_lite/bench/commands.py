@@ -72,6 +72,31 @@ def grpo(
     _keep(measure_steps(load, runs, partial(print, flush=True)), append)
 
 
+def learning(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe file; of its stages grpo alone is run.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder for the trained seeds; kept, to go on in.")],
+    run: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="The run folder whose SFT adapter is trained further.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key; may be repeated.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="How many seeds to train.", min=1)] = 3,
+    samples: Annotated[int, typer.Option(help="Sampled answers per held-out question.", min=1)] = 4,
+    against: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Compare with another such folder as well, seed by seed.")
+    ] = None,
+    append: Append = FILE,
+) -> None:
+    """Measure what GRPO teaches, over several seeds: held-out questions before and after."""
+    from functools import partial
+
+    from mbt_lite.bench.learning import Trial, measure_learning
+
+    trial = Trial(recipe, tuple(settings or ()), run, out, seeds, samples)
+    _keep(measure_learning(trial, against, partial(print, flush=True)), append)
+
+
 def reward(
     model: Annotated[str, typer.Option(help="The student whose tokenizer is used.")] = "embedded:smollm2-135m",
     prompts: Annotated[int, typer.Option(help="Prompts of the batch.", min=1)] = 8,
@@ -103,4 +128,4 @@ def _keep(measurement: Measurement, path: Path) -> None:
     print(f"{measurement.benchmark}: {measurement.result}; appended to {path}")
 
 
-COMMANDS = (gen, sft, grpo, reward, table)
+COMMANDS = (gen, sft, grpo, learning, reward, table)
