@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from mbt_lite.bench.measurement import Measurement
+    from mbt_lite.records import Measurement
 
 FILE = Path("runs/benchmarks.jsonl")
 
