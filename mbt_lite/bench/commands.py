@@ -86,6 +86,19 @@ def reward(
     _keep(measure_reward(model, Batch(prompts, group_size, tokens), runs, print), append)
 
 
+def load(
+    model: Annotated[str, typer.Option(help="The student, as in a recipe's `model.name`.")] = "embedded:smollm2-135m",
+    runs: Runs = 3,
+    append: Append = FILE,
+) -> None:
+    """Measure a student from the start of a process to its first token: seconds and peak memory."""
+    from functools import partial
+
+    from mbt_lite.bench.load import measure_load
+
+    _keep(measure_load(model, runs, partial(print, flush=True)), append)
+
+
 def table(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A file of measurements.")] = FILE,
 ) -> None:
@@ -103,4 +116,4 @@ def _keep(measurement: Measurement, path: Path) -> None:
     print(f"{measurement.benchmark}: {measurement.result}; appended to {path}")
 
 
-COMMANDS = (gen, sft, grpo, reward, table)
+COMMANDS = (gen, sft, grpo, reward, load, table)

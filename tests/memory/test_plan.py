@@ -41,7 +41,7 @@ def card(gib: float) -> Target:
 def plan_on(recipe: Recipe, target: Target, lengths: Lengths | None = None) -> Plan:
     longest = lengths or Lengths(recipe.data.max_prompt_tokens, recipe.sft.max_sequence_tokens)
     setup = make_setup(recipe, read_architecture(recipe.model.name), target)
-    return plan_with(recipe, setup, target, Workload((), longest, 2000, ()))
+    return plan_with(recipe, setup, target, Workload((), longest, 2000, 200, None, ()))
 
 
 def test_plan_imports_no_torch() -> None:
