@@ -135,6 +135,24 @@ class Prediction:
     phases: tuple[str, ...] = ()
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Measurement:
+    """One benchmark on one machine.
+
+    `benchmark` is the command's name (gen, sft, ...), `result` the sentence for people, `figures` the numbers behind it
+    with units in their names, `settings` what they depend on. `date` is YYYY-MM-DD in UTC.
+    """
+
+    date: str
+    command: str
+    benchmark: str
+    result: str
+    machine: Mapping[str, Any]
+    versions: Mapping[str, str]
+    settings: Mapping[str, Any]
+    figures: Mapping[str, Any]
+
+
 R = TypeVar("R")
 
 

@@ -2,12 +2,15 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 from mbt_lite.bench.measurement import markdown_table, read_measurements
-from mbt_lite.cli import app
+from mbt_lite.cli import app, bench
+from mbt_lite.recipe import load_recipe
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -43,6 +46,23 @@ def test_make_targets_that_a_text_names_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     named = set(re.findall(r"\bmake ([a-z][a-z-]+)", README + notebook_code()))
     assert {"demo", "test", "setup-gpu"} <= named <= targets
+
+
+BENCHMARKS = re.findall(r"^\t\$\(BENCH\) (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("line", BENCHMARKS, ids=lambda line: line.split()[0])
+def test_benchmarks_that_the_makefile_runs_parse(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    name, *arguments = shlex.split(line)
+    # parses and checks every option, and runs nothing
+    given = get_command(bench).commands[name].make_context(name, arguments).params
+    if "recipe" in given:
+        load_recipe(given["recipe"], given["settings"])
+
+
+def test_gpu_check_measures_all_that_a_card_changes() -> None:
+    assert [line.split()[0] for line in BENCHMARKS] == ["load", "reward", "grpo", "sft"]
 
 
 def test_readme_tree_names_every_part_of_the_package() -> None:

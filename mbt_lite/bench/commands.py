@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from mbt_lite.bench.measurement import Measurement
+    from mbt_lite.records import Measurement
 
 FILE = Path("runs/benchmarks.jsonl")
 
@@ -111,6 +111,19 @@ def reward(
     _keep(measure_reward(model, Batch(prompts, group_size, tokens), runs, print), append)
 
 
+def load(
+    model: Annotated[str, typer.Option(help="The student, as in a recipe's `model.name`.")] = "embedded:smollm2-135m",
+    runs: Runs = 3,
+    append: Append = FILE,
+) -> None:
+    """Measure a student from the start of a process to its first token: seconds and peak memory."""
+    from functools import partial
+
+    from mbt_lite.bench.load import measure_load
+
+    _keep(measure_load(model, runs, partial(print, flush=True)), append)
+
+
 def table(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A file of measurements.")] = FILE,
 ) -> None:
@@ -128,4 +141,4 @@ def _keep(measurement: Measurement, path: Path) -> None:
     print(f"{measurement.benchmark}: {measurement.result}; appended to {path}")
 
 
-COMMANDS = (gen, sft, grpo, learning, reward, table)
+COMMANDS = (gen, sft, grpo, learning, reward, load, table)

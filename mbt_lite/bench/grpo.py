@@ -15,7 +15,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mbt_lite.bench.measurement import Measurement, measured
+from mbt_lite.bench.measurement import measured
+from mbt_lite.records import Measurement
 
 PHASES = ("rollout", "reward", "update", "optimizer")
 
@@ -66,6 +67,8 @@ def summarise(load: Load, runs: Mapping[str, list[dict[str, float]]]) -> Measure
         "ratios": [round(one, 3) for one in ratios],
         "reward_share": round(share, 5),
         "completion_tokens_seen": {kind: found[0]["completion_tokens"] for kind, found in runs.items()},
+        # of a step, each prompt once
+        "prompt_tokens": runs["ours"][0]["prompt_tokens"],
     }
     result = (
         f"grpo step: {seconds['ours']['step']:.1f} s, stock TRL {seconds['stock']['step']:.1f} s (ratio {ratio:.2f}, "

@@ -1,6 +1,7 @@
 """One run of GRPO steps in a process of its own: `python -m mbt_lite.bench.grpo_step ours|stock LOAD_AS_JSON`.
 
-Its last line is JSON: mean seconds a step by phase (the first step left out), peak memory, completion tokens a step.
+Its last line is JSON: mean seconds a step by phase (the first step left out), peak memory, and a step's tokens:
+of all completions, and of its prompts, each once.
 Phases: rollout (generation), reward, update (log-probabilities, loss, backward), optimizer. Both trainers have the same
 TRL settings, the same 4-bit student with a fresh adapter, and the same prompts.
 """
@@ -70,7 +71,7 @@ def run(kind: str, load: dict[str, Any]) -> dict[str, float]:
         torch.set_num_threads(load["threads"])
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
-        trainer, lengths = build(kind, load, Path(folder), clock)
+        trainer, lengths, prompt_tokens = build(kind, load, Path(folder), clock)
         trainer.train()
     assert set(lengths) == {load["completion_tokens"]}, f"completions differ in length (got {sorted(set(lengths))})"
     peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else _resident_bytes()
@@ -78,6 +79,7 @@ def run(kind: str, load: dict[str, Any]) -> dict[str, float]:
         **clock.means(),
         "peak_gib": peak / 2**30,
         "completion_tokens": sum(lengths) / load["steps"],
+        "prompt_tokens": prompt_tokens / load["steps"],
     }
 
 
@@ -86,8 +88,11 @@ def _resident_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def build(kind: str, load: dict[str, Any], folder: Path, clock: Clock) -> tuple[Any, list[int]]:
-    """Build a trainer whose phases are timed; the list gets the length of every completion."""
+def build(kind: str, load: dict[str, Any], folder: Path, clock: Clock) -> tuple[Any, list[int], int]:
+    """Build a trainer whose phases are timed; the list gets the length of every completion.
+
+    Also gives the tokens of all prompts, each counted once.
+    """
     from datasets import Dataset
     from trl import GRPOTrainer
 
@@ -128,7 +133,8 @@ def build(kind: str, load: dict[str, Any], folder: Path, clock: Clock) -> tuple[
             config.generation_kwargs = {"min_new_tokens": load["completion_tokens"]}
             trainer = GRPOTrainer(**common)
     time_phases(trainer, clock)
-    return trainer, lengths
+    prompt_tokens = sum(student.count_prompt_tokens(student_messages(question)) for question in questions)
+    return trainer, lengths, prompt_tokens
 
 
 def make_recipe(load: dict[str, Any]) -> Any:

@@ -18,14 +18,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from mbt_lite.bench.measurement import Measurement, measured
+from mbt_lite.bench.measurement import measured
 from mbt_lite.data.questions import read_questions
 from mbt_lite.errors import RunError
 from mbt_lite.metrics.efficiency import accuracy_efficiency_score
 from mbt_lite.metrics.paired import paired_differences
 from mbt_lite.recipe import load_recipe
 from mbt_lite.recipe.schema import Recipe
-from mbt_lite.records import Question
+from mbt_lite.records import Measurement, Question
 from mbt_lite.rewards.law import score, total
 from mbt_lite.run_dir import read_jsonl, write_jsonl
 from mbt_lite.stages.grpo import fitting, limits

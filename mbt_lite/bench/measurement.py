@@ -6,7 +6,6 @@ table`, so that no figure stands there that nobody measured.
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import importlib.metadata
 import importlib.util
@@ -19,26 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from mbt_lite.errors import DataError
-from mbt_lite.records import from_row, to_row
+from mbt_lite.records import Measurement, from_row, to_row
 from mbt_lite.run_dir import Journal, read_jsonl
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Measurement:
-    """One benchmark on one machine.
-
-    `benchmark` is the command's name (gen, sft, ...), `result` the sentence for people, `figures` the numbers behind it
-    with units in their names, `settings` what they depend on. `date` is YYYY-MM-DD in UTC.
-    """
-
-    date: str
-    command: str
-    benchmark: str
-    result: str
-    machine: Mapping[str, Any]
-    versions: Mapping[str, str]
-    settings: Mapping[str, Any]
-    figures: Mapping[str, Any]
 
 
 def measured(

@@ -15,9 +15,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mbt_lite.bench.completions import Completions, make_completions
-from mbt_lite.bench.measurement import Measurement, measured
+from mbt_lite.bench.measurement import measured
 from mbt_lite.bench.regex_rewards import REWARDS
 from mbt_lite.errors import MbtError
+from mbt_lite.records import Measurement
 from mbt_lite.rewards import law
 from mbt_lite.rewards.counts import to_advantages, to_rewards, to_terms
 from mbt_lite.rewards.law import TERM_NAMES, RewardLimits

@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mbt_lite.bench.measurement import Measurement, measured
+from mbt_lite.bench.measurement import measured
 from mbt_lite.bench.sft_run import Job, Run, Trainer
 from mbt_lite.bench.uneven_traces import uneven_traces
 from mbt_lite.errors import RunError
 from mbt_lite.recipe import load_recipe
-from mbt_lite.records import to_row
+from mbt_lite.records import Measurement, to_row
 from mbt_lite.run_dir import read_jsonl, write_jsonl
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 from rich.console import Console
 
 from mbt_lite.memory.fit import Change, fitting, with_settings
+from mbt_lite.memory.hours import estimate_hours, hours_lines
 from mbt_lite.memory.measure import MEASURED, measure
 from mbt_lite.memory.plan import Plan, make_plan, plan_with, to_row
+from mbt_lite.memory.rates import read_rates
 from mbt_lite.memory.table import closing, heading, stage_table
 from mbt_lite.memory.target import choose_target, make_setup, read_card
 from mbt_lite.recipe.schema import Recipe
@@ -38,10 +41,14 @@ def show_plan(
     peaks = {}
     if measured:
         peaks = {stage: measure(stage, recipe, plan.workload.lengths, vram_gib) for stage in MEASURED}
+    hours = estimate_hours(recipe, plan, read_rates(recipe, plan.setup, target, run_folder), run_folder)
     if as_json:
-        print(json.dumps(to_row(plan) | {"measured": peaks or None} | ({"fit": change} if fit else {}), indent=2))
+        row = to_row(plan) | {"hours": {stage: dataclasses.asdict(one) for stage, one in hours.items()}}
+        print(json.dumps(row | {"measured": peaks or None} | ({"fit": change} if fit else {}), indent=2))
         return
     _print(plan, peaks)
+    for line in hours_lines(hours, recipe, target.said):
+        print(line)
     if fit:
         for line in fit_lines(change):
             print(line)

@@ -103,5 +103,4 @@ def to_row(plan: Plan) -> dict[str, Any]:
         "margin_bytes": plan.margin,
         "disk": dict(plan.disk),
         "teacher_requests": None if plan.requests is None else dict(plan.requests),
-        "hours": None,
     }

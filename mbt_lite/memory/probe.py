@@ -14,7 +14,7 @@ CLEAR = Path("/proc/self/clear_refs")
 def resident_bytes(key: str = "VmRSS") -> int:
     """Read this process's resident memory, now (`VmRSS`) or at its highest (`VmHWM`)."""
     if not STATUS.exists():
-        raise ModelError(f"{STATUS}: measuring resident memory needs Linux; leave --measure out")
+        raise ModelError(f"{STATUS}: resident memory is read there, on Linux only; measure on Linux")
     found = re.search(rf"^{key}:\s+(\d+) kB", STATUS.read_text(encoding="utf-8"), re.MULTILINE)
     assert found is not None, key
     return int(found[1]) * 1024

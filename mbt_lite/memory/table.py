@@ -53,7 +53,7 @@ def heading(plan: Plan) -> Iterator[str]:
 
 
 def closing(plan: Plan) -> Iterator[str]:
-    """Give the lines below the tables: the peak, the margin, disk, teacher, hours."""
+    """Give the lines below the tables: the peak, the margin, disk, teacher."""
     stage, peak = plan.peak
     verdict = f"{_gib(plan.margin)} GiB to spare" if plan.margin >= 0 else f"{_gib(-plan.margin)} GiB TOO MUCH"
     yield f"peak: {_gib(peak.bytes)} GiB in {stage}, {peak.name}: {verdict}"
@@ -64,7 +64,6 @@ def closing(plan: Plan) -> Iterator[str]:
     else:
         kinds = ", ".join(f"{count:,} {what}" for what, count in plan.requests.items())
         yield f"teacher: {kinds or 'no'} requests"
-    yield "hours: unknown, no rates are measured for this student on this device"
 
 
 def _said(counted: Counted) -> str:

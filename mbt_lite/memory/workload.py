@@ -22,6 +22,11 @@ from mbt_lite.teacher.budget import estimate_prompt_tokens
 
 # Counting is what takes time: about a second for so many prompts of 1,500 tokens.
 MOST_COUNTED = 400
+# Of so many traces the prompt is counted by itself as well, for the length of the completion.
+MOST_COMPARED = 50
+
+
+TRAIN_PROMPTS, ROWS = "train prompts", "sft rows"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,6 +44,11 @@ class Counted:
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
     @property
+    def mean(self) -> float:
+        """The mean of the texts that were counted."""
+        return sum(self.tokens) / len(self.tokens)
+
+    @property
     def is_complete(self) -> bool:
         """Whether the longest text is known for sure."""
         return not self.is_estimate and len(self.tokens) == self.of
@@ -46,21 +56,30 @@ class Counted:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Workload:
-    """What the plan knows of the data: counts, the lengths it plans for, the number of training questions if known."""
+    """What the plan knows of the data: counts, the lengths it plans for, the number of questions if known.
+
+    `completion_tokens` is the mean length of the completions of traces; None before `gen`.
+    """
 
     counted: tuple[Counted, ...]
     lengths: Lengths
     n_questions: int | None
+    n_dev_questions: int | None
+    completion_tokens: float | None
     notes: tuple[str, ...]
+
+    def counts_of(self, what: str) -> Counted | None:
+        """Give the counts of one kind of text; None where it was not counted."""
+        return next((counted for counted in self.counted if counted.what == what), None)
 
 
 def read_workload(recipe: Recipe, run_folder: Path) -> Workload:
     """Count prompts of the training and dev questions, and the rows of traces that gen has written already."""
     count = read_token_counter(recipe.model.name)
     notes: list[str] = []
-    train, n_questions = _count_questions("train prompts", recipe.data.train, recipe.data.seed, count, notes)
-    dev, _ = _count_questions("dev prompts", recipe.data.dev, recipe.data.seed, count, notes)
-    rows = _count_rows(run_folder / "gen" / "traces.jsonl", count)
+    train, n_questions = _count_questions(TRAIN_PROMPTS, recipe.data.train, recipe.data.seed, count, notes)
+    dev, n_dev_questions = _count_questions("dev prompts", recipe.data.dev, recipe.data.seed, count, notes)
+    rows, completion_tokens = _count_rows(run_folder / "gen" / "traces.jsonl", count)
     prompts = [counted for counted in (train, dev) if counted is not None]
     if prompts and count is None:
         notes.append(f"{recipe.model.name}: no tokenizer on this disk, so tokens are estimated by characters")
@@ -68,7 +87,14 @@ def read_workload(recipe: Recipe, run_folder: Path) -> Workload:
         _longest(prompts if len(prompts) == 2 else [], recipe.data.max_prompt_tokens),
         _longest([rows] if rows else [], recipe.sft.max_sequence_tokens),
     )
-    return Workload((*prompts, *([rows] if rows else [])), lengths, n_questions, tuple(dict.fromkeys(notes)))
+    return Workload(
+        counted=(*prompts, *([rows] if rows else [])),
+        lengths=lengths,
+        n_questions=n_questions,
+        n_dev_questions=n_dev_questions,
+        completion_tokens=completion_tokens,
+        notes=tuple(dict.fromkeys(notes)),
+    )
 
 
 def _longest(counted: Sequence[Counted], limit: int) -> int:
@@ -88,16 +114,23 @@ def _count_questions(
     return _counted(what, [student_messages(question) for question in found], count), len(found)
 
 
-def _count_rows(traces: Path, count: CountTokens | None) -> Counted | None:
-    """Count the rows of sft: the prompt, the completion as one more message, its end."""
+def _count_rows(traces: Path, count: CountTokens | None) -> tuple[Counted | None, float | None]:
+    """Count the rows of sft: the prompt, the completion as one more message, its end; and completions, on average."""
     rows = read_jsonl(traces)
     if not rows:
-        return None
-    return _counted("sft rows", [[*row["prompt"], *row["completion"]] for row in rows], count)
+        return None, None
+    some = rows[:: -(-len(rows) // MOST_COMPARED)]
+    whole = _tokens([[*row["prompt"], *row["completion"]] for row in some], count)
+    prompts = _tokens([row["prompt"] for row in some], count)
+    counted = _counted(ROWS, [[*row["prompt"], *row["completion"]] for row in rows], count)
+    return counted, (sum(whole) - sum(prompts)) / len(some)
 
 
 def _counted(what: str, conversations: Sequence[Sequence[Message]], count: CountTokens | None) -> Counted:
     step = -(-len(conversations) // MOST_COUNTED)
-    some = conversations[::step]
-    tokens = count(some) if count else [estimate_prompt_tokens(messages) for messages in some]
+    tokens = _tokens(conversations[::step], count)
     return Counted(what, tuple(tokens), len(conversations), count is None)
+
+
+def _tokens(conversations: Sequence[Sequence[Message]], count: CountTokens | None) -> list[int]:
+    return count(conversations) if count else [estimate_prompt_tokens(messages) for messages in conversations]

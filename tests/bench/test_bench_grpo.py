@@ -40,11 +40,13 @@ def test_run_gives_the_phases_of_a_step_of_equal_completions(kind: str, tiny_stu
     assert all(figures[phase] > 0 for phase in PHASES)
     assert figures["step"] == pytest.approx(sum(figures[phase] for phase in PHASES))
     assert figures["peak_gib"] > 0
+    # two prompts a step, each at least as long as its documents and its question
+    assert figures["prompt_tokens"] > 2 * 100
 
 
 def run_of(step: float, reward: float) -> dict[str, float]:
     phases = {"rollout": step / 2, "reward": reward, "update": step / 4, "optimizer": 0.1}
-    return {"step": step, **phases, "peak_gib": 1.5, "completion_tokens": 20.0}
+    return {"step": step, **phases, "peak_gib": 1.5, "completion_tokens": 20.0, "prompt_tokens": 240.0}
 
 
 def test_summarise_takes_the_median_of_the_pairs() -> None:
@@ -53,5 +55,6 @@ def test_summarise_takes_the_median_of_the_pairs() -> None:
     row = summarise(load, {"ours": ours, "stock": stock})
     assert (row.figures["ratio"], row.figures["ratios"]) == (1.5, [0.5, 2.0, 1.5])
     assert row.figures["reward_share"] == 0.01
+    assert row.figures["prompt_tokens"] == 240.0
     assert row.figures["seconds"]["ours"]["step"] == 3.0
     assert row.result.startswith("grpo step: 3.0 s, stock TRL 2.0 s (ratio 1.50, median of 3 pairs); peak 1.5 and 1.5")

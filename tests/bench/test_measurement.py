@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mbt_lite.bench.measurement import Measurement, append, machine, markdown_table, measured, read_measurements
+from mbt_lite.bench.measurement import append, machine, markdown_table, measured, read_measurements
 from mbt_lite.errors import DataError
+from mbt_lite.records import Measurement
 
 LAPTOP = {"cpu": "Some CPU", "cores": 2, "memory_gib": 15.5, "gpu": None, "gpu_memory_gib": None}
 ROW = Measurement(

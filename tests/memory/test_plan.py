@@ -41,7 +41,7 @@ def card(gib: float) -> Target:
 def plan_on(recipe: Recipe, target: Target, lengths: Lengths | None = None) -> Plan:
     longest = lengths or Lengths(recipe.data.max_prompt_tokens, recipe.sft.max_sequence_tokens)
     setup = make_setup(recipe, read_architecture(recipe.model.name), target)
-    return plan_with(recipe, setup, target, Workload((), longest, 2000, ()))
+    return plan_with(recipe, setup, target, Workload((), longest, 2000, 200, None, ()))
 
 
 def test_plan_imports_no_torch() -> None:
@@ -125,6 +125,10 @@ def test_rows_of_gen_are_counted(tmp_path: Path) -> None:
     (tmp_path / "gen" / "traces.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     workload = read_workload(load_recipe(ROOT / "recipes/demo.yaml"), tmp_path)
     assert workload.counted[-1].what == "sft rows"
+    assert workload.n_dev_questions == 72
+    # a turn of one letter is a few tokens with its marks
+    assert workload.completion_tokens is not None
+    assert 1 <= workload.completion_tokens < 10
 
 
 def test_quantile_by_hand() -> None:

@@ -1,0 +1,151 @@
+"""What a recipe may say of training: the sections of `sft` and `grpo` (see `schema` for how they are written)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from mbt_lite.recipe.section import (
+    Fraction,
+    Free,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+)
+
+
+class Sft(Section):
+    """Stage `sft`: traces to an adapter, loss on the completion only."""
+
+    learning_rate: PositiveFloat = 2e-4
+    """About ten times the full fine-tuning rate."""
+    epochs: PositiveFloat = 1.0
+    """Passes over the traces."""
+    micro_batch_size: PositiveInt = 2
+    """Rows on the device at once; times `gradient_accumulation_steps` they are the rows of an optimizer step."""
+    gradient_accumulation_steps: PositiveInt = 8
+    """Micro-batches per optimizer step."""
+    max_sequence_tokens: PositiveInt = 8192
+    """Longer rows are dropped and counted, never cut."""
+    warmup_fraction: Fraction = 0.1
+    """Share of the steps with a rising learning rate."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """Learning rate after the warm-up."""
+    weight_decay: NonNegativeFloat = 0.0
+    """Weight decay of the adapter."""
+    max_gradient_norm: PositiveFloat = 0.3
+    """Gradients are clipped to this norm."""
+    gradient_checkpointing: Annotated[bool, Free] = True
+    """Trade a third more compute for much less memory."""
+    save_every_steps: Annotated[PositiveInt, Free] = 25
+    """Optimizer steps between checkpoints."""
+    save_every_minutes: Annotated[PositiveFloat | None, Free] = None
+    """A checkpoint also after so many minutes without one; none counts steps only."""
+    held_out_traces: NonNegativeInt = 0
+    """Traces kept out of training, whole questions at a time, to measure a dev loss; the adapter with the lowest one is
+    kept. 0 trains on all and keeps the last adapter."""
+    evaluate_every_steps: PositiveInt = 25
+    """Optimizer steps between two dev losses; the last step has one too."""
+    patience: PositiveInt | None = None
+    """Dev losses in a row without a new lowest one after which sft stops; none goes on to the end."""
+    seed: int = 0
+    """Seeds row order, adapter and the choice of held-out questions."""
+
+
+class RewardWeights(Section):
+    """Weight of each reward term; the paper's reward is `answer: 1` alone."""
+
+    answer: float = 1.0
+    """Token F1 of the answer, 0..1."""
+    exact: float = 0.0
+    """Exact match, 0 or 1."""
+    format: float = 0.0
+    """One think pair, one answer pair, stopped by itself, 0 or 1."""
+    keep: float = 0.0
+    """-1 where the right answer was derived and lost."""
+    dwell: float = 0.0
+    """-1..0: words spent after the answer was found."""
+    redundancy: float = 0.0
+    """-1..0: share of repeated 4-grams."""
+    phases: float = 0.0
+    """0..1: phases present, on right answers only."""
+    length: float = 0.0
+    """-1..0: overlong completions."""
+
+
+class Reward(Section):
+    """The reward law's settings."""
+
+    weights: RewardWeights = RewardWeights()
+    """One weight per term."""
+    verification_words: NonNegativeInt = 40
+    """Words after the first mention of the gold that count as verification, not as dwelling."""
+    overlong_buffer_tokens: NonNegativeInt = 256
+    """The length term falls over this many tokens before the limit."""
+
+
+class Grpo(Section):
+    """Stage `grpo`: continue the SFT adapter with group-relative policy optimization."""
+
+    start: Literal["sft", "base"] = "sft"
+    """`sft`: continue its adapter. `base`: a fresh adapter on the untrained student (GRPO only)."""
+    steps: PositiveInt = 100
+    """Optimizer steps."""
+    prompts_per_step: PositiveInt = 8
+    """Groups per optimizer step."""
+    group_size: Annotated[int, Field(ge=2)] = 8
+    """Completions per prompt."""
+    micro_batch_size: Annotated[PositiveInt, Free] = 2
+    """Completions on the device at once in the backward pass; a step always has prompts_per_step * group_size."""
+    rollout_batch_size: Annotated[PositiveInt, Free] = 32
+    """Completions generated at once: this bounds the KV cache."""
+    rollout_cache_gib: Annotated[PositiveFloat | None, Free] = None
+    """Most that the KV cache of the rollouts may take; fewer prompts go at once where it would take more."""
+    prefilter: Literal["off", "gen", "start"] = "off"
+    """Leave out questions that are always or never solved: their groups teach little. `gen`: by the student's drafts
+    of `gen`, two a question at least; they cost nothing, but were written before `sft`. `start`: by rollouts of the
+    adapter that training starts from. `off`: a group that is all equal costs its rollout only, and filtering costs
+    rollouts too; it pays where questions come back."""
+    prefilter_samples: Annotated[int, Field(ge=2)] = 4
+    """Completions per question for `prefilter: start`."""
+    dev_questions: NonNegativeInt = 0
+    """Score this many held-out questions, greedily, at the start and with each checkpoint; 0: none. They come from
+    `data.dev`, and are none of those that `eval` scores: set `data.dev.limit` so that some are left."""
+    keep_adapter: Literal["best", "last"] = "best"
+    """`best`: the adapter with the highest reward on `dev_questions`, the one training starts from included; without
+    dev questions it is the last."""
+    stop_after_dead_steps: Annotated[PositiveInt | None, Free] = 5
+    """Stop after so many steps in a row in which all rewards of each group were equal; none goes on to the end."""
+    learning_rate: PositiveFloat = 1e-5
+    """Constant after the warm-up."""
+    warmup_fraction: Fraction = 0.0
+    """Share of the steps with a rising learning rate."""
+    temperature: PositiveFloat = 1.0
+    """Sampling temperature of the rollouts."""
+    max_completion_tokens: PositiveInt = 2048
+    """Longest completion."""
+    loss_type: Literal["dapo", "dr_grpo", "grpo"] = "dapo"
+    """How token losses are averaged."""
+    scale_rewards: Literal["group", "none"] = "group"
+    """Divide advantages by the group's spread, or not (Dr. GRPO)."""
+    clip_low: PositiveFloat = 0.2
+    """Lower clip of the probability ratio."""
+    clip_high: PositiveFloat = 0.28
+    """Upper clip (clip-higher keeps entropy)."""
+    kl_coefficient: NonNegativeFloat = 0.0
+    """Pull towards the SFT adapter; 0 needs no reference model."""
+    max_gradient_norm: PositiveFloat = 1.0
+    """Gradients are clipped to this norm."""
+    gradient_checkpointing: Annotated[bool, Free] = True
+    """Trade a third more compute for much less memory."""
+    reward: Reward = Reward()
+    """The reward law's settings."""
+    save_every_steps: Annotated[PositiveInt, Free] = 10
+    """Optimizer steps between checkpoints."""
+    save_every_minutes: Annotated[PositiveFloat | None, Free] = None
+    """A checkpoint also after so many minutes without one; none counts steps only."""
+    seed: int = 0
+    """Seeds prompt order and rollouts."""
