@@ -25,6 +25,19 @@ def test_complete_batch_greedy_equals_plain_forward_passes(student):
     assert found == [row for row in expected for _ in range(2)]
 
 
+def test_complete_batch_gives_the_output_head_contiguous_rows_of_one_position(student):
+    """Of anything else torch makes a product per row, with a copy of the head's weights each."""
+    seen = []
+    head = student.model.get_output_embeddings()
+    hook = head.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    try:
+        complete_batch(student, PROMPTS, 2, SamplingSettings(0.0), 3, torch.Generator())
+    finally:
+        hook.remove()
+    assert [tuple(x.shape[:2]) for x in seen] == [(3, 1), (6, 1), (6, 1)]
+    assert all(x.is_contiguous() for x in seen)
+
+
 def test_complete_batch_repacks_without_changing_the_rest(student, monkeypatch):
     """Stop at a token that some prompts meet early: the others must go on as if alone."""
     free = [plain_greedy(student, prompt, 24) for prompt in PROMPTS]
