@@ -195,8 +195,8 @@ def _prefill(model: torch.nn.Module, ids: Tensor, mask: Tensor, cache: shared_pr
         position_ids=positions,
         past_key_values=cache,
         use_cache=True,
-        # by its index, not as the number 1: a slice is not contiguous, and torch then multiplies it with one copy of the
-        # output head per prompt
+        # by its index, not as the number 1: a slice is not contiguous, and torch then multiplies it with one copy of
+        # the output head per prompt
         logits_to_keep=ids.new_tensor([ids.shape[1] - 1]),
         shared_prefix=cache,
     )
