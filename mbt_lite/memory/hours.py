@@ -112,16 +112,15 @@ def hours_lines(hours: Mapping[str, Hours], recipe: Recipe, where: str) -> Itera
     """Say the hours, one line a stage, and what they leave out; one line in all where nothing is known."""
     if all(one.high is None for one in hours.values()):
         commands = f"`{SFT}` and `{_grpo_command(recipe)}`"
-        yield f"hours: unknown, no rate of {recipe.model.name} is measured on {where}; {commands} measure it there"
+        yield f"time: unknown, no rate of {recipe.model.name} is measured on {where}; {commands} measure it there"
         return
     for stage, one in hours.items():
         if one.high is None:
-            yield f"hours, {stage}: unknown, {one.unknown}"
+            yield f"time, {stage}: unknown, {one.unknown}"
         else:
-            low = "up to" if one.low is None else f"{_said(one.low)} to"
-            yield f"hours, {stage}: {low} {_said(one.high)} ({'; '.join(one.sources)})"
+            yield f"time, {stage}: {_span(one.low, one.high)} ({'; '.join(one.sources)})"
     others = "the teacher, the judge and loading" if recipe.judge.base_url != "none" else "the teacher and loading"
-    yield f"hours, not counted: {others}"
+    yield f"time, not counted: {others}"
 
 
 SFT = "mbt-lite bench sft RECIPE"
@@ -195,5 +194,11 @@ def _mean(counts: Sequence[float]) -> float | None:
     return fmean(counts) if counts else None
 
 
-def _said(hours: float) -> str:
-    return f"{hours:.2f}" if hours < 10 else f"{hours:,.0f}"
+def _span(low: float | None, high: float) -> str:
+    """Say a range of hours, in minutes where all of it is below two hours."""
+    scale, unit = (60, "minutes") if high < 2 else (1, "hours")
+    return f"{'up' if low is None else _figure(scale * low)} to {_figure(scale * high)} {unit}"
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"

@@ -108,9 +108,10 @@ def test_bench_learning_trains_scores_and_keeps_what_is_done(
     out, rows = tmp_path / "trial", tmp_path / "rows.jsonl"
     settings = [
         f"model.name={student_folder}", "model.dtype=float32", "data.train.limit=4", "data.dev.limit=3", "lora.rank=4",
-        "grpo.start=base", "grpo.steps=1", "grpo.prompts_per_step=2", "grpo.group_size=4", "grpo.learning_rate=0.05",
-        "grpo.max_completion_tokens=64", "grpo.reward.weights.length=1.0", "grpo.reward.overlong_buffer_tokens=63",
-        "data.max_prompt_tokens=1024", "sft.max_sequence_tokens=2048",
+        "data.max_prompt_tokens=1024", "sft.max_sequence_tokens=2048", "grpo.start=base", "grpo.steps=1",
+        "grpo.prompts_per_step=2", "grpo.group_size=4", "grpo.micro_batch_size=4", "grpo.learning_rate=0.05",
+        "grpo.warmup_fraction=0", "grpo.max_completion_tokens=64", "grpo.reward.weights.length=1.0",
+        "grpo.reward.overlong_buffer_tokens=63",
     ]  # fmt: skip
     overrides = [argument for setting in settings for argument in ("--set", setting)]
     command = [

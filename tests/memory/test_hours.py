@@ -29,7 +29,10 @@ WORKLOAD = Workload((PROMPTS,), Lengths(400, 512), 256, 72, None, ())
 
 
 def recipe_of(*settings: str) -> Recipe:
-    return load_recipe(ROOT / "recipes/demo.yaml", list(settings))
+    steps = {"grpo.steps": "3", "grpo.prompts_per_step": "8", "grpo.group_size": "4", "grpo.micro_batch_size": "4",
+             "grpo.save_every_steps": "2"}  # fmt: skip
+    asked = dict(setting.split("=", 1) for setting in settings)
+    return load_recipe(ROOT / "recipes/demo.yaml", [f"{key}={value}" for key, value in (steps | asked).items()])
 
 
 def plan_of(recipe: Recipe, workload: Workload = WORKLOAD) -> Plan:
@@ -138,20 +141,22 @@ def test_hours_lines_by_stage() -> None:
     hours = {
         "gen": Hours(None, 123.4, ("a", "b")),
         "sft": Hours(0.123, 9.876, ("c",)),
+        "grpo": Hours(0.01, 1.9, ("d",)),
         "eval": Hours(None, None, unknown="why"),
     }
     assert list(hours_lines(hours, recipe_of(), "here")) == [
-        "hours, gen: up to 123 (a; b)",
-        "hours, sft: 0.12 to 9.88 (c)",
-        "hours, eval: unknown, why",
-        "hours, not counted: the teacher, the judge and loading",
+        "time, gen: up to 123 hours (a; b)",
+        "time, sft: 0.1 to 9.9 hours (c)",
+        "time, grpo: 0.6 to 114 minutes (d)",
+        "time, eval: unknown, why",
+        "time, not counted: the teacher, the judge and loading",
     ]
 
 
 def test_hours_lines_are_one_where_nothing_is_known() -> None:
     [line] = hours_lines({"sft": Hours(None, None, unknown="why")}, load_recipe(ROOT / "recipes/mbt_r.yaml"), "a card")
     assert line == (
-        "hours: unknown, no rate of Qwen/Qwen3-4B is measured on a card; `mbt-lite bench sft RECIPE` and "
+        "time: unknown, no rate of Qwen/Qwen3-4B is measured on a card; `mbt-lite bench sft RECIPE` and "
         "`mbt-lite bench grpo --model random:qwen3-4b` measure it there"
     )
 
@@ -163,7 +168,7 @@ def test_command_says_hours_in_both_forms(tmp_path: Path, monkeypatch: pytest.Mo
     arguments = ["plan", "recipes/demo.yaml", "--out", str(tmp_path / "new")]
     said = CliRunner().invoke(cli.app, arguments)
     assert said.exit_code == 0, said.output
-    assert "recipes/benchmarks.jsonl" in said.stdout.partition("hours, gen: up to ")[2]
+    assert "recipes/benchmarks.jsonl" in said.stdout.partition("time, gen: up to ")[2]
     row = json.loads(CliRunner().invoke(cli.app, [*arguments, "--json"]).stdout)
     assert list(row["hours"]) == ["gen", "sft", "grpo", "eval"]
     assert 0 < row["hours"]["sft"]["low"] < row["hours"]["sft"]["high"]
