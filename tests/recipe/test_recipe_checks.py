@@ -67,12 +67,12 @@ CONFLICTS = {
     ),
     "vllm with a large rank": (
         "lora:\n  rank: 513\ngrpo:\n  rollout_engine: vllm\n",
-        "a.yaml:5: `grpo.rollout_engine` is vllm, which takes adapters up to rank 512 (got `lora.rank` 513); "
+        "a.yaml:7: `grpo.rollout_engine` is vllm, which takes adapters up to rank 512 (got `lora.rank` 513); "
         "set it to local, or change `lora.rank`",
     ),
     "vllm with dora": (
         "lora:\n  variant: dora\ngrpo:\n  rollout_engine: vllm\n",
-        "a.yaml:5: `grpo.rollout_engine` is vllm, which has no DoRA (got `lora.variant` dora); "
+        "a.yaml:7: `grpo.rollout_engine` is vllm, which has no DoRA (got `lora.variant` dora); "
         "set it to local, or change `lora.variant`",
     ),
     "endpoint": (
@@ -247,7 +247,7 @@ def test_conflicts_of_the_engine_with_a_student_name_the_key(case: str, problems
     model, expected = ENGINE[case]
     text = MINIMAL.replace("{name: tiny}", model) + "grpo: {rollout_engine: vllm}\n"
     [said] = problems(text)
-    assert said.startswith(f"a.yaml:1: `grpo.rollout_engine` is vllm, which {expected}; set it to local, or change `m")
+    assert said.startswith(f"a.yaml:4: `grpo.rollout_engine` is vllm, which {expected}; set it to local, or change `m")
     assert problems(text.replace("vllm", "local")) == []
 
 
