@@ -27,6 +27,7 @@ from mbt_lite.traces.kinds import KINDS
 SECONDS = 3600
 NO_QUESTIONS = "the number of questions is not known; set data.train.limit and data.dev.limit"
 ELSEWHERE = "answers come from an endpoint or from vLLM, whose rate nothing here measures"
+BY_ENGINE = "rollouts come from vLLM, whose rate nothing here measures"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -146,6 +147,8 @@ def _tuning(recipe: Recipe, workload: Workload, rates: Rates) -> Hours:
 
 def _rewarding(recipe: Recipe, plan: Plan, rates: Rates, run_folder: Path) -> Hours:
     grpo, workload = recipe.grpo, plan.workload
+    if grpo.rollout_engine == "vllm":
+        return Hours(None, None, unknown=BY_ENGINE)
     steps = read_jsonl(run_folder / "grpo" / "metrics.jsonl")
     lengths = [row["completions/mean_length"] for row in steps if "completions/mean_length" in row]
     mean = _mean(lengths) or workload.completion_tokens

@@ -23,6 +23,7 @@ from typing import Literal
 
 from mbt_lite.architecture.numbers import Architecture
 from mbt_lite.architecture.storage import kv_bytes_per_token, kv_cache_bytes, nf4_weights
+from mbt_lite.errors import ModelError
 from mbt_lite.memory.activations import (
     FLOAT32,
     Computing,
@@ -48,7 +49,8 @@ OPTIMIZER_BYTES = 8
 class Setup:
     """What holds for every stage: the student, how it is stored, and where it runs; `rank` is the adapter's.
 
-    `has_plain_lora`: neither DoRA nor dropout.
+    `has_plain_lora`: neither DoRA nor dropout. `engine_bytes`: what vLLM may take of the card in grpo, the student's
+    weights included; 0 without it.
     """
 
     architecture: Architecture
@@ -58,6 +60,7 @@ class Setup:
     is_quantized: bool
     rank: int
     has_plain_lora: bool = True
+    engine_bytes: int = 0
 
     @property
     def computing(self) -> Computing:
@@ -171,6 +174,27 @@ def rollout(
         mapped_files(setup),
         {"KV cache": cache, "activations": max(scores, prefill), "logits": drawing},
     )
+
+
+def engine_rollout(setup: Setup) -> Phase:
+    """Give rollouts by vLLM, from the second step on: its share has their cache (see `beside_engine`)."""
+    return phase("rollout", weights(setup), adapter(setup), {"optimizer": training(setup)["optimizer"]})
+
+
+def beside_engine(setup: Setup, one: Phase) -> Phase:
+    """Add what vLLM holds in every phase: its share, less the weights in it, which are counted already.
+
+    Raises ModelError where the weights alone take more than the share.
+    """
+    if not setup.engine_bytes:
+        return one
+    shared = sum(size for cause, size in weights(setup).items() if cause != "CUDA context")
+    if shared > setup.engine_bytes:
+        raise ModelError(
+            f"grpo.vllm_memory_fraction: the student's weights alone take {shared / 2**30:.2f} GiB (got a share of "
+            f"{setup.engine_bytes / 2**30:.2f} GiB); raise it"
+        )
+    return phase(one.name, one.causes, {"vLLM": setup.engine_bytes - shared})
 
 
 def backward(setup: Setup, batch: MicroBatch, *, checkpointing: bool, rolls_out: bool) -> Phase:

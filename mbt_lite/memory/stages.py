@@ -8,7 +8,18 @@ from __future__ import annotations
 import dataclasses
 
 from mbt_lite.memory.activations import MicroBatch
-from mbt_lite.memory.phases import Phase, Setup, backward, load, log_probs, merge, optimizer, rollout
+from mbt_lite.memory.phases import (
+    Phase,
+    Setup,
+    backward,
+    beside_engine,
+    engine_rollout,
+    load,
+    log_probs,
+    merge,
+    optimizer,
+    rollout,
+)
 from mbt_lite.recipe.schema import Grpo, Recipe
 from mbt_lite.traces.kinds import KINDS
 
@@ -61,7 +72,7 @@ def _sft(recipe: Recipe, setup: Setup, lengths: Lengths) -> list[Phase]:
 
 def _grpo(recipe: Recipe, setup: Setup, lengths: Lengths) -> list[Phase]:
     grpo = recipe.grpo
-    rollouts = rollout(
+    local = rollout(
         setup,
         prompts=min(max(1, grpo.rollout_batch_size // grpo.group_size), grpo.prompts_per_step),
         samples=grpo.group_size,
@@ -70,6 +81,9 @@ def _grpo(recipe: Recipe, setup: Setup, lengths: Lengths) -> list[Phase]:
         has_adapter=True,
         is_training=True,
     )
+    # pass rates and dev rewards are the student's own rollouts, beside the engine too
+    is_local = grpo.rollout_engine == "local" or grpo.prefilter == "start" or grpo.dev_questions > 0
+    rollouts = local if is_local else engine_rollout(setup)
     batch = MicroBatch(
         grpo.micro_batch_size,
         lengths.prompt + grpo.max_completion_tokens,
@@ -78,7 +92,8 @@ def _grpo(recipe: Recipe, setup: Setup, lengths: Lengths) -> list[Phase]:
     )
     step = backward(setup, batch, checkpointing=grpo.gradient_checkpointing, rolls_out=True)
     reference = [log_probs(setup, batch)] if grpo.kl_coefficient > 0 else []
-    return [load(setup), rollouts, *reference, step, optimizer(setup, rolls_out=True)]
+    phases = [load(setup), rollouts, *reference, step, optimizer(setup, rolls_out=True)]
+    return [beside_engine(setup, one) for one in phases]
 
 
 def _most_prompts(grpo: Grpo) -> int:

@@ -15,7 +15,7 @@ GIB = 2**30
 GB = 10**9
 CAUSES = (
     "4-bit weights", "weights", "rollout weights", "adapter", "gradients", "optimizer", "KV cache", "activations",
-    "logits", "files", "process", "heap", "CUDA context",
+    "logits", "files", "process", "heap", "vLLM", "CUDA context",
 )  # fmt: skip
 
 
@@ -48,6 +48,8 @@ def heading(plan: Plan) -> Iterator[str]:
         yield _said(counted)
     yield f"planned for prompts of {lengths.prompt:,} tokens, sft rows of {lengths.row:,}, completions at their limits"
     yield from plan.workload.notes
+    if setup.engine_bytes:
+        yield "vLLM holds its whole share of the card while grpo runs; `--measure` measures local rollouts"
     if setup.device == "cuda":
         yield "computed, not measured on a card; `mbt-lite plan --measure` on the card tells"
 

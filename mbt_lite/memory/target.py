@@ -83,4 +83,6 @@ def make_setup(recipe: Recipe, architecture: Architecture, target: Target) -> Se
         raise ModelError(f"model.dtype: unknown to the plan (got {dtype}); use {' or '.join(sizes)}")
     quantized = recipe.model.quantization == "nf4"
     plain = recipe.lora.variant != "dora" and recipe.lora.dropout == 0
-    return Setup(architecture, target.device, backend, sizes[dtype], quantized, recipe.lora.rank, plain)
+    share = recipe.grpo.vllm_memory_fraction if recipe.grpo.rollout_engine == "vllm" else 0.0
+    engine = int(share * target.memory)
+    return Setup(architecture, target.device, backend, sizes[dtype], quantized, recipe.lora.rank, plain, engine)

@@ -142,7 +142,7 @@ def _grpo_trainer(recipe: Recipe, lengths: Lengths, probe: Probe, folder: Path) 
     with kept_in_float32(student.model):
         scorer = build_scorer(recipe, student)
         trainer, _, _ = build_trainer(
-            recipe, student, questions, scorer, folder, Console(quiet=True), None, (), _untracked
+            recipe, student, questions, scorer, folder, Console(quiet=True), 0, (), _untracked
         )
     trainer.args.save_strategy = "no"
     roll_out = trainer.rollout_func

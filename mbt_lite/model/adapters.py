@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from mbt_lite.model.chat import prompt_ids
 from mbt_lite.model.student import Student, load_student, train_in_float32
 from mbt_lite.recipe import schema
 from mbt_lite.records import Message
+
+# Of a greedy completion; the first one or two may be certain with any adapter.
+ENGINE_TOKENS = 32
 
 
 def to_lora_config(lora: schema.Lora) -> Any:
@@ -75,12 +79,15 @@ def add_adapter(student: Student, lora: schema.Lora, seed: int, *, gradient_chec
 
 
 def check_rollouts_use_adapter(student: Student, messages: Sequence[Message]) -> None:
-    """Compare the next-token logits of rollouts with the adapter on and off.
+    """Compare the next-token logits of rollouts with the adapter on and off; an engine's tokens with it and zeroed.
 
     Raises ModelError if they are equal: rollouts of the untrained model would teach the adapter nothing.
     """
     import torch
 
+    if student.has_engine:
+        _check_engine_uses_adapter(student, messages)
+        return
     ids = torch.tensor([prompt_ids(student.tokenizer, messages)], device=student.device)
 
     def logits() -> Any:
@@ -95,6 +102,43 @@ def check_rollouts_use_adapter(student: Student, messages: Sequence[Message]) ->
             f"rollouts of {student.backend}: the adapter changes nothing (equal logits with it and without); "
             "train sft longer, or set model.backend to transformers"
         )
+
+
+def _check_engine_uses_adapter(student: Student, messages: Sequence[Message]) -> None:
+    """Hand the adapter over twice, the second time zeroed: an engine that keeps an older one fails too."""
+    ids = prompt_ids(student.tokenizer, messages)
+
+    def greedy() -> list[tuple[int, float]]:
+        settings = {"temperature": 0.0, "max_tokens": ENGINE_TOKENS, "logprobs": 0}
+        written = unsloth_backend.generate_by_engine(student.model, [ids], [settings])[0].outputs[0]
+        steps = zip(written.token_ids, written.logprobs, strict=True)
+        return [(token, found[token].logprob) for token, found in steps]
+
+    used = greedy()
+    with zeroed(student.model):
+        unused = greedy()
+    if used == unused:
+        raise ModelError(
+            "rollouts of vLLM: the adapter changes nothing (equal tokens and log-probabilities with it and with "
+            "zeros in its place); train sft longer, or set grpo.rollout_engine to local"
+        )
+
+
+@contextlib.contextmanager
+def zeroed(model: Any) -> Iterator[None]:
+    """Make the adapter one that changes nothing while the block runs."""
+    import torch
+
+    weights = [weight for name, weight in model.named_parameters() if "lora_B" in name]
+    kept = [weight.detach().clone() for weight in weights]
+    with torch.no_grad():
+        for weight in weights:
+            weight.zero_()
+        try:
+            yield
+        finally:
+            for weight, exact in zip(weights, kept, strict=True):
+                weight.copy_(exact)
 
 
 def save_adapter(student: Student, folder: Path) -> None:

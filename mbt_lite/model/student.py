@@ -35,12 +35,16 @@ Backend = Literal["transformers", "unsloth"]
 
 @dataclasses.dataclass(slots=True)
 class Student:
-    """A loaded model with its tokenizer; `model` is peft-wrapped iff it has an adapter."""
+    """A loaded model with its tokenizer; `model` is peft-wrapped iff it has an adapter.
+
+    `has_engine`: vLLM reads the same weights (see `unsloth_backend`).
+    """
 
     model: Any
     tokenizer: Any
     backend: Backend
     compute_dtype: torch.dtype
+    has_engine: bool = False
     _unpacked: Any = None
 
     @property
@@ -102,6 +106,20 @@ def choose_backend(wanted: str) -> Backend:
     if wanted == "unsloth" or (wanted == "auto" and there and alone and torch.cuda.is_available()):
         return "unsloth"
     return "transformers"
+
+
+def check_engine(model: schema.Model) -> None:
+    """Refuse vLLM on the student's weights where this machine cannot have it (ModelError)."""
+    key = "grpo.rollout_engine"
+    if choose_backend(model.backend) != "unsloth" or not torch.cuda.is_available():
+        raise ModelError(
+            f"{key}: vLLM shares weights through unsloth on CUDA only, and one of them is not here "
+            f"(got model.backend {model.backend}); set it to local, or see `mbt-lite doctor`"
+        )
+    if importlib.util.find_spec("vllm") is None:
+        raise ModelError(f"{key}: vLLM is not installed (got vllm); `pip install vllm`, or set it to local")
+    if choose_dtype(model.dtype) != torch.bfloat16:
+        raise ModelError(f"{key}: vLLM needs a card that multiplies bfloat16 (got an older one); set it to local")
 
 
 def import_backend(wanted: str) -> Backend:
@@ -170,14 +188,17 @@ def load_student(
     *,
     trainable: bool = False,
     gradient_checkpointing: bool = False,
+    engine: unsloth_backend.Engine | None = None,
 ) -> Student:
-    """Load the student, with an adapter from a folder if one is given.
+    """Load the student, with an adapter from a folder if one is given, and with vLLM on its weights for an `engine`.
 
     `trainable` loads the adapter to be continued; it does nothing without one. `gradient_checkpointing` is for unsloth,
     which decides at loading; elsewhere the trainer does. Raises ModelError naming the model.
     """
+    if engine is not None:
+        check_engine(model)
     if import_backend(model.backend) == "unsloth":
-        student = _load_with_unsloth(model, adapter, gradient_checkpointing)
+        student = _load_with_unsloth(model, adapter, gradient_checkpointing, engine)
     else:
         student = _load_with_transformers(model, adapter, trainable)
     close_cpu_repacking(student.model)
@@ -208,7 +229,9 @@ def _load_with_transformers(model: schema.Model, adapter: Path | None, trainable
     return Student(loaded, tokenizer, "transformers", dtype)
 
 
-def _load_with_unsloth(model: schema.Model, adapter: Path | None, gradient_checkpointing: bool) -> Student:
+def _load_with_unsloth(
+    model: schema.Model, adapter: Path | None, gradient_checkpointing: bool, engine: unsloth_backend.Engine | None
+) -> Student:
     quieten_loading()
     dtype = choose_dtype(model.dtype)
     with _named(model.name):
@@ -218,9 +241,10 @@ def _load_with_unsloth(model: schema.Model, adapter: Path | None, gradient_check
             dtype,
             in_4bit=model.quantization == "nf4",
             gradient_checkpointing=gradient_checkpointing,
+            engine=engine,
         )
     check_tokenizer(tokenizer, model.name)
-    return Student(loaded, tokenizer, "unsloth", dtype)
+    return Student(loaded, tokenizer, "unsloth", dtype, has_engine=engine is not None)
 
 
 def _quantization(model: schema.Model, dtype: torch.dtype) -> Any:

@@ -12,6 +12,9 @@ from typing import NamedTuple, get_args
 
 from mbt_lite.recipe.schema import Questions, Recipe, Teacher, Variant
 
+# The largest of vLLM's `MaxLoRARanks`.
+VLLM_MAX_RANK = 512
+
 
 class Conflict(NamedTuple):
     """Keys that do not go together, and what to do about it."""
@@ -28,6 +31,7 @@ def conflicts(recipe: Recipe) -> Iterator[Conflict]:
     yield from _gen(recipe)
     yield from _sft(recipe)
     yield from _grpo(recipe)
+    yield from _rollout_engine(recipe)
     yield from _reward(recipe)
     yield from _eval(recipe)
 
@@ -215,6 +219,23 @@ def _grpo(recipe: Recipe) -> Iterator[Conflict]:
             f"`grpo.dev_questions` is {grpo.dev_questions}, but eval scores all of `data.dev`, and choosing an adapter "
             "by what eval scores is peeking; set `data.dev.limit`",
         )
+
+
+def _rollout_engine(recipe: Recipe) -> Iterator[Conflict]:
+    """Check what vLLM on the student's own weights can serve; whether it is there, the stage finds out."""
+    if recipe.grpo.rollout_engine != "vllm":
+        return
+    model, lora = recipe.model, recipe.lora
+    for key, value, is_wrong, reason in (
+        ("model.backend", model.backend, model.backend == "transformers", "shares weights through unsloth only"),
+        ("model.name", model.name, model.name.startswith("embedded:"), "needs a hub id or a folder"),
+        ("model.dtype", model.dtype, model.dtype == "float32", "computes in bfloat16"),
+        ("lora.rank", lora.rank, lora.rank > VLLM_MAX_RANK, f"takes adapters up to rank {VLLM_MAX_RANK}"),
+        ("lora.variant", lora.variant, lora.variant == "dora", "has no DoRA"),
+    ):
+        if is_wrong:
+            message = f"`grpo.rollout_engine` is vllm, which {reason} (got `{key}` {value}); set it to local"
+            yield Conflict((key, "grpo.rollout_engine"), f"{message}, or change `{key}`")
 
 
 def _reward(recipe: Recipe) -> Iterator[Conflict]:

@@ -104,6 +104,12 @@ class Grpo(Section):
     """Completions generated at once: this bounds the KV cache."""
     rollout_cache_gib: Annotated[PositiveFloat | None, Free] = None
     """Most that the KV cache of the rollouts may take; fewer prompts go at once where it would take more."""
+    rollout_engine: Literal["local", "vllm"] = "local"
+    """What generates the rollouts of the steps. `local`: the student itself. `vllm`: vLLM on the student's own weights,
+    through unsloth on CUDA, with the adapter's weights of each step (not run yet on a card)."""
+    vllm_memory_fraction: Annotated[float, Field(gt=0, lt=1), Free] = 0.5
+    """Share of the card's memory that `rollout_engine: vllm` may take for the student's weights and its KV cache, from
+    loading to the end; what training adds has the rest."""
     prefilter: Literal["off", "gen", "start"] = "off"
     """Leave out questions that are always or never solved: their groups teach little. `gen`: by the student's drafts
     of `gen`, two a question at least; they cost nothing, but were written before `sft`. `start`: by rollouts of the

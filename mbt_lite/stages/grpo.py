@@ -252,13 +252,16 @@ def train(recipe: Recipe, adapter: Path | None, rates: Path | None, folder: Path
     from mbt_lite.model.checkpoints import resume_point, step_of
     from mbt_lite.model.student import kept_in_float32, load_student
     from mbt_lite.model.trackers import tracking
+    from mbt_lite.model.unsloth_backend import engine_of, hiding_engine
     from mbt_lite.prompts import student_messages
 
     checkpoint = resume_point(folder, "grpo", console)
     checkpointing = recipe.grpo.gradient_checkpointing
     step = step_of(checkpoint) if checkpoint else 0
     with tracking(recipe, folder, step) as track:
-        student = load_student(recipe.model, adapter, trainable=True, gradient_checkpointing=checkpointing)
+        student = load_student(
+            recipe.model, adapter, trainable=True, gradient_checkpointing=checkpointing, engine=engine_of(recipe)
+        )
         template = record_template(folder, student.tokenizer)
         questions = fitting(recipe, student, read_questions(recipe.data.train, recipe.data.seed))
         scorer = build_scorer(recipe, student)
@@ -272,9 +275,9 @@ def train(recipe: Recipe, adapter: Path | None, rates: Path | None, folder: Path
             check_rollouts_use_adapter(student, student_messages(questions[0]))
         questions, counts = leave_out(recipe, student, questions, rates, folder, console)
         watch, dev, callbacks = watchers(recipe, student, questions, folder, console)
-        with kept_in_float32(student.model):
+        with kept_in_float32(student.model), hiding_engine(student.model):
             trainer, log, journal = build_trainer(
-                recipe, student, questions, scorer, folder, console, checkpoint, callbacks, track
+                recipe, student, questions, scorer, folder, console, step, callbacks, track
             )
         try:
             if checkpoint is not None and step >= recipe.grpo.steps:
@@ -346,14 +349,13 @@ def build_trainer(
     scorer: Any,
     folder: Path,
     console: Console,
-    checkpoint: Path | None,
+    done: int,
     callbacks: Sequence[Any],
     track: Any,
 ) -> tuple[Any, Any, Journal]:
-    """Build the trainer with its reward, rollouts and logs."""
+    """Build the trainer with its reward, rollouts and logs; `done` is the step of the checkpoint it goes on from."""
     from datasets import Dataset
 
-    from mbt_lite.model.checkpoints import step_of
     from mbt_lite.model.generate import shares_prompts
     from mbt_lite.model.grpo_rollouts import check_cache, rollouts
     from mbt_lite.model.grpo_trainer import ReducedGRPOTrainer
@@ -365,7 +367,6 @@ def build_trainer(
     prompts = [student_messages(question) for question in questions]
     check_cache(student, prompts, recipe.grpo)
     narrow_without_triton()
-    done = step_of(checkpoint) if checkpoint else 0
     completions = folder / "completions.jsonl"
     write_jsonl(completions, [row for row in read_jsonl(completions) if row["step"] <= done])
     journal = Journal(completions)

@@ -6,8 +6,22 @@ import pytest
 
 from mbt_lite.architecture.families import KNOWN
 from mbt_lite.architecture.storage import nf4_weights
+from mbt_lite.errors import ModelError
 from mbt_lite.memory.activations import MicroBatch
-from mbt_lite.memory.phases import Setup, adapter, backward, load, log_probs, merge, optimizer, phase, rollout, training
+from mbt_lite.memory.phases import (
+    Setup,
+    adapter,
+    backward,
+    beside_engine,
+    engine_rollout,
+    load,
+    log_probs,
+    merge,
+    optimizer,
+    phase,
+    rollout,
+    training,
+)
 
 GIB = 2**30
 CARD = Setup(KNOWN["qwen3-4b"], "cuda", "transformers", 2, True, 32)
@@ -92,3 +106,14 @@ def test_phase_adds_causes_and_drops_empty_ones() -> None:
     made = phase("x", {"a": 1, "b": 0}, {"a": 2})
     assert dict(made.causes) == {"a": 3}
     assert made.bytes == 3
+
+
+def test_the_engine_holds_its_share_with_the_weights_in_it_and_no_cache_beside() -> None:
+    setup = dataclasses.replace(CARD, backend="unsloth", engine_bytes=12 * GIB)
+    causes = beside_engine(setup, engine_rollout(setup)).causes
+    assert causes["vLLM"] + causes["4-bit weights"] + causes["weights"] == 12 * GIB
+    assert causes["optimizer"] == 8 * 66_060_288
+    assert set(causes) == {"vLLM", "4-bit weights", "weights", "adapter", "optimizer", "CUDA context"}
+    assert beside_engine(CARD, load(CARD)) == load(CARD)
+    with pytest.raises(ModelError, match=r"weights alone take 2.47 GiB \(got a share of 2.00 GiB\); raise it"):
+        beside_engine(dataclasses.replace(setup, engine_bytes=2 * GIB), load(setup))

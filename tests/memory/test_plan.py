@@ -197,3 +197,20 @@ def test_command_prints_tables() -> None:
     assert "4-bit weights" in result.stdout
     assert "peak: " in result.stdout
     assert "computed, not measured on a card" in result.stdout
+
+
+def test_plan_with_the_engine_says_what_it_holds_and_what_it_does_not_know() -> None:
+    asked = ["plan", "recipes/mbt_r.yaml", "--vram", "24", "--set", "grpo.rollout_engine=vllm"]
+    result = CliRunner().invoke(cli.app, asked)
+    assert result.exit_code == 0, result.stderr
+    assert "vLLM holds its whole share of the card while grpo runs" in result.stdout
+
+
+@pytest.mark.parametrize("own", [{}, {"dev_questions": 8}, {"prefilter": "start"}], ids=["none", "dev", "prefilter"])
+def test_plan_with_the_engine_keeps_the_cache_of_rollouts_that_stay_local(own: dict[str, object]) -> None:
+    recipe = load_recipe(ROOT / "recipes/mbt_r.yaml")
+    alone = {"dev_questions": 0, "prefilter": "off", "rollout_engine": "vllm"} | own
+    settings = {f"grpo.{key}": value for key, value in alone.items()}
+    stages = plan_on(with_settings(recipe, settings), card(24)).stages
+    assert all(("vLLM" in one.causes) == (stage == "grpo") for stage, phases in stages.items() for one in phases)
+    assert ("KV cache" in stages["grpo"][1].causes) == bool(own)

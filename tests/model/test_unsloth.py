@@ -1,15 +1,21 @@
 """The second backend beside the first, in unsloth's CPU mode; processes of their own, for unsloth patches libraries."""
 
+import ast
 import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
 
+from mbt_lite.errors import ModelError
+from mbt_lite.model import unsloth_backend
+from mbt_lite.recipe.checks import VLLM_MAX_RANK
 from mbt_lite.run_dir import read_json, read_jsonl
 
 ROOT = Path(__file__).parents[2]
@@ -99,3 +105,63 @@ def test_a_fresh_adapter_of_unsloth_is_of_its_kind_in_float32_and_moves(both: Pa
     moved = {name: bool(weight.any()) for name, weight in weights.items() if "lora_B" in name}
     assert len(moved) == 2 * 7
     assert all(moved.values())
+
+
+def source(package: str, file: str) -> str:
+    """Read a file of an installed package without importing it: vLLM and CUDA are not here."""
+    spec = importlib.util.find_spec(package)
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    return (Path(spec.submodule_search_locations[0]) / file).read_text(encoding="utf-8")
+
+
+def arguments(text: str, *path: str) -> set[str]:
+    """Give the names of the arguments of a function, or of a class's method, in a source text."""
+    body = ast.parse(text).body
+    for name in path:
+        [node] = [each for each in body if isinstance(each, ast.ClassDef | ast.FunctionDef) and each.name == name]
+        body = node.body
+    assert isinstance(node, ast.FunctionDef)
+    return {each.arg for each in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)}
+
+
+def test_load_names_arguments_that_unsloth_has(student_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = arguments(source("unsloth", "models/loader.py"), "FastLanguageModel", "from_pretrained")
+    told: dict[str, Any] = {}
+
+    def from_pretrained(name: str, **settings: Any) -> tuple[SimpleNamespace, None]:
+        told.update(settings)
+        return SimpleNamespace(), None
+
+    fake = SimpleNamespace(FastLanguageModel=SimpleNamespace(from_pretrained=from_pretrained))
+    monkeypatch.setitem(sys.modules, "unsloth", fake)
+    for switch in unsloth_backend.ENGINE_SWITCHES:
+        monkeypatch.setenv(switch, "1")
+    with pytest.raises(ModelError, match="unsloth has no vLLM for this card or model"):
+        unsloth_backend.load(
+            str(student_folder), None, None, in_4bit=True, gradient_checkpointing=True,
+            engine=unsloth_backend.Engine(0.4, 64, 8),
+        )  # fmt: skip
+    assert told.items() >= {"fast_inference": True, "gpu_memory_utilization": 0.4, "max_lora_rank": 8}.items()
+    assert told["max_seq_length"] == 64
+    assert all(os.environ[switch] == "0" for switch in unsloth_backend.ENGINE_SWITCHES)
+    # it takes any other argument too, and drops it
+    assert set(told) <= known
+
+
+def test_the_engine_is_still_what_our_rollouts_use() -> None:
+    llama, trainer = source("unsloth", "models/llama.py"), source("unsloth", "models/rl.py")
+    vllm, peft = source("unsloth_zoo", "vllm_utils.py"), source("unsloth", "models/_utils.py")
+    assert arguments(vllm, "load_lora") >= {"model", "save_directory", "load_tensors"}
+    assert "model.fast_generate = model.vllm_engine.generate" in llama
+    assert {
+        "model.load_lora = functools.partial(load_lora, model)",
+        "model.fast_generate = model.model.fast_generate",
+    } < {line.strip() for line in peft.splitlines()}
+    # a new id for each hand-over, or vLLM would keep the first adapter
+    assert "LORA_REQUEST_ID += 1" in vllm
+    # what hides the engine from the trainer has a reason
+    assert "if hasattr(model, 'vllm_engine') and hasattr(args, 'use_vllm')" in trainer
+    assert all(switch in vllm for switch in unsloth_backend.ENGINE_SWITCHES)
+    ranks = next(line for line in vllm.splitlines() if line.strip().startswith("possible_max_ranks = ["))
+    assert max(ast.literal_eval(ranks.partition("=")[2].strip())) == VLLM_MAX_RANK

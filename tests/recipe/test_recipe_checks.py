@@ -65,6 +65,16 @@ CONFLICTS = {
         "a.yaml:5: `grpo.dev_questions` is 8, but eval scores all of `data.dev`, and choosing an adapter by what eval "
         "scores is peeking; set `data.dev.limit`",
     ),
+    "vllm with a large rank": (
+        "lora:\n  rank: 513\ngrpo:\n  rollout_engine: vllm\n",
+        "a.yaml:7: `grpo.rollout_engine` is vllm, which takes adapters up to rank 512 (got `lora.rank` 513); "
+        "set it to local, or change `lora.rank`",
+    ),
+    "vllm with dora": (
+        "lora:\n  variant: dora\ngrpo:\n  rollout_engine: vllm\n",
+        "a.yaml:7: `grpo.rollout_engine` is vllm, which has no DoRA (got `lora.variant` dora); "
+        "set it to local, or change `lora.variant`",
+    ),
     "endpoint": (
         "teacher:\n  base_url: localhost:8000\n",
         "a.yaml:5: `teacher.base_url` is no endpoint (got localhost:8000); "
@@ -219,7 +229,32 @@ def test_conflicts_of_questions_name_a_line_and_a_cure(case: str, problems: Prob
     assert problems(text) == [expected]
 
 
+ENGINE = {
+    "by transformers": (
+        "{name: tiny, backend: transformers}",
+        "shares weights through unsloth only (got `model.backend` transformers)",
+    ),
+    "embedded": (
+        "{name: 'embedded:smollm2-135m'}",
+        "needs a hub id or a folder (got `model.name` embedded:smollm2-135m)",
+    ),
+    "in 32 bits": ("{name: tiny, dtype: float32}", "computes in bfloat16 (got `model.dtype` float32)"),
+}
+
+
+@pytest.mark.parametrize("case", ENGINE)
+def test_conflicts_of_the_engine_with_a_student_name_the_key(case: str, problems: Problems) -> None:
+    model, expected = ENGINE[case]
+    text = MINIMAL.replace("{name: tiny}", model) + "grpo: {rollout_engine: vllm}\n"
+    [said] = problems(text)
+    assert said.startswith(f"a.yaml:4: `grpo.rollout_engine` is vllm, which {expected}; set it to local, or change `m")
+    assert problems(text.replace("vllm", "local")) == []
+
+
 SOUND = {
+    "vllm on the student's weights": (
+        "lora: {rank: 512, variant: rslora, dropout: 0.1}\ngrpo: {rollout_engine: vllm, vllm_memory_fraction: 0.4}"
+    ),
     "hub dataset with configuration": (
         "data: {train: {path: 'hub:a/b:c', split: train}, dev: {path: 'hub:a/b:c', split: validation}}"
     ),
