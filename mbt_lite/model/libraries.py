@@ -14,6 +14,8 @@ import sys
 # CPU about a tenth faster. Values of mallopt(3).
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 _KEEP_BYTES = 1 << 28
+# What makes unsloth's vLLM sleep while training, and what adds the adapter to the weights: both off.
+ENGINE_SWITCHES = {"UNSLOTH_VLLM_STANDBY": "0", "UNSLOTH_VLLM_MERGED_ROLLOUT": "0"}
 
 
 def prepare() -> None:
@@ -36,6 +38,11 @@ def prepare() -> None:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     if sys.platform == "linux":
         _keep_freed_memory()
+
+
+def prepare_engine() -> None:
+    """Set unsloth's switches for vLLM on the student's weights, whatever they were: they change what a rollout is."""
+    os.environ.update(ENGINE_SWITCHES)
 
 
 def name_the_cpu() -> None:

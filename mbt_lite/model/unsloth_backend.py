@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,12 +23,11 @@ from typing import Any
 import torch
 
 from mbt_lite.errors import ModelError
+from mbt_lite.model.libraries import prepare_engine
 from mbt_lite.recipe import schema
 
 # All linear layers of a block; unsloth takes a list where peft takes "all-linear".
 LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-# What makes vLLM sleep while training, and what adds the adapter to the weights: both off.
-ENGINE_SWITCHES = {"UNSLOTH_VLLM_STANDBY": "0", "UNSLOTH_VLLM_MERGED_ROLLOUT": "0"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,7 +68,7 @@ def load(
     longest = AutoConfig.from_pretrained(source).get_text_config().max_position_embeddings
     shared: dict[str, Any] = {}
     if engine is not None:
-        os.environ.update(ENGINE_SWITCHES)
+        prepare_engine()
         shared = {
             "fast_inference": True,
             "gpu_memory_utilization": engine.memory_fraction,

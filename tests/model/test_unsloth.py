@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from mbt_lite.errors import ModelError
-from mbt_lite.model import unsloth_backend
+from mbt_lite.model import libraries, unsloth_backend
 from mbt_lite.recipe.checks import VLLM_MAX_RANK
 from mbt_lite.run_dir import read_json, read_jsonl
 
@@ -135,7 +135,7 @@ def test_load_names_arguments_that_unsloth_has(student_folder: Path, monkeypatch
 
     fake = SimpleNamespace(FastLanguageModel=SimpleNamespace(from_pretrained=from_pretrained))
     monkeypatch.setitem(sys.modules, "unsloth", fake)
-    for switch in unsloth_backend.ENGINE_SWITCHES:
+    for switch in libraries.ENGINE_SWITCHES:
         monkeypatch.setenv(switch, "1")
     with pytest.raises(ModelError, match="unsloth has no vLLM for this card or model"):
         unsloth_backend.load(
@@ -144,7 +144,7 @@ def test_load_names_arguments_that_unsloth_has(student_folder: Path, monkeypatch
         )  # fmt: skip
     assert told.items() >= {"fast_inference": True, "gpu_memory_utilization": 0.4, "max_lora_rank": 8}.items()
     assert told["max_seq_length"] == 64
-    assert all(os.environ[switch] == "0" for switch in unsloth_backend.ENGINE_SWITCHES)
+    assert all(os.environ[switch] == "0" for switch in libraries.ENGINE_SWITCHES)
     # it takes any other argument too, and drops it
     assert set(told) <= known
 
@@ -162,6 +162,6 @@ def test_the_engine_is_still_what_our_rollouts_use() -> None:
     assert "LORA_REQUEST_ID += 1" in vllm
     # what hides the engine from the trainer has a reason
     assert "if hasattr(model, 'vllm_engine') and hasattr(args, 'use_vllm')" in trainer
-    assert all(switch in vllm for switch in unsloth_backend.ENGINE_SWITCHES)
+    assert all(switch in vllm for switch in libraries.ENGINE_SWITCHES)
     ranks = next(line for line in vllm.splitlines() if line.strip().startswith("possible_max_ranks = ["))
     assert max(ast.literal_eval(ranks.partition("=")[2].strip())) == VLLM_MAX_RANK
