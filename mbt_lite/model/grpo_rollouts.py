@@ -6,12 +6,12 @@ from a seed of its own. Its probabilities differ a little from training's (other
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from mbt_lite.errors import ModelError
 from mbt_lite.model.chat import prompt_ids
-from mbt_lite.model.generate import generate, max_cached_tokens, shares_prompts
+from mbt_lite.model.generate import Rollout, generate, max_cached_tokens, shares_prompts
 from mbt_lite.model.kv_cache import batches
 from mbt_lite.model.student import Student
 from mbt_lite.model.unsloth_backend import generate_by_engine
@@ -37,21 +37,26 @@ def rollouts(student: Student, grpo: Grpo) -> Callable[[list[Any], Any], dict[st
     return roll_out
 
 
-def _by_student(student: Student, prompts: Sequence[Any], grpo: Grpo, seed: int) -> list[list[int]]:
-    found = list(
-        generate(
-            student,
-            prompts,
-            samples=grpo.group_size,
-            temperature=grpo.temperature,
-            top_p=1.0,
-            top_k=0,
-            max_completion_tokens=grpo.max_completion_tokens,
-            batch_size=grpo.rollout_batch_size,
-            seed=seed,
-            cache_gib=grpo.rollout_cache_gib,
-        )
+def sample_by_student(
+    student: Student, prompts: Sequence[Sequence[Message]], grpo: Grpo, samples: int, seed: int
+) -> Iterator[Rollout]:
+    """Complete each prompt `samples` times by the student itself, sampled and batched as the steps of grpo are."""
+    return generate(
+        student,
+        prompts,
+        samples=samples,
+        temperature=grpo.temperature,
+        top_p=1.0,
+        top_k=0,
+        max_completion_tokens=grpo.max_completion_tokens,
+        batch_size=grpo.rollout_batch_size,
+        seed=seed,
+        cache_gib=grpo.rollout_cache_gib,
     )
+
+
+def _by_student(student: Student, prompts: Sequence[Any], grpo: Grpo, seed: int) -> list[list[int]]:
+    found = list(sample_by_student(student, prompts, grpo, grpo.group_size, seed))
     found.sort(key=lambda rollout: (rollout.prompt_index, rollout.sample_index))
     return [list(rollout.token_ids) for rollout in found]
 

@@ -10,7 +10,7 @@ import collections
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mbt_lite.model.generate import generate
+from mbt_lite.model.grpo_rollouts import sample_by_student
 from mbt_lite.model.student import Student
 from mbt_lite.prompts import student_messages
 from mbt_lite.recipe.schema import Grpo
@@ -46,18 +46,8 @@ def measure_pass_rates(
 
 def _sample(student: Student, questions: Sequence[Question], grpo: Grpo, seed: int) -> list[dict[str, Any]]:
     correct: collections.Counter[int] = collections.Counter()
-    for rollout in generate(
-        student,
-        [student_messages(question) for question in questions],
-        samples=grpo.prefilter_samples,
-        temperature=grpo.temperature,
-        top_p=1.0,
-        top_k=0,
-        max_completion_tokens=grpo.max_completion_tokens,
-        batch_size=grpo.rollout_batch_size,
-        seed=seed,
-        cache_gib=grpo.rollout_cache_gib,
-    ):
+    prompts = [student_messages(question) for question in questions]
+    for rollout in sample_by_student(student, prompts, grpo, grpo.prefilter_samples, seed):
         golds = questions[rollout.prompt_index].golds
         answer = parse_completion(rollout.text, prefilled_think=student.prefills_think).answer
         correct[rollout.prompt_index] += rollout.finish_reason == "stop" and exact_term(answer, golds) == 1.0

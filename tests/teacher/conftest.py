@@ -1,5 +1,6 @@
 """Fixtures of the teacher's tests: ask a server, read what is journaled, hold a key."""
 
+import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,14 @@ from mbt_lite.teacher.client import complete
 from mbt_lite.teacher.replies import Reply, ReplyJournal, TeacherRequest
 
 Ask = Callable[..., dict[str, Reply]]
+
+
+@pytest.fixture
+def free_port() -> int:
+    """Give a port on which nothing listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
 
 
 @pytest.fixture
