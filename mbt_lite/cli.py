@@ -290,7 +290,7 @@ def teacher(
     port: Annotated[int, typer.Option(help="The port to listen on.", min=0, max=65535)] = 8000,
 ) -> None:
     """Serve the scripted teacher with the OpenAI chat schema until interrupted."""
-    importlib.import_module("mbt_lite.teacher.scripted").serve_forever(host, port)
+    importlib.import_module("mbt_lite.scripted.server").serve_forever(host, port)
 
 
 bench = typer.Typer(help="Measure how fast the parts are on this machine.", no_args_is_help=True, rich_markup_mode=None)

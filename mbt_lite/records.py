@@ -82,12 +82,22 @@ class Solution:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class PhaseSpan:
+    """One phase of a text: the characters from `start` up to but not including `end`; names in `text.phases`."""
+
+    phase: str
+    start: int
+    end: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Trace:
     """One training row: a trace of the teacher as prompt and completion messages, with where it came from.
 
     `kind` is the builder (mbt_r, mbt_s, ...), `rollout_index` the student draft it rewrites (None without a draft),
     `trace_index` counts traces of one draft. `scripted` is True iff the rule-based teacher wrote it. `prompt_version`
-    is the hash of the prompt texts used. `prompt` and `completion` train in plain TRL as they are.
+    is the hash of the prompt texts used. `prompt` and `completion` train in plain TRL as they are. `phases` are spans
+    of `text` in their order; there are none where no phases were asked for.
     """
 
     trace_id: str
@@ -102,6 +112,7 @@ class Trace:
     answer: str
     prompt: tuple[Message, ...]
     completion: tuple[Message, ...]
+    phases: tuple[PhaseSpan, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -164,7 +175,7 @@ def to_row(record: Any) -> dict[str, Any]:
 def from_row(record_type: type[R], row: Mapping[str, Any], where: str) -> R:
     """Rebuild a record from its line; `where` (file:line) names it in the error.
 
-    Raises DataError for a missing or an unknown field. Nested documents are rebuilt, lists become tuples.
+    Raises DataError for a missing or an unknown field. Nested records are rebuilt, lists become tuples.
     """
     fields = {field.name: field for field in dataclasses.fields(record_type)}  # type: ignore[arg-type]
     unknown = sorted(set(row) - set(fields))
@@ -177,4 +188,6 @@ def from_row(record_type: type[R], row: Mapping[str, Any], where: str) -> R:
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
     if record_type is Question:
         values["documents"] = tuple(from_row(Document, document, where) for document in row["documents"])
+    if record_type is Trace:
+        values["phases"] = tuple(from_row(PhaseSpan, span, where) for span in row.get("phases", ()))
     return record_type(**values)

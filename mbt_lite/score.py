@@ -21,7 +21,7 @@ from mbt_lite.metrics.breakdown import break_down
 from mbt_lite.metrics.predictions import score_answer, score_completion
 from mbt_lite.metrics.repeated import aggregate_at_k
 from mbt_lite.records import Completion, FinishReason, Prediction, Question
-from mbt_lite.rewards.cues import PHASES
+from mbt_lite.text.phases import PHASES
 
 ANSWER_METRICS = ("exact_match", "f1", "substring_match", "answered")
 TRACE_METRICS = (

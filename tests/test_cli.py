@@ -251,7 +251,7 @@ def test_schema_prints_the_json_schema() -> None:
 
 def test_teacher_serves_at_the_given_address(monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[tuple[str, int]] = []
-    module = types.ModuleType("mbt_lite.teacher.scripted")
+    module = types.ModuleType("mbt_lite.scripted.server")
     module.__dict__["serve_forever"] = lambda host, port: served.append((host, port))
     monkeypatch.setitem(sys.modules, module.__name__, module)
     assert invoke("teacher").exit_code == 0
@@ -316,7 +316,7 @@ def serve_forever(host, port):
     print("waiting", flush=True)
     time.sleep(60)
 
-module = types.ModuleType("mbt_lite.teacher.scripted")
+module = types.ModuleType("mbt_lite.scripted.server")
 module.serve_forever = serve_forever
 sys.modules[module.__name__] = module
 sys.argv = ["mbt-lite", "teacher"]

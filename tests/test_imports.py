@@ -18,7 +18,7 @@ LAYERS = (
     ("cli", "__main__"),
     ("bench", "doctor"),
     ("stages", "export", "memory"),
-    ("judge", "teacher", "traces", "model", "report", "score", "harness"),
+    ("judge", "endpoint", "scripted", "traces", "model", "report", "score", "harness"),
     ("metrics", "rewards", "data", "prompts", "text", "architecture"),
     ("recipe", "run_dir", "launch"),
     ("records", "errors", "__init__"),
@@ -28,7 +28,8 @@ RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 # Imports within one layer, each with its reason.
 SIDEWAYS = {
     ("__main__", "cli"): "the same program under another name",
-    ("judge", "teacher"): "a judge is asked as a teacher is: the same client, journal and budget",
+    ("judge", "endpoint"): "a judge is asked as a teacher is: the same client, journal and budget",
+    ("judge", "scripted"): "the embedded judge is served by it",
     ("metrics", "rewards"): "a metric and a reward that mean the same call the same function",
     ("metrics", "text"): "text is what everything is read from",
     ("rewards", "text"): "text is what everything is read from",
@@ -49,7 +50,7 @@ HEAVY_FILES = (
     "bench/step_clock.py",
 )
 CLIENTS = {"openai", "httpx"}
-CLIENT_FILES = ("teacher/*.py",)
+CLIENT_FILES = ("endpoint/*.py",)
 ENVIRONMENT_FILE = "model/libraries.py"
 
 

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from mbt_lite.bench.latency_server import latency_server
 from mbt_lite.bench.measurement import measured
+from mbt_lite.endpoint.client import complete
+from mbt_lite.endpoint.replies import Reply, ReplyJournal, TeacherRequest
 from mbt_lite.recipe.schema import Teacher
 from mbt_lite.records import Measurement
-from mbt_lite.teacher.client import complete
-from mbt_lite.teacher.replies import Reply, ReplyJournal, TeacherRequest
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mbt_lite.data.synthetic import DEMO, SampleFile, Style, generate_questions
 from mbt_lite.records import Question, Trace
-from mbt_lite.teacher.writer import write_reply
+from mbt_lite.scripted.writer import write_reply
 from mbt_lite.traces.build import build_trace, mbt_s_messages
 
 # two hops among 2 to 12 documents of a sentence: the longest row has about twice the tokens of the shortest

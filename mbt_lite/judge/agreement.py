@@ -11,7 +11,7 @@ from typing import Any
 
 from mbt_lite.judge.subjects import Kind, Subject, Verdict
 from mbt_lite.metrics.agreement import agreement
-from mbt_lite.rewards.cues import PHASES
+from mbt_lite.text.phases import PHASES
 
 Labels = dict[str, Hashable]
 

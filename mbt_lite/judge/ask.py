@@ -10,10 +10,10 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from mbt_lite.endpoint.replies import Reply, TeacherRequest
 from mbt_lite.judge.subjects import Kind, Subject, Verdict, applies, messages, verdict_by_rule
 from mbt_lite.judge.verdicts import NoVerdictError, read_verdict
 from mbt_lite.recipe.schema import Judge
-from mbt_lite.teacher.replies import Reply, TeacherRequest
 
 # More than a verdict may have attempts: no two requests about one thing share a seed.
 SEEDS_PER_REPEAT = 1000

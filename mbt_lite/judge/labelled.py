@@ -26,7 +26,7 @@ from mbt_lite.judge.subjects import KINDS, Kind, Subject
 from mbt_lite.metrics.breakdown import tier
 from mbt_lite.recipe.schema import Judge
 from mbt_lite.records import Question
-from mbt_lite.rewards.cues import PHASES
+from mbt_lite.text.phases import PHASES
 
 QUESTIONS_PER_SHAPE = 8
 Labels = Mapping[str, Hashable]

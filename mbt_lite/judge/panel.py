@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from mbt_lite import prompts
+from mbt_lite.endpoint.client import complete
+from mbt_lite.endpoint.replies import ReplyJournal, TeacherRequest, count_usage
 from mbt_lite.errors import RunError
 from mbt_lite.judge.agreement import agreements, labels
 from mbt_lite.judge.ask import Finding, Item, Send, find
@@ -25,9 +27,7 @@ from mbt_lite.metrics.judged import JudgedCompletion, aggregate_judged, base_len
 from mbt_lite.recipe.schema import Judge, Recipe
 from mbt_lite.records import Prediction, Question
 from mbt_lite.run_dir import write_json, write_jsonl
-from mbt_lite.teacher import scripted
-from mbt_lite.teacher.client import complete
-from mbt_lite.teacher.replies import ReplyJournal, TeacherRequest, count_usage
+from mbt_lite.scripted import server as scripted
 from mbt_lite.text.paragraphs import sentences
 
 Counting = Callable[[str, int], AbstractContextManager[Callable[[], None]]]

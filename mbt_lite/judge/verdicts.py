@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from mbt_lite.judge.subjects import Kind, Subject, Verdict
-from mbt_lite.rewards.cues import PHASES
+from mbt_lite.text.phases import PHASES
 
 ACCURACY = ("correct", "incorrect", "not attempted")
 KEYS: Mapping[Kind, frozenset[str]] = {

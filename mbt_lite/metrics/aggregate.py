@@ -19,7 +19,7 @@ from mbt_lite.metrics.efficiency import accuracy_efficiency_score
 from mbt_lite.metrics.intervals import Matrix, mean_intervals, percentile_interval, resampled_means, wilson_interval
 from mbt_lite.metrics.traces import answer_exclusive_error, answer_inclusive_error, phase_coverage
 from mbt_lite.records import Prediction
-from mbt_lite.rewards.cues import PHASES
+from mbt_lite.text.phases import PHASES
 
 Measure = Callable[[Prediction], float | None]
 Estimate = dict[str, Any]

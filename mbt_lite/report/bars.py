@@ -8,7 +8,7 @@ from typing import Any
 from mbt_lite.report.charts import Plot, Row, bounded, by_variant, chart_of, faded_by_run, named, to_spec
 from mbt_lite.report.contents import Report
 from mbt_lite.report.palette import variable
-from mbt_lite.rewards.cues import PHASES
+from mbt_lite.text.phases import PHASES
 
 PHASE_NAMES = dict(zip(PHASES, ("understand", "plan", "execute", "self-correct", "verify"), strict=True))
 GROUPINGS = {"hops": "number of hops", "question_type": "question type", "tier": "difficulty tier"}

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from mbt_lite.rewards.advantages import EQUAL_BELOW, STD_EPSILON
-from mbt_lite.rewards.cues import PHASES
 from mbt_lite.rewards.law import TERM_NAMES, RewardLimits
 from mbt_lite.rewards.terms import NGRAM_WORDS
+from mbt_lite.text.phases import PHASES
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

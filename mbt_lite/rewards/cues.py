@@ -15,8 +15,7 @@ from types import MappingProxyType
 
 from mbt_lite.rewards.mentions import contains_words
 from mbt_lite.text.normalize import normalize
-
-PHASES = ("understand_filter", "plan", "execute_monitor", "self_correct", "verify")
+from mbt_lite.text.phases import PHASES as PHASES
 
 
 @cache

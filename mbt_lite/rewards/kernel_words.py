@@ -11,7 +11,6 @@ import triton
 import triton.language as tl
 
 from mbt_lite.rewards import word_hashes
-from mbt_lite.rewards.cues import PHASES
 from mbt_lite.rewards.kernel_fields import (
     ANSWER_WORDS,
     BOTH_WORDS,
@@ -27,6 +26,7 @@ from mbt_lite.rewards.kernel_fields import (
 )
 from mbt_lite.rewards.terms import NGRAM_WORDS
 from mbt_lite.rewards.word_tables import NO_GOLD
+from mbt_lite.text.phases import PHASES
 
 _SHIFT_1, _SHIFT_2, _SHIFT_3 = map(tl.constexpr, word_hashes.MIX_SHIFTS)
 _FACTOR_1, _FACTOR_2 = map(tl.constexpr, word_hashes.MIX_FACTORS)

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbt_lite.rewards.counts import Counts
-from mbt_lite.rewards.cues import PHASES
 from mbt_lite.rewards.terms import NGRAM_WORDS
 from mbt_lite.rewards.word_hashes import Hashes, extend_sequence, fold, hash_words
 from mbt_lite.rewards.word_tables import GoldTable, cue_first_words, cue_tables, gold_table
 from mbt_lite.text.completion import ParsedCompletion, parse_completion
+from mbt_lite.text.phases import PHASES
 
 _FILTER_BITS = 16
 

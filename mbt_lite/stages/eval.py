@@ -33,6 +33,9 @@ from mbt_lite import prompts
 from mbt_lite.data.answer_keys import read_answer_keys
 from mbt_lite.data.questions import read_questions
 from mbt_lite.data.trimming import trim_question
+from mbt_lite.endpoint.client import complete
+from mbt_lite.endpoint.replies import ReplyJournal
+from mbt_lite.endpoint.served_student import completion_requests, read_completions, served_student
 from mbt_lite.errors import DataError, RunError
 from mbt_lite.judge.panel import judge_variants
 from mbt_lite.metrics.answers import rules_for
@@ -47,9 +50,6 @@ from mbt_lite.report.html import write_report
 from mbt_lite.report.progress import counting
 from mbt_lite.report.table import ComparisonTable
 from mbt_lite.run_dir import Journal, RunDir, read_json, read_jsonl, write_json, write_jsonl
-from mbt_lite.teacher.client import complete
-from mbt_lite.teacher.replies import ReplyJournal
-from mbt_lite.teacher.served_student import completion_requests, read_completions, served_student
 
 TRAINED = ("sft", "grpo")
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")

@@ -26,17 +26,17 @@ from rich.console import Console
 
 from mbt_lite.data.questions import read_questions
 from mbt_lite.data.trimming import trim_question
+from mbt_lite.endpoint.budget import estimate
+from mbt_lite.endpoint.client import complete
+from mbt_lite.endpoint.replies import Reply, ReplyJournal, TeacherRequest, count_usage
+from mbt_lite.endpoint.served_student import completion_requests, read_completions, served_student
 from mbt_lite.errors import DataError
 from mbt_lite.prompts import completion_text, student_messages
 from mbt_lite.recipe.schema import Recipe, Teacher
 from mbt_lite.records import Completion, Message, Question, Solution, Trace, from_row, to_row
 from mbt_lite.report.progress import counting
 from mbt_lite.run_dir import Journal, RunDir, read_json, read_jsonl, write_json, write_jsonl
-from mbt_lite.teacher import scripted
-from mbt_lite.teacher.budget import estimate
-from mbt_lite.teacher.client import complete
-from mbt_lite.teacher.replies import Reply, ReplyJournal, TeacherRequest, count_usage
-from mbt_lite.teacher.served_student import completion_requests, read_completions, served_student
+from mbt_lite.scripted import server as scripted
 from mbt_lite.traces.build import build_trace, draft_messages, solution_messages
 from mbt_lite.traces.checks import Rules, draft_rejection, rejection, rules_for
 from mbt_lite.traces.drafts import parse_draft, pass_rates

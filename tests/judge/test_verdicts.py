@@ -7,7 +7,7 @@ import pytest
 from mbt_lite.judge.subjects import KINDS, Kind, Subject
 from mbt_lite.judge.verdicts import NoVerdictError, prefix_share, read_verdict
 from mbt_lite.metrics.judged import BaseLengths, JudgedCompletion, aggregate_judged
-from mbt_lite.rewards.cues import PHASES
+from mbt_lite.text.phases import PHASES
 
 TRACE = (
     "We ask who led the survey.\n\nDocument 2 says it was Ann Bell.\n\n"

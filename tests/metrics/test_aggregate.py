@@ -11,7 +11,7 @@ from mbt_lite.metrics.aggregate import METRICS, aggregate, aggregate_aes
 from mbt_lite.metrics.efficiency import ZERO_BASE_ACCURACY
 from mbt_lite.metrics.intervals import wilson_interval
 from mbt_lite.records import Prediction
-from mbt_lite.rewards.cues import PHASES
+from mbt_lite.text.phases import PHASES
 
 PROPERTY = settings(deadline=None, max_examples=50)
 TRACE_METRICS = (

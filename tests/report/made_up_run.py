@@ -7,9 +7,9 @@ from typing import Any
 from mbt_lite.metrics.traces import trace_figures
 from mbt_lite.records import Prediction, Question, to_row
 from mbt_lite.report.contents import Curve, Run, Teachers
-from mbt_lite.rewards.cues import PHASES
 from mbt_lite.run_dir import write_json, write_jsonl
 from mbt_lite.text.completion import parse_completion
+from mbt_lite.text.phases import PHASES
 
 HOSTILE = "</script><b>bold</b><!-- & \"quoted\" 'too' <img src=http://evil.example/x.png>"
 

@@ -5,7 +5,7 @@ import pytest
 
 from mbt_lite.report import palette
 from mbt_lite.report.contents import OUTCOMES
-from mbt_lite.rewards.cues import PHASES
+from mbt_lite.text.phases import PHASES
 
 
 def luminance(colour: str) -> float:

@@ -9,14 +9,15 @@ import pytest
 from rich.console import Console
 
 from mbt_lite.data.questions import read_questions
+from mbt_lite.endpoint import client
 from mbt_lite.errors import DataError, TeacherError
 from mbt_lite.prompts import completion_text, student_messages
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.records import Completion
 from mbt_lite.rewards.cues import shown_phases
 from mbt_lite.run_dir import RunDir, read_json, read_jsonl
+from mbt_lite.scripted import server as scripted
 from mbt_lite.stages import gen
-from mbt_lite.teacher import client, scripted
 from mbt_lite.traces.jobs import expected_messages
 from mbt_lite.traces.kinds import count_requests
 

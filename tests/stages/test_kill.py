@@ -22,7 +22,7 @@ import yaml
 from safetensors.torch import load_file
 
 from mbt_lite.run_dir import read_json, read_jsonl
-from mbt_lite.teacher import scripted
+from mbt_lite.scripted import server as scripted
 
 ROOT = Path(__file__).parents[2]
 QUESTIONS = 24

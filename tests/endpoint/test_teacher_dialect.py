@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from teacher_server import Answer, Body, completion, delta, refusal, stream, teacher_server
 
+from mbt_lite.endpoint.dialect import Dialect
+from mbt_lite.endpoint.replies import Reply
 from mbt_lite.run_dir import read_jsonl
-from mbt_lite.teacher.dialect import Dialect
-from mbt_lite.teacher.replies import Reply
 
 Ask = Callable[..., dict[str, Reply]]
 

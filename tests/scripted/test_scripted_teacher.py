@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from mbt_lite.data.questions import read_questions
+from mbt_lite.endpoint.client import complete
+from mbt_lite.endpoint.replies import ReplyJournal, TeacherRequest
 from mbt_lite.errors import TeacherError
 from mbt_lite.recipe.schema import Questions, Teacher
 from mbt_lite.records import Question
-from mbt_lite.teacher import scripted
-from mbt_lite.teacher.client import complete
-from mbt_lite.teacher.replies import ReplyJournal, TeacherRequest
+from mbt_lite.scripted import server as scripted
 from mbt_lite.traces.build import mbt_s_messages
 from mbt_lite.traces.checks import rejection
 

@@ -4,8 +4,8 @@ import pytest
 
 from mbt_lite.judge.subjects import KINDS, Kind, Subject, messages
 from mbt_lite.judge.verdicts import read_verdict
-from mbt_lite.teacher.scripted_judge import write_verdict
-from mbt_lite.teacher.writer import UnreadableRequestError, write_reply
+from mbt_lite.scripted.judge import write_verdict
+from mbt_lite.scripted.writer import UnreadableRequestError, write_reply
 
 TRACE = (
     "We are asked who led the survey.\n\nFirst we need the survey, then who led it.\n\n"

@@ -10,8 +10,8 @@ import typer
 from teacher_server import KEY, RESET, Answer, Answers, completion, half, refusal, stream, teacher_server
 
 from mbt_lite import cli
+from mbt_lite.endpoint.replies import Reply, count_usage
 from mbt_lite.run_dir import write_json
-from mbt_lite.teacher.replies import Reply, count_usage
 
 Ask = Callable[..., dict[str, Reply]]
 ENDINGS: dict[str, tuple[Answers, int | None]] = {

@@ -8,9 +8,9 @@ import pytest
 
 from mbt_lite.metrics.traces import answer_hit
 from mbt_lite.rewards.cues import PHASES, shown_phases
-from mbt_lite.teacher import wording
-from mbt_lite.teacher.evidence import Search
-from mbt_lite.teacher.monologue import Monologue, quote, read_claim
+from mbt_lite.scripted import wording
+from mbt_lite.scripted.evidence import Search
+from mbt_lite.scripted.monologue import Monologue, quote, read_claim
 
 Documents = Sequence[tuple[str, str]]
 

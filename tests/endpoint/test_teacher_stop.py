@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from teacher_server import Answer, Body, TeacherServer, completion, teacher_server
 
+from mbt_lite.endpoint.replies import Reply
 from mbt_lite.run_dir import read_jsonl
-from mbt_lite.teacher.replies import Reply
 
 ROOT = Path(__file__).parents[2]
 REQUESTS, CONCURRENCY = 60, 4
@@ -24,8 +24,8 @@ import sys
 from pathlib import Path
 from mbt_lite import cli
 from mbt_lite.recipe.schema import Teacher
-from mbt_lite.teacher.client import complete
-from mbt_lite.teacher.replies import ReplyJournal, TeacherRequest
+from mbt_lite.endpoint.client import complete
+from mbt_lite.endpoint.replies import ReplyJournal, TeacherRequest
 
 url, path = sys.argv[1:3]
 sys.argv[1:] = ["ask"]

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from mbt_lite.endpoint.replies import Reply, TeacherRequest
 from mbt_lite.recipe.schema import Teacher
 from mbt_lite.records import Completion, FinishReason, Message
-from mbt_lite.teacher.replies import Reply, TeacherRequest
 
 ENDINGS: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
 

@@ -18,8 +18,8 @@ ASK = f"""
 import sys
 from pathlib import Path
 from mbt_lite.recipe.schema import Teacher
-from mbt_lite.teacher.client import complete
-from mbt_lite.teacher.replies import ReplyJournal, TeacherRequest
+from mbt_lite.endpoint.client import complete
+from mbt_lite.endpoint.replies import ReplyJournal, TeacherRequest
 
 requests = [
     TeacherRequest("mbt_s", f"q{{n}}", ({{"role": "user", "content": f"q {{n}}"}},), n) for n in range({REQUESTS})

@@ -16,10 +16,10 @@ import re
 from collections.abc import Sequence
 
 from mbt_lite import prompts
-from mbt_lite.teacher import wording
-from mbt_lite.teacher.evidence import Findings, Search, fold, has, plain_title, read_names
-from mbt_lite.teacher.monologue import Monologue, quote
-from mbt_lite.teacher.scripted_judge import write_verdict
+from mbt_lite.scripted import wording
+from mbt_lite.scripted.evidence import Findings, Search, fold, has, plain_title, read_names
+from mbt_lite.scripted.judge import write_verdict
+from mbt_lite.scripted.monologue import Monologue, quote
 
 _SECTION = re.compile(r"^=== ([a-z ]+) ===$", re.MULTILINE)
 _SLOT_ENDS = re.compile(r"\{\{\w+\}\}")

@@ -31,11 +31,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from mbt_lite.endpoint.endpoints import Endpoint, Endpoints
+from mbt_lite.endpoint.replies import Reply, ReplyJournal, TeacherRequest, request_key
+from mbt_lite.endpoint.session import Job, Session
 from mbt_lite.errors import TeacherError
 from mbt_lite.recipe.schema import Teacher
-from mbt_lite.teacher.endpoints import Endpoint, Endpoints
-from mbt_lite.teacher.replies import Reply, ReplyJournal, TeacherRequest, request_key
-from mbt_lite.teacher.session import Job, Session
 
 if TYPE_CHECKING:
     import openai

@@ -15,12 +15,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mbt_lite.endpoint.budget import Budget, Cost, estimate_prompt_tokens
+from mbt_lite.endpoint.dialect import read_reply
+from mbt_lite.endpoint.endpoints import Endpoint, Endpoints
+from mbt_lite.endpoint.replies import Reply, ReplyJournal, TeacherRequest, request_body
 from mbt_lite.errors import TeacherError
 from mbt_lite.recipe.schema import Teacher
-from mbt_lite.teacher.budget import Budget, Cost, estimate_prompt_tokens
-from mbt_lite.teacher.dialect import read_reply
-from mbt_lite.teacher.endpoints import Endpoint, Endpoints
-from mbt_lite.teacher.replies import Reply, ReplyJournal, TeacherRequest, request_body
 
 if TYPE_CHECKING:
     import openai

@@ -15,7 +15,7 @@ from mbt_lite.data.questions import read_questions
 from mbt_lite.recipe.schema import Questions
 from mbt_lite.records import Completion, Document, Message, Question, Solution
 from mbt_lite.rewards.cues import PHASES, shown_phases
-from mbt_lite.teacher.writer import UnreadableRequestError, read_brief, write_reply
+from mbt_lite.scripted.writer import UnreadableRequestError, read_brief, write_reply
 from mbt_lite.traces.build import draft_messages, mbt_s_messages, rewrite_messages, solution_messages
 from mbt_lite.traces.checks import Rules, draft_rejection, rejection, rules_for
 
@@ -25,7 +25,7 @@ WRITE_MANY = """
 import hashlib
 from mbt_lite.data.questions import read_questions
 from mbt_lite.recipe.schema import Questions
-from mbt_lite.teacher.writer import write_reply
+from mbt_lite.scripted.writer import write_reply
 from mbt_lite.traces.build import mbt_s_messages, solution_messages
 
 rows = read_questions(Questions(path="data_samples/multihop_train.jsonl"), 0)[:25]

@@ -19,7 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from mbt_lite.errors import TeacherError
-from mbt_lite.teacher.writer import UnreadableRequestError, write_reply
+from mbt_lite.scripted.writer import UnreadableRequestError, write_reply
 
 MODEL = "scripted"
 

@@ -11,9 +11,9 @@ import dataclasses
 import math
 from collections.abc import Iterable
 
+from mbt_lite.endpoint.replies import CHARACTERS_PER_TOKEN, Reply, TeacherRequest, price, request_key, tokens_of
 from mbt_lite.recipe.schema import Teacher
 from mbt_lite.records import Message
-from mbt_lite.teacher.replies import CHARACTERS_PER_TOKEN, Reply, TeacherRequest, price, request_key, tokens_of
 
 # English has four or more bytes a token, Chinese about two: what a prompt may cost at most, but for odd symbols.
 FEWEST_BYTES_PER_TOKEN = 2

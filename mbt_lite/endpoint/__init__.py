@@ -1,4 +1,4 @@
-"""The teacher: the client of any OpenAI-compatible endpoint, the journal of its replies, and the embedded scripted one.
+"""Any OpenAI-compatible endpoint: its client, the journal of its replies, what it may cost.
 
 | file | what |
 |---|---|
@@ -8,8 +8,5 @@
 | dialect.py | how one server wants its requests and words its replies |
 | budget.py | what requests may cost: the estimate beforehand, and the limit that is never exceeded |
 | replies.py | requests, their keys, the journal that makes sure none is paid for twice, what was used |
-| scripted.py | the embedded teacher: a loopback server with the OpenAI chat schema |
-| scripted_judge.py | what that server replies when it is asked to judge: verdicts by rule |
 | served_student.py | the student behind an endpoint: its requests and completions |
-| writer.py, evidence.py | what that server replies: a rule-based writer and its search for facts |
 """

@@ -12,8 +12,8 @@ import random
 import re
 from collections.abc import Iterable
 
-from mbt_lite.teacher import wording
-from mbt_lite.teacher.evidence import Fact, Findings, Search, fold, has, plain_title, read_names
+from mbt_lite.scripted import wording
+from mbt_lite.scripted.evidence import Fact, Findings, Search, fold, has, plain_title, read_names
 from mbt_lite.text.completion import parse_completion
 from mbt_lite.text.paragraphs import sentences
 

@@ -26,8 +26,8 @@ from pathlib import Path
 import openai
 from mbt_lite.errors import TeacherError
 from mbt_lite.recipe.schema import Teacher
-from mbt_lite.teacher.client import complete
-from mbt_lite.teacher.replies import ReplyJournal, TeacherRequest
+from mbt_lite.endpoint.client import complete
+from mbt_lite.endpoint.replies import ReplyJournal, TeacherRequest
 
 url, path = sys.argv[1:3]
 chats = [({{"role": "user", "content": f"? {{n}}"}},) for n in range({REQUESTS})]

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from mbt_lite.teacher.dialect import Dialect
+from mbt_lite.endpoint.dialect import Dialect
 
 if TYPE_CHECKING:
     import openai

@@ -11,7 +11,7 @@ import json
 import re
 from typing import Any, Literal
 
-from mbt_lite.teacher.replies import Reply, TeacherRequest
+from mbt_lite.endpoint.replies import Reply, TeacherRequest
 
 # The only parameters that a request can do without, and still be the request that was meant.
 OPTIONAL = ("stream_options", "seed", "top_p", "temperature")

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from teacher_server import KEY, RESET, Answer, Body, completion, half, refusal, teacher_server
 
+from mbt_lite.endpoint.replies import Reply
+from mbt_lite.endpoint.session import FAILURES_IN_A_ROW
 from mbt_lite.errors import TeacherError
-from mbt_lite.teacher.replies import Reply
-from mbt_lite.teacher.session import FAILURES_IN_A_ROW
 
 Ask = Callable[..., dict[str, Reply]]
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 from teacher_server import Answer, Body, completion, refusal, teacher_server
 
+from mbt_lite.endpoint.endpoints import Endpoint, Endpoints
+from mbt_lite.endpoint.replies import Reply
 from mbt_lite.errors import TeacherError
-from mbt_lite.teacher.endpoints import Endpoint, Endpoints
-from mbt_lite.teacher.replies import Reply
 
 Ask = Callable[..., dict[str, Reply]]
 
