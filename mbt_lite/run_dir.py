@@ -236,6 +236,10 @@ class RunDir:
         mark = {"stage": stage, "finished_at": finished_at, "inputs": dict(inputs), "summary": dict(summary)}
         write_json(self.stage_dir(stage) / "done.json", mark)
 
+    def unmark_done(self, stage: str) -> None:
+        """Take `done.json` back, before a stage derives its files anew."""
+        (self.stage_dir(stage) / "done.json").unlink(missing_ok=True)
+
     def set_aside(self, stage: str) -> list[Path]:
         """Move a stage's folder and those of the stages after it under `replaced/`; give the new places."""
         moved = []

@@ -7,8 +7,8 @@
 | solution.txt | the teacher: a guide to one question | documents, question, answer |
 | mbt_s.txt | the teacher: a five-phase monologue from scratch | monologue, documents, question, answer |
 | mbt_r.txt | the teacher, after its own guide: rewrite a draft | monologue, question, answer, draft |
-| monologue.txt | part of the two above: the five phases and their style | |
-| distill_r.txt | the teacher, after its own guide: rewrite a draft without the phases | question, answer, draft |
+| monologue.txt | part of the two above: the five phases, their labels and style | words |
+| distill_r.txt | the teacher, after its own guide: rewrite a draft plainly | question, answer, draft, words |
 | judge_accuracy.txt | the judge: is an answer right | question, answers, given |
 | judge_hit.txt | the judge: does a trace reach a right answer anywhere | question, answers, evidence, trace |
 | judge_overthinking.txt, judge_underthinking.txt | the judge: the useful beginning of a trace | the same |

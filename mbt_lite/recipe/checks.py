@@ -137,6 +137,9 @@ def _judge(recipe: Recipe) -> Iterator[Conflict]:
 
 def _gen(recipe: Recipe) -> Iterator[Conflict]:
     gen = recipe.gen
+    fewest, most = gen.trace_words
+    if fewest > most:
+        yield Conflict(("gen.trace_words",), f"`gen.trace_words` is [{fewest}, {most}]; write the fewest words first")
     if gen.sampling.temperature == 0 and gen.rollouts_per_question > 1:
         yield Conflict(
             ("gen.rollouts_per_question", "gen.sampling.temperature"),

@@ -182,10 +182,16 @@ class Gen(Section):
     """Drafts per question, of the student or (teacher_distill, direct_r) of the teacher; mbt_s has none."""
     traces_per_draft: PositiveInt = 1
     """Traces per draft (mbt_r, direct_r, distill_r) or per question (mbt_s); a draft kept as it is is one."""
+    trace_words: tuple[PositiveInt, PositiveInt] = (120, 300)
+    """Fewest and most words of a trace, as the teacher is told; the gate holds rows to `sft.max_sequence_tokens`."""
     attempts: Annotated[PositiveInt, Free] = 1
     """Tries of one trace that the gate rejects, each with another seed; drafts kept as they are have one."""
-    min_phases: Annotated[int, Field(ge=0, le=5)] = 4
-    """Phases whose cues a five-phase trace must show (of 5); 0 asks for none."""
+    min_phases: Annotated[int, Field(ge=0, le=5), Free] = 4
+    """Phases (of 5) that a five-phase trace must have, in their order; 0 asks for none."""
+    trial_traces: Annotated[NonNegativeInt, Free] = 16
+    """So many traces are asked for first, and no more if too few of them pass; 0 has no trial."""
+    min_acceptance: Annotated[float, Field(ge=0, le=1), Free] = 0.3
+    """Share of the trial's traces that must pass the gate; below, gen stops and says why."""
     sampling: Sampling = Sampling()
     """How the student's drafts are sampled."""
     max_completion_tokens: PositiveInt = 2048

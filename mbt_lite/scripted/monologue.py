@@ -16,6 +16,7 @@ from mbt_lite.scripted import wording
 from mbt_lite.scripted.evidence import Fact, Findings, Search, fold, has, plain_title, read_names
 from mbt_lite.text.completion import parse_completion
 from mbt_lite.text.paragraphs import sentences
+from mbt_lite.text.phases import LABELS
 
 LONGEST_QUOTE_WORDS = 20
 LONGEST_CLAIM_WORDS = 6
@@ -100,9 +101,9 @@ class Monologue:
         self.aside = [plain_title(title) for number, (title, _) in enumerate(search.documents, 1) if number not in used]
 
     def write(self) -> str:
-        """Write the five paragraphs."""
+        """Write the five paragraphs, each under the label that the prompts ask for."""
         phases = (self.understand(), self.plan(), self.execute(), self.correct(), self.verify())
-        return "\n\n".join(phases)
+        return "\n\n".join(f"[{label}]\n{words}" for label, words in zip(LABELS.values(), phases, strict=True))
 
     def _say(self, variants: tuple[str, ...], **slots: object) -> str:
         return self.dice.choice(variants).format(**slots)

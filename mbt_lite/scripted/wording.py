@@ -1,7 +1,7 @@
 """What the scripted teacher says: a few phrasings for each move of the monologue, and nothing else.
 
 All wording is our own. Variety is kept modest on purpose: a 135M student learns these traces from a few hundred rows. A
-phrase names a wrong value only where a draft really held it. Every phase has a cue of `rewards/phase_cues.json`.
+phrase names a wrong value only where a draft really held it.
 """
 
 from __future__ import annotations
@@ -75,6 +75,8 @@ GUIDE_STEP: Final = "Link {index}: {link} ties Document {first} to Document {sec
 GUIDE_ONE_STEP: Final = "Read the key facts side by side and hold them against the question."
 GUIDE_PITFALL: Final = "{title} only looks relevant; the tell is that it does not mention {subject}."
 GUIDE_NO_PITFALL: Final = "Stopping before the last step; the tell is that the question is not answered in full."
+
+UNSUPPORTED: Final = "UNSUPPORTED: no document names this answer."
 
 PLAIN_STEP: Final = "Document {number}, on {title}, says {fact}."
 PLAIN_NO_STEP: Final = "No document says it outright, but the facts point one way."

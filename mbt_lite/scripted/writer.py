@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from mbt_lite import prompts
 from mbt_lite.scripted import wording
-from mbt_lite.scripted.evidence import Findings, Search, fold, has, plain_title, read_names
+from mbt_lite.scripted.evidence import YES_NO, Findings, Search, fold, has, plain_title, read_names
 from mbt_lite.scripted.judge import write_verdict
 from mbt_lite.scripted.monologue import Monologue, quote
 
@@ -57,11 +57,14 @@ def write_reply(contents: Sequence[str], seed: int) -> str:
     search, findings = _investigate(brief.documents, brief.question, brief.gold)
     if brief.task == "student":
         return write_answer(search, findings)
+    if brief.gold.lower() not in YES_NO and not any(has(fact.folded, search.gold) for fact in search.facts):
+        return wording.UNSUPPORTED
     if brief.task == "solution":
         return write_guide(search, findings)
     if brief.task == "distill_r":
         return write_plain(findings, wording.PLAIN_CONCLUDE.format(answer=brief.gold.rstrip(".")))
-    dice = random.Random(f"{seed}\0{contents[-1]}")
+    # not the whole request: another wording of a prompt shall not change what is written
+    dice = random.Random(f"{seed}\0{brief}")
     return Monologue(search, findings, brief.gold, brief.draft, dice).write()
 
 

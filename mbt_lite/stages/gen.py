@@ -1,9 +1,10 @@
 """Stage `gen`: questions to traces.
 
 Read and trim questions -> the student or the teacher drafts -> the teacher writes guides -> the teacher writes traces
--> the gate keeps the good ones; `gen.kind` says which of these steps there are (`traces/kinds.py`). Rollouts and
-replies are on disk before they count as done, so nothing is paid for twice; the other files are derived from them as a
-whole. Drafts that did not stop by themselves become no traces, but are counted.
+-> the gate keeps the good ones; `gen.kind` says which of these steps there are (`traces/kinds.py`). The first few
+traces are a trial: if too few of them pass the gate, no more are asked for. Rollouts and replies are on disk before
+they count as done, so nothing is paid for twice; the other files are derived from them as a whole, anew where only the
+gate has changed. Drafts that did not stop by themselves become no traces, but are counted.
 
 ::
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,23 +32,42 @@ from mbt_lite.endpoint.budget import estimate
 from mbt_lite.endpoint.client import complete
 from mbt_lite.endpoint.replies import Reply, ReplyJournal, TeacherRequest, count_usage
 from mbt_lite.endpoint.served_student import completion_requests, read_completions, served_student
-from mbt_lite.errors import DataError
+from mbt_lite.errors import DataError, RunError
 from mbt_lite.prompts import completion_text, student_messages
 from mbt_lite.recipe.schema import Recipe, Teacher
-from mbt_lite.records import Completion, Message, Question, Solution, Trace, from_row, to_row
+from mbt_lite.records import Completion, Message, Question, from_row, to_row
 from mbt_lite.report.progress import counting
 from mbt_lite.run_dir import Journal, RunDir, read_json, read_jsonl, write_json, write_jsonl
 from mbt_lite.scripted import server as scripted
-from mbt_lite.traces.build import build_trace, draft_messages, solution_messages
-from mbt_lite.traces.checks import Rules, draft_rejection, rejection, rules_for
-from mbt_lite.traces.drafts import parse_draft, pass_rates
-from mbt_lite.traces.jobs import Job, expected_messages, rejected_row, rewrite_jobs, scratch_jobs
+from mbt_lite.traces.asking import Made, Maker, check_trial
+from mbt_lite.traces.build import draft_messages
+from mbt_lite.traces.checks import rules_for
+from mbt_lite.traces.drafts import pass_rates
+from mbt_lite.traces.jobs import expected_messages, plan_jobs
 from mbt_lite.traces.kinds import KINDS, count_requests
-from mbt_lite.traces.tables import rejection_table, spread, usage_table
+from mbt_lite.traces.tables import counted, rejection_table, spread, usage_table
 
 EMBEDDED = "embedded"
 
 Drafts = dict[tuple[str, int], Completion]
+
+
+@dataclasses.dataclass(frozen=True)
+class Drafted:
+    """The drafts by question and index, and how many replies ended in some other way."""
+
+    drafts: Drafts
+    unended: dict[str, int]
+
+    @property
+    def valid(self) -> list[Completion]:
+        """Give the drafts that stopped by themselves."""
+        return [draft for draft in self.drafts.values() if draft.finish_reason == "stop"]
+
+    @property
+    def useless(self) -> int:
+        """Count the answers of which no trace can be made."""
+        return len(self.drafts) - len(self.valid) + sum(self.unended.values())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,61 +121,103 @@ def _cost_line(recipe: Recipe, questions: Sequence[Question]) -> list[str]:
 
 
 def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
-    """Write `gen/traces.jsonl`; done already: say so and return."""
+    """Write `gen/traces.jsonl`; done already by the same gate: say so and return."""
     source = Path(recipe.data.train.path)
     questions = read_questions(recipe.data.train, recipe.data.seed)
     inputs = run_dir.fingerprint([source]) if source.is_file() else {}
-    if run_dir.is_done("gen", inputs):
+    if run_dir.is_done("gen", inputs) and not _has_another_gate(recipe, run_dir):
         console.print(f"gen: done already, traces in {run_dir.stage_dir('gen') / 'traces.jsonl'}", highlight=False)
         return
     with run_dir.locked("gen") as folder:
+        run_dir.unmark_done("gen")
         summary = _write_traces(recipe, questions, folder, console)
         run_dir.mark_done("gen", inputs, summary)
     console.print(f"gen: {summary['traces']} traces in {folder / 'traces.jsonl'} {summary}", highlight=False)
 
 
+def _gate(recipe: Recipe) -> dict[str, Any]:
+    """Give the settings of the gate: with others, the stored replies are passed through it again."""
+    return {"gen.min_phases": recipe.gen.min_phases, "sft.max_sequence_tokens": recipe.sft.max_sequence_tokens}
+
+
+def _has_another_gate(recipe: Recipe, run_dir: RunDir) -> bool:
+    """Tell whether the traces passed another gate; RunError if sft has begun to learn them."""
+    mark = run_dir.stage_dir("gen") / "done.json"
+    # marks written before gates were noted say nothing
+    before, gate = read_json(mark)["summary"].get("gate"), _gate(recipe)
+    if before is None or before == gate:
+        return False
+    if run_dir.has_begun("sft"):
+        changed = ", ".join(f"{key} ({before[key]} -> {gate[key]})" for key in gate if before[key] != gate[key])
+        raise RunError(
+            f"{mark.parent}: {changed} changed since sft began on these traces; move {run_dir.stage_dir('sft')} away "
+            "to pass the stored replies through the new gate, or set the old value"
+        )
+    return True
+
+
 def _write_traces(recipe: Recipe, questions: list[Question], folder: Path, console: Console) -> dict[str, Any]:
-    fitted, kind = _fit(recipe, questions), KINDS[recipe.gen.kind]
+    fitted, gen = _fit(recipe, questions), recipe.gen
     rules = dataclasses.replace(
-        rules_for(recipe.gen.kind, recipe.gen.min_phases),
-        max_tokens=recipe.sft.max_sequence_tokens,
-        count_tokens=fitted.count_row,
+        rules_for(gen.kind, gen.min_phases), max_tokens=recipe.sft.max_sequence_tokens, count_tokens=fitted.count_row
     )
     with _open_teacher(recipe, folder, console) as ask:
-        drafts, unended = _draft(recipe, fitted, folder, ask, console)
-        valid = [draft for draft in drafts.values() if draft.finish_reason == "stop"]
-        if kind.request is None:
-            traces, rejected = _keep_drafts(recipe, fitted.questions, valid, rules)
-        else:
-            jobs, rejected = _plan_jobs(recipe, fitted.questions, valid, folder, ask)
-            traces = _ask_for_traces(recipe, jobs, rules, ask, rejected)
-    write_jsonl(folder / "rejected.jsonl", rejected)
-    write_jsonl(folder / "traces.jsonl", map(to_row, traces))
-    final = dict(collections.Counter(row["reason"] for row in rejected if not row["retried"]))
-    _show(traces, rejected, read_json(folder / "usage.json"), console)
-    if not traces:
-        raise DataError(f"{folder}: no trace was accepted (rejected {final}); look at rejected.jsonl and the teacher")
+        maker = Maker(recipe, rules, lambda requests, what: ask(requests, what, recipe.teacher), folder)
+        drafted = _try_first(recipe, fitted, maker, ask, console)
+        if drafted is None:
+            drafted = _draft(recipe, fitted, folder, ask, console)
+        made = maker.make(plan_jobs(gen, fitted.questions, drafted.valid), gen.attempts)
+    write_jsonl(folder / "rejected.jsonl", made.rejected)
+    write_jsonl(folder / "traces.jsonl", map(to_row, made.traces))
+    _show(made, read_json(folder / "usage.json"), console)
+    if not made.traces:
+        raise DataError(f"{folder}: no trace was accepted (rejected {dict(made.final)}); look at rejected.jsonl")
     return {
         "questions": len(questions),
         "prompt_too_long": len(questions) - len(fitted.questions),
         "dropped_documents": fitted.dropped,
-        "drafts": len(drafts),
-        "drafts_cut_off": len(drafts) - len(valid),
-        "drafts_not_ended": unended,
-        "traces": len(traces),
-        "rejected": final,
-        "tried_again": dict(collections.Counter(row["reason"] for row in rejected if row["retried"])),
+        "drafts": len(drafted.drafts),
+        "drafts_cut_off": len(drafted.drafts) - len(drafted.valid),
+        "drafts_not_ended": drafted.unended,
+        "traces": len(made.traces),
+        "rejected": dict(made.final),
+        "tried_again": dict(collections.Counter(row["reason"] for row in made.rejected if row["retried"])),
+        "taken_off": dict(made.taken_off),
+        "gate": _gate(recipe),
     }
 
 
-def _show(
-    traces: Sequence[Trace], rejected: Sequence[dict[str, Any]], usage: dict[str, dict[str, int]], console: Console
-) -> None:
-    """Print samples to read, rejections and tokens."""
-    for trace in spread(traces):
+def _try_first(recipe: Recipe, fitted: Fitted, maker: Maker, ask: Ask, console: Console) -> Drafted | None:
+    """Ask for the first few traces; DataError if too few pass. Nothing is lost: the replies are in the journal.
+
+    Gives the drafts if they are complete: those made in this process cost nothing and all come first, of those of an
+    endpoint only as many are asked for as the trial needs.
+    """
+    gen, kind = recipe.gen, KINDS[recipe.gen.kind]
+    if not gen.trial_traces or not (kind.request or kind.drafter == "teacher"):
+        return None
+    first = fitted
+    if kind.drafter == "teacher" or gen.student_base_url is not None:
+        count = math.ceil(gen.trial_traces / gen.rollouts_per_question)
+        first = dataclasses.replace(fitted, questions=fitted.questions[:count])
+    drafted = _draft(recipe, first, maker.folder, ask, console)
+    jobs = plan_jobs(gen, first.questions, drafted.valid)
+    is_whole = len(first.questions) == len(fitted.questions)
+    if len(jobs) > gen.trial_traces or gen.attempts > 1 or not is_whole:
+        made = maker.make(jobs[: gen.trial_traces], attempts=1)
+        useless = drafted.useless if kind.drafter == "teacher" else 0
+        console.print(f"gen: {check_trial(made, useless, gen.min_acceptance, maker.folder)}", highlight=False)
+    return drafted if is_whole else None
+
+
+def _show(made: Made, usage: dict[str, dict[str, int]], console: Console) -> None:
+    """Print samples to read, rejections, what was taken off, tokens."""
+    for trace in spread(made.traces):
         console.print(f"\n{trace.trace_id}\n{trace.completion[0]['content']}\n", markup=False, highlight=False)
-    if rejected:
-        console.print(rejection_table(rejected))
+    if made.rejected:
+        console.print(rejection_table(len(made.traces), made.rejected))
+    if made.taken_off:
+        console.print(f"gen: taken off accepted traces: {counted(made.taken_off)}", highlight=False)
     if usage:
         console.print(usage_table(usage))
 
@@ -199,12 +262,12 @@ def _open_teacher(recipe: Recipe, folder: Path, console: Console) -> Iterator[As
             write_json(folder / "usage.json", count_usage(journal.replies.values(), recipe.teacher))
 
 
-def _draft(recipe: Recipe, fitted: Fitted, folder: Path, ask: Ask, console: Console) -> tuple[Drafts, dict[str, int]]:
-    """Let the student or the teacher answer; give the drafts, and how many replies ended in some other way."""
+def _draft(recipe: Recipe, fitted: Fitted, folder: Path, ask: Ask, console: Console) -> Drafted:
+    """Let the student or the teacher answer, if the kind of trace wants that."""
     gen, drafter = recipe.gen, KINDS[recipe.gen.kind].drafter
     unended: dict[str, int] = {}
     if drafter is None:
-        return {}, unended
+        return Drafted({}, unended)
     if drafter == "teacher":
         drafts, unended = _draft_at_endpoint(recipe, fitted, folder, ask, recipe.teacher)
     elif gen.student_base_url is not None:
@@ -213,7 +276,7 @@ def _draft(recipe: Recipe, fitted: Fitted, folder: Path, ask: Ask, console: Cons
         drafts = _draft_here(recipe, fitted.questions, folder, console)
     by_id = {question.question_id: question for question in fitted.questions}
     write_jsonl(folder / "pass_rates.jsonl", pass_rates(drafts.values(), by_id))
-    return drafts, unended
+    return Drafted(drafts, unended)
 
 
 def _student_endpoint(recipe: Recipe) -> Teacher:
@@ -290,92 +353,3 @@ def _roll_out(recipe: Recipe, questions: Sequence[Question]) -> Iterator[Complet
             prompt_tokens=rollout.prompt_tokens,
             completion_tokens=len(rollout.token_ids),
         )
-
-
-def _keep_drafts(
-    recipe: Recipe, questions: Sequence[Question], valid: Sequence[Completion], rules: Rules
-) -> tuple[list[Trace], list[dict[str, Any]]]:
-    """Turn right drafts into traces as they are."""
-    by_id = {question.question_id: question for question in questions}
-    traces: list[Trace] = []
-    rejected: list[dict[str, Any]] = []
-    for draft in valid:
-        job = Job(by_id[draft.question_id], draft, 0)
-        reason = draft_rejection(draft, job.question, rules)
-        if reason is None:
-            parsed = parse_draft(draft.text)
-            traces.append(_build(recipe, job, str(parsed.trace), parsed.answer))
-        else:
-            rejected.append(rejected_row(job, recipe.gen.kind, reason, draft.text))
-    return traces, rejected
-
-
-def _plan_jobs(
-    recipe: Recipe, questions: Sequence[Question], valid: Sequence[Completion], folder: Path, ask: Ask
-) -> tuple[list[Job], list[dict[str, Any]]]:
-    """List the traces to ask for; those whose question got no guide are rejected at once."""
-    gen, request = recipe.gen, KINDS[recipe.gen.kind].request
-    if request is None or request == "mbt_s":
-        return scratch_jobs(questions, gen.traces_per_draft), []
-    asked = {draft.question_id for draft in valid}
-    by_id = {question.question_id: question for question in questions if question.question_id in asked}
-    solutions = _ask_for_guides(recipe, by_id, folder, ask)
-    jobs, without_guide = rewrite_jobs(valid, by_id, solutions, request, gen.traces_per_draft)
-    return jobs, [rejected_row(job, gen.kind, "no guide", "") for job in without_guide]
-
-
-def _ask_for_guides(recipe: Recipe, by_id: dict[str, Question], folder: Path, ask: Ask) -> dict[str, Solution]:
-    requests = [TeacherRequest("solution", key, solution_messages(q), recipe.gen.seed) for key, q in by_id.items()]
-    solutions = {
-        key: Solution(key, reply.text, recipe.teacher.model, recipe.teacher.base_url == EMBEDDED)
-        for key, reply in ask(requests, "guides", recipe.teacher).items()
-        if reply.finish_reason == "stop" and reply.text
-    }
-    write_jsonl(folder / "solutions.jsonl", map(to_row, solutions.values()))
-    return solutions
-
-
-def _ask_for_traces(
-    recipe: Recipe, jobs: Sequence[Job], rules: Rules, ask: Ask, rejected: list[dict[str, Any]]
-) -> list[Trace]:
-    """Ask until the gate lets a trace pass or its attempts are used up; add to `rejected` what it keeps out."""
-    gen, pending, accepted = recipe.gen, list(jobs), dict[str, Trace]()
-    for attempt in range(gen.attempts):
-        requests = [
-            TeacherRequest(
-                gen.kind,
-                job.label if attempt == 0 else f"{job.label}:again{attempt}",
-                job.messages,
-                # no two requests for one draft share a seed
-                gen.seed + job.trace_index + attempt * gen.traces_per_draft,
-            )
-            for job in pending
-        ]
-        replies = ask(requests, "traces" if attempt == 0 else f"traces, attempt {attempt + 1}", recipe.teacher)
-        again = []
-        for job, request in zip(pending, requests, strict=True):
-            reply = replies[request.label]
-            reason = rejection(reply.text, reply.finish_reason, job.question, rules)
-            if reason is None:
-                accepted[job.label] = _build(recipe, job, reply.text, None)
-                continue
-            # what an endpoint refuses once, it refuses again
-            retried = attempt + 1 < gen.attempts and reason != "refused"
-            rejected.append(rejected_row(job, gen.kind, reason, reply.text, attempt=attempt + 1, retried=retried))
-            again += [job] if retried else []
-        pending = again
-    return [accepted[job.label] for job in jobs if job.label in accepted]
-
-
-def _build(recipe: Recipe, job: Job, text: str, answer: str | None) -> Trace:
-    own = recipe.gen.kind == "self_distill"
-    return build_trace(
-        job.question,
-        recipe.gen.kind,
-        text,
-        rollout_index=job.rollout_index,
-        trace_index=job.trace_index,
-        teacher=recipe.model.name if own else recipe.teacher.model,
-        scripted=not own and recipe.teacher.base_url == EMBEDDED,
-        answer=answer,
-    )

@@ -6,11 +6,12 @@ request for a solution guide, the guide, the request to rewrite a draft. `kinds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from mbt_lite import prompts
 from mbt_lite.recipe.schema import TraceKind
-from mbt_lite.records import Completion, Message, Question, Solution, Trace
+from mbt_lite.records import Completion, Message, PhaseSpan, Question, Solution, Trace
 from mbt_lite.traces.kinds import KINDS
 
 
@@ -30,11 +31,20 @@ def solution_messages(question: Question) -> tuple[Message, ...]:
     return ({"role": "user", "content": request},)
 
 
-def mbt_s_messages(question: Question) -> tuple[Message, ...]:
-    """Ask for a monologue from scratch."""
+def words_range(words: tuple[int, int]) -> str:
+    """Write a range of words as the prompts do.
+
+    >>> words_range((120, 300))
+    'Between 120 and 300'
+    """
+    return f"Between {words[0]} and {words[1]}"
+
+
+def mbt_s_messages(question: Question, words: tuple[int, int]) -> tuple[Message, ...]:
+    """Ask for a monologue from scratch, so many words long."""
     request = prompts.render(
         "mbt_s",
-        monologue=prompts.text("monologue"),
+        monologue=prompts.render("monologue", words=words_range(words)),
         documents=prompts.number_documents(question.documents),
         question=prompts.one_line(question.question),
         answer=prompts.one_line(question.answer),
@@ -43,7 +53,11 @@ def mbt_s_messages(question: Question) -> tuple[Message, ...]:
 
 
 def rewrite_messages(
-    question: Question, solution: Solution, draft: Completion, request: Literal["mbt_r", "distill_r"]
+    question: Question,
+    solution: Solution,
+    draft: Completion,
+    request: Literal["mbt_r", "distill_r"],
+    words: tuple[int, int],
 ) -> tuple[Message, ...]:
     """Ask to rewrite a draft, after the guide: with the five phases (mbt_r) or without (distill_r)."""
     assert draft.question_id == solution.question_id == question.question_id, (draft, solution)
@@ -53,7 +67,9 @@ def rewrite_messages(
         "draft": draft.text,
     }
     if request == "mbt_r":
-        slots["monologue"] = prompts.text("monologue")
+        slots["monologue"] = prompts.render("monologue", words=words_range(words))
+    else:
+        slots["words"] = words_range(words)
     return (
         *solution_messages(question),
         {"role": "assistant", "content": solution.text},
@@ -71,11 +87,13 @@ def build_trace(
     teacher: str,
     scripted: bool,
     answer: str | None = None,
+    phases: Sequence[PhaseSpan] = (),
 ) -> Trace:
     """Make the training row of an accepted trace; `answer` is the draft's own where it is kept as it is, else the gold.
 
-    `teacher` is who wrote the trace, the student itself for self_distill.
+    `teacher` is who wrote the trace, the student itself for self_distill; `phases` are spans of `text`.
     """
+    assert not phases or text == text.strip(), (text[:40], text[-40:])
     text, answer = text.strip(), question.answer if answer is None else answer
     parts = [question.question_id, kind, "-" if rollout_index is None else str(rollout_index), str(trace_index)]
     return Trace(
@@ -91,4 +109,5 @@ def build_trace(
         answer=answer,
         prompt=draft_messages(question),
         completion=({"role": "assistant", "content": prompts.completion_text(text, answer)},),
+        phases=tuple(phases),
     )

@@ -13,18 +13,18 @@ import collections
 import dataclasses
 import functools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from mbt_lite import prompts
 from mbt_lite.recipe.schema import TraceKind
-from mbt_lite.records import Completion, Question
-from mbt_lite.rewards.cues import shown_phases
+from mbt_lite.records import Completion, PhaseSpan, Question
 from mbt_lite.rewards.mentions import contains_words
 from mbt_lite.rewards.terms import exact_term, redundancy_term
 from mbt_lite.text.normalize import normalize, words
 from mbt_lite.text.paragraphs import paragraphs, sentences
 from mbt_lite.traces.drafts import parse_draft
 from mbt_lite.traces.kinds import KINDS
+from mbt_lite.traces.phase_labels import are_in_order, has_other_labels, phases_by_order
 
 THINK_TAGS = ("<think", "</think")
 OTHER_TAGS = ("<answer", "</answer", "<|")
@@ -89,20 +89,30 @@ class Rules:
     count_tokens: Callable[[Question, str, str], int] | None = None
 
 
-def rejection(text: str, finish_reason: str, question: Question, rules: Rules | None = None) -> str | None:
+def rejection(
+    text: str,
+    finish_reason: str,
+    question: Question,
+    rules: Rules | None = None,
+    phases: Sequence[PhaseSpan] | None = None,
+) -> str | None:
     """Give the first reason to reject a monologue, or None; without rules, those of a five-phase trace.
 
-    yes and no are not searched for in the text: a monologue need not say them, but must not end with the other.
+    `phases` are its spans as `reply.read_reply` found them; without them its paragraphs are taken by their order. yes
+    and no are not searched for in the text: a monologue need not say them, but must not end with the other.
     """
-    return next(faults(text, finish_reason, question, Rules() if rules is None else rules), None)
+    return next(faults(text, finish_reason, question, Rules() if rules is None else rules, phases), None)
 
 
-def faults(text: str, finish_reason: str, question: Question, rules: Rules) -> Iterator[str]:
+def faults(
+    text: str, finish_reason: str, question: Question, rules: Rules, phases: Sequence[PhaseSpan] | None = None
+) -> Iterator[str]:
     """Give every reason to reject a monologue; a reply that is none has one."""
     broken = _unusable(text, finish_reason)
     if broken is not None:
         yield broken
         return
+    spans = phases_by_order(text) if phases is None else phases
     checks = {
         "nested think": any(tag in text for tag in THINK_TAGS),
         "holds tags": any(tag in text for tag in OTHER_TAGS),
@@ -111,7 +121,9 @@ def faults(text: str, finish_reason: str, question: Question, rules: Rules) -> I
         "reveals a draft": _reveals(REVEALS_DRAFT, text, question),
         "copies the prompt": copies(text, rules.prompt_names),
         "wrong person": rules.says_we and singular_share(text, question) > MOST_SINGULAR,
-        "fewer phases than asked": len(shown_phases(text)) < rules.min_phases,
+        "holds labels": has_other_labels(text),
+        "fewer phases than asked": len({span.phase for span in spans}) < rules.min_phases,
+        "phases out of order": rules.min_phases > 0 and not are_in_order(spans),
         "repeats itself": _loops(text),
         "too long for training": _too_long(text, question.answer, question, rules),
         "does not reach the gold": not _concludes(text, question.answer),

@@ -1,10 +1,10 @@
-"""Jobs: the traces that are to be made, one each, and the row of one that the gate keeps out."""
+"""Jobs: the traces that are to be made, one each, what is asked for them, and the row of one that is kept out."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from mbt_lite import prompts
 from mbt_lite.recipe.schema import Gen, TraceKind
@@ -15,12 +15,11 @@ from mbt_lite.traces.kinds import KINDS
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Job:
-    """One trace to be made, from a draft or from scratch; `messages` ask for it, none if the draft is the trace."""
+    """One trace to be made, from a draft or from scratch."""
 
     question: Question
     draft: Completion | None
     trace_index: int
-    messages: tuple[Message, ...] = ()
 
     @property
     def rollout_index(self) -> int | None:
@@ -34,31 +33,26 @@ class Job:
         return f"{self.question.question_id}:{rollout}:{self.trace_index}"
 
 
-def scratch_jobs(questions: Iterable[Question], traces_each: int) -> list[Job]:
-    """Plan traces that are written from scratch."""
-    return [
-        Job(question, None, index, mbt_s_messages(question)) for question in questions for index in range(traces_each)
-    ]
+def plan_jobs(gen: Gen, questions: Sequence[Question], drafts: Sequence[Completion]) -> list[Job]:
+    """Plan the traces of a run: so many a question from scratch or a draft; a draft kept as it is is one."""
+    kind, by_id = KINDS[gen.kind], {question.question_id: question for question in questions}
+    if kind.drafter is None:
+        sources: list[tuple[Question, Completion | None]] = [(question, None) for question in questions]
+    else:
+        sources = [(by_id[draft.question_id], draft) for draft in drafts]
+    each = range(1 if kind.request is None else gen.traces_per_draft)
+    return [Job(question, draft, index) for question, draft in sources for index in each]
 
 
-def rewrite_jobs(
-    drafts: Sequence[Completion],
-    questions: Mapping[str, Question],
-    solutions: Mapping[str, Solution],
-    request: Literal["mbt_r", "distill_r"],
-    traces_each: int,
-) -> tuple[list[Job], list[Job]]:
-    """Plan the rewritings of drafts; give those that can be asked for, and those whose question has no guide."""
-    jobs: list[Job] = []
-    without_guide: list[Job] = []
-    for draft in drafts:
-        question, solution = questions[draft.question_id], solutions.get(draft.question_id)
-        for index in range(traces_each):
-            if solution is None:
-                without_guide.append(Job(question, draft, index))
-            else:
-                jobs.append(Job(question, draft, index, rewrite_messages(question, solution, draft, request)))
-    return jobs, without_guide
+def job_messages(job: Job, gen: Gen, guide: Solution | None) -> tuple[Message, ...]:
+    """Give the chat that asks for a trace; a rewriting follows the guide to its question."""
+    request = KINDS[gen.kind].request
+    assert request is not None, gen.kind
+    if request == "mbt_s":
+        return mbt_s_messages(job.question, gen.trace_words)
+    assert job.draft is not None, job.label
+    assert guide is not None, job.label
+    return rewrite_messages(job.question, guide, job.draft, request, gen.trace_words)
 
 
 def expected_messages(gen: Gen, questions: Iterable[Question]) -> list[tuple[Message, ...]]:
@@ -70,13 +64,10 @@ def expected_messages(gen: Gen, questions: Iterable[Question]) -> list[tuple[Mes
             expected += [draft_messages(question)] * drafts
         if kind.wants_guide:
             expected.append(solution_messages(question))
-        if kind.request == "mbt_s":
-            expected += [mbt_s_messages(question)] * gen.traces_per_draft
-        elif kind.request is not None:
+        if kind.request is not None:
             empty = Completion(question.question_id, 0, "", "stop", 0, 0)
             unwritten = Solution(question.question_id, "", "", False)
-            messages = rewrite_messages(question, unwritten, empty, kind.request)
-            expected += [messages] * (drafts * gen.traces_per_draft)
+            expected += [job_messages(Job(question, empty, 0), gen, unwritten)] * (drafts * gen.traces_per_draft)
     return expected
 
 

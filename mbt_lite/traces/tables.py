@@ -11,14 +11,25 @@ from rich.table import Table
 SAMPLES = 5
 
 
-def rejection_table(rejected: Sequence[Mapping[str, Any]]) -> Table:
-    """Count the rows of `rejected.jsonl` by reason, and how many of them had another attempt."""
-    table = Table("rejected because", "traces", "tried again")
-    counts = collections.Counter(row["reason"] for row in rejected)
+def rejection_table(accepted: int, rejected: Sequence[Mapping[str, Any]]) -> Table:
+    """Show what became of traces: accepted, or rejected by reason, as shares of all, and what was tried again."""
+    table = Table("traces", "number", "share", "tried again")
+    counts = collections.Counter(row["reason"] for row in rejected if not row["retried"])
     again = collections.Counter(row["reason"] for row in rejected if row["retried"])
-    for reason, count in counts.most_common():
-        table.add_row(reason, str(count), str(again[reason]))
+    total = accepted + counts.total()
+    table.add_row("accepted", str(accepted), f"{accepted / total:.0%}", "")
+    for reason in sorted(counts | again, key=lambda reason: (-counts[reason], reason)):
+        table.add_row(reason, str(counts[reason]), f"{counts[reason] / total:.0%}", str(again[reason]))
     return table
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Write counts, the largest first.
+
+    >>> counted({"list": 1, "bold": 3})
+    'bold 3, list 1'
+    """
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 def usage_table(usage: Mapping[str, Mapping[str, int]]) -> Table:

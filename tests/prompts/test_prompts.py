@@ -28,8 +28,8 @@ SLOTS: dict[str, set[str]] = {
     "solution": {"documents", "question", "answer"},
     "mbt_s": {"monologue", "documents", "question", "answer"},
     "mbt_r": {"monologue", "question", "answer", "draft"},
-    "monologue": set(),
-    "distill_r": {"question", "answer", "draft"},
+    "monologue": {"words"},
+    "distill_r": {"question", "answer", "draft", "words"},
     "judge_accuracy": {"question", "answers", "given"},
     "judge_hit": {"question", "answers", "evidence", "trace"},
     "judge_overthinking": {"question", "answers", "evidence", "trace"},
@@ -140,7 +140,12 @@ def test_distill_r_asks_for_no_phase_and_no_thinker() -> None:
     assert "phase" not in text
     assert "first person" not in text
     # the same rules of length and of the last sentence as the five-phase texts
-    for rule in ("As short as the question allows", "The last sentence states the final answer in exactly the wording"):
+    rules = (
+        "{{words}} words",
+        "UNSUPPORTED: what is",
+        "The last sentence states the final answer in exactly the wording",
+    )
+    for rule in rules:
         assert rule in text
         assert rule in prompts.text("monologue")
 

@@ -5,7 +5,7 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -14,11 +14,15 @@ import pytest
 from mbt_lite.data.questions import read_questions
 from mbt_lite.recipe.schema import Questions
 from mbt_lite.records import Completion, Document, Message, Question, Solution
-from mbt_lite.rewards.cues import PHASES, shown_phases
 from mbt_lite.scripted.writer import UnreadableRequestError, read_brief, write_reply
+from mbt_lite.text.paragraphs import paragraphs
+from mbt_lite.text.phases import PHASES
 from mbt_lite.traces.build import draft_messages, mbt_s_messages, rewrite_messages, solution_messages
 from mbt_lite.traces.checks import Rules, draft_rejection, rejection, rules_for
+from mbt_lite.traces.reply import read_reply
 
+Build = Callable[[Question], Sequence[Message]]
+WORDS = (120, 300)
 ROOT = Path(__file__).parents[2]
 REAL = ("musique_ans_train_100.jsonl", "hotpot_train_100.json", "2wikimultihop_dev_150.json")
 WRITE_MANY = """
@@ -29,7 +33,7 @@ from mbt_lite.scripted.writer import write_reply
 from mbt_lite.traces.build import mbt_s_messages, solution_messages
 
 rows = read_questions(Questions(path="data_samples/multihop_train.jsonl"), 0)[:25]
-chats = [build(row)[0]["content"] for row in rows for build in (mbt_s_messages, solution_messages)]
+chats = [chat[0]["content"] for row in rows for chat in (mbt_s_messages(row, (120, 300)), solution_messages(row))]
 print(hashlib.sha256("\\0".join(write_reply([chat], 5) for chat in chats).encode()).hexdigest())
 """
 
@@ -42,7 +46,8 @@ def rewrite(
     question: Question, draft_text: str, request: Literal["mbt_r", "distill_r"] = "mbt_r"
 ) -> tuple[Message, ...]:
     draft = Completion(question.question_id, 0, draft_text, "stop", 1, 1)
-    return rewrite_messages(question, Solution(question.question_id, "A guide.", "scripted", True), draft, request)
+    guide = Solution(question.question_id, "A guide.", "scripted", True)
+    return rewrite_messages(question, guide, draft, request, WORDS)
 
 
 def sample(name: str, limit: int) -> list[Question]:
@@ -51,10 +56,10 @@ def sample(name: str, limit: int) -> list[Question]:
 
 def test_write_reply_depends_on_seed_and_content_only() -> None:
     first, second = sample("demo_train", 2)
-    chat = contents(mbt_s_messages(first))
+    chat = contents(mbt_s_messages(first, WORDS))
     assert write_reply(chat, 1) == write_reply(chat, 1)
     assert len({write_reply(chat, seed) for seed in range(10)}) >= 5
-    assert write_reply(chat, 1) != write_reply(contents(mbt_s_messages(second)), 1)
+    assert write_reply(chat, 1) != write_reply(contents(mbt_s_messages(second, WORDS)), 1)
 
 
 def test_write_reply_is_the_same_in_another_process() -> None:
@@ -72,7 +77,7 @@ def test_requests_hold_nothing_that_a_teacher_must_not_see() -> None:
     for question in sample("multihop_train", 20):
         documents = [dataclasses.replace(d, is_supporting=not d.is_supporting) for d in question.documents]
         other = Question("other", question.question, question.answer, ("Alias",), tuple(documents), "x", 9, "y", "z")
-        assert mbt_s_messages(question) == mbt_s_messages(other)
+        assert mbt_s_messages(question, WORDS) == mbt_s_messages(other, WORDS)
         assert rewrite(question, "Hm.") == rewrite(other, "Hm.")
 
 
@@ -88,10 +93,19 @@ def test_write_reply_guide_names_facts_steps_and_pitfalls() -> None:
 def test_write_reply_guide_stands_without_links_and_distractors() -> None:
     request = contents(solution_messages(sample("demo_train", 1)[0]))[0]
     before, _, after = request.partition("=== documents ===\n")
-    only = f"{before}=== documents ===\n[1] Lake: It is wet.\n=== question ==={after.partition('=== question ===')[2]}"
+    gold = sample("demo_train", 1)[0].answer
+    only = f"{before}=== documents ===\n[1] Lake: {gold}.\n=== question ==={after.partition('=== question ===')[2]}"
     parts = write_reply([only], 0).split("\n\n")
     assert [part.partition(":")[0] for part in parts] == ["Key facts", "Steps", "Pitfalls"]
     assert all(part.partition(": ")[2] for part in parts)
+
+
+@pytest.mark.parametrize("build", [solution_messages, lambda question: mbt_s_messages(question, WORDS)])
+def test_write_reply_declines_where_no_document_names_the_answer(build: Build) -> None:
+    question = sample("demo_train", 1)[0]
+    asked = build(dataclasses.replace(question, answer="Atlantis"))
+    assert read_reply(write_reply(contents(asked), 0), has_phases=True).unsupported == "no document names this answer"
+    assert read_reply(write_reply(contents(build(question)), 0), has_phases=True).unsupported is None
 
 
 def test_write_reply_of_a_guide_does_not_change_with_the_seed() -> None:
@@ -117,14 +131,14 @@ def test_read_brief_gives_back_what_the_request_was_made_from(draft: str) -> Non
 
 def test_read_brief_tells_the_tasks_apart() -> None:
     (question,) = sample("demo_train", 1)
-    for task, messages in (("solution", solution_messages(question)), ("mbt_s", mbt_s_messages(question))):
+    for task, messages in (("solution", solution_messages(question)), ("mbt_s", mbt_s_messages(question, WORDS))):
         brief = read_brief(contents(messages))
         assert (brief.task, brief.draft) == (task, None)
 
 
 @pytest.mark.parametrize("section", ["documents", "question", "correct answer"])
 def test_read_brief_names_a_missing_section(section: str) -> None:
-    (content,) = contents(mbt_s_messages(sample("demo_train", 1)[0]))
+    (content,) = contents(mbt_s_messages(sample("demo_train", 1)[0], WORDS))
     with pytest.raises(UnreadableRequestError, match=f"no section {section}"):
         read_brief([content.replace(f"=== {section} ===", section)])
 
@@ -136,7 +150,9 @@ def test_read_brief_refuses_another_chat(chat: list[str]) -> None:
 
 
 def test_read_brief_refuses_documents_without_a_numbered_line() -> None:
-    (content,) = contents(mbt_s_messages(dataclasses.replace(sample("demo_train", 1)[0], documents=(), answer="yes")))
+    (content,) = contents(
+        mbt_s_messages(dataclasses.replace(sample("demo_train", 1)[0], documents=(), answer="yes"), WORDS)
+    )
     with pytest.raises(UnreadableRequestError, match=r"holds no line such as `\[1\] Title: text`"):
         read_brief([content])
 
@@ -144,26 +160,28 @@ def test_read_brief_refuses_documents_without_a_numbered_line() -> None:
 @pytest.mark.parametrize("name", ["demo_train", "multihop_train"])
 def test_synthetic_traces_pass_the_gate_and_show_all_phases(name: str) -> None:
     texts = [
-        (question, write_reply(contents(messages), 0))
+        (question, read_reply(write_reply(contents(messages), 0), has_phases=True))
         for question in sample(name, 60)
         for messages in (
-            mbt_s_messages(question),
+            mbt_s_messages(question, WORDS),
             rewrite(question, "<answer>Paris</answer>"),
             rewrite(question, f"<answer>{question.answer}</answer>"),
         )
     ]
-    accepted = [text for question, text in texts if rejection(text, "stop", question) is None]
+    accepted = [read for question, read in texts if rejection(read.text, "stop", question, None, read.phases) is None]
     assert len(accepted) / len(texts) >= 0.95
-    assert all(shown_phases(text) == PHASES for text in accepted)
+    for read in accepted:
+        assert tuple(span.phase for span in read.phases) == PHASES
+        assert [read.text[span.start : span.end] for span in read.phases] == paragraphs(read.text)
 
 
 @pytest.mark.parametrize("name", REAL)
 def test_real_traces_mostly_pass_the_gate(shared_data: Path, name: str) -> None:
     questions = read_questions(Questions(path=str(shared_data / name)), 0)[:12]
     faults = [
-        rejection(write_reply(contents(messages), 0), "stop", question)
+        rejection(read_reply(write_reply(contents(messages), 0), has_phases=True).text, "stop", question)
         for question in questions
-        for messages in (mbt_s_messages(question), rewrite(question, "<answer>Paris</answer>"))
+        for messages in (mbt_s_messages(question, WORDS), rewrite(question, "<answer>Paris</answer>"))
     ]
     # measured: all of them on all three; the floor leaves room for odd rows
     assert faults.count(None) / len(faults) >= 0.9, sorted(filter(None, faults))
@@ -205,10 +223,9 @@ def test_write_reply_to_the_student_prompt_answers_when_with_a_year() -> None:
     assert answer(question).text.endswith("<answer>1912</answer>")
 
 
-def test_write_reply_plain_rewriting_shows_no_phases_and_passes_its_gate() -> None:
+def test_write_reply_plain_rewriting_speaks_of_no_thinker_and_passes_its_gate() -> None:
     for question in sample("demo_train", 30):
         text = write_reply(contents(rewrite(question, "<answer>Paris</answer>", "distill_r")), 0)
         assert rejection(text, "stop", question, rules_for("distill_r", 4)) is None
         assert "Paris" not in text
-        assert len(shown_phases(text)) < 3
         assert not {"we", "our", "us"} & set(text.lower().split())

@@ -1,76 +1,34 @@
 """The gen stage through the real client and the real scripted server; the student is a stand-in (no model loads)."""
 
 import dataclasses
-import io
-import json
+import functools
 from collections import Counter, defaultdict
 
 import pytest
-from rich.console import Console
+from gen_lab import make_recipe, run, stand_in
 
 from mbt_lite.data.questions import read_questions
 from mbt_lite.endpoint import client
 from mbt_lite.errors import DataError, TeacherError
 from mbt_lite.prompts import completion_text, student_messages
-from mbt_lite.recipe.schema import Recipe
 from mbt_lite.records import Completion
-from mbt_lite.rewards.cues import shown_phases
 from mbt_lite.run_dir import RunDir, read_json, read_jsonl
 from mbt_lite.scripted import server as scripted
 from mbt_lite.stages import gen
+from mbt_lite.text.phases import PHASES
+from mbt_lite.traces import asking
 from mbt_lite.traces.jobs import expected_messages
 from mbt_lite.traces.kinds import count_requests
 
 
 @pytest.fixture
 def recipe(tmp_path):
-    def make(kind="mbt_r", **sections):
-        questions = read_questions(Recipe.model_validate(SECTIONS).data.train, 0)[:6]
-        from mbt_lite.records import to_row
-
-        path = tmp_path / "train.jsonl"
-        path.write_text("".join(json.dumps(to_row(question)) + "\n" for question in questions))
-        data = {"train": {"path": str(path)}, "dev": {"path": "data_samples/demo_dev.jsonl"}}
-        gen_section = {"kind": kind, **sections.pop("gen", {})}
-        return Recipe.model_validate({**SECTIONS, "data": data, "gen": gen_section, **sections})
-
-    return make
-
-
-SECTIONS = {
-    "model": {"name": "none"},
-    "data": {"train": {"path": "data_samples/demo_train.jsonl"}, "dev": {"path": "data_samples/demo_dev.jsonl"}},
-}
+    return functools.partial(make_recipe, tmp_path)
 
 
 @pytest.fixture(autouse=True)
 def no_student(monkeypatch):
-    """Stand in for the student: prompts always fit, drafts are wrong, the first of them is cut off."""
-
-    def roll_out(recipe, questions):
-        for position, question in enumerate(questions):
-            yield Completion(
-                question_id=question.question_id,
-                rollout_index=0,
-                text="<think>A guess.</think><answer>Nobody</answer>",
-                finish_reason="length" if question.question_id.endswith("0000") else "stop",
-                prompt_tokens=9,
-                completion_tokens=position + 1,
-            )
-
-    monkeypatch.setattr(gen, "_roll_out", roll_out)
-    monkeypatch.setattr(gen, "_fit", fit)
-
-
-def fit(recipe, questions):
-    """Count words in place of tokens; nothing is too long."""
-    return gen.Fitted(list(questions), 0, lambda messages: 9, lambda text: len(text.split()))
-
-
-def run(recipe, path):
-    run_dir, out = RunDir(path), io.StringIO()
-    gen.run(recipe, run_dir, Console(file=out, width=200))
-    return out.getvalue()
+    stand_in(monkeypatch)
 
 
 def test_run_rewrites_every_draft_that_stopped(recipe, tmp_path):
@@ -121,7 +79,7 @@ def test_run_unreachable_teacher_is_one_line_and_keeps_the_drafts(recipe, tmp_pa
 
 
 def test_run_without_an_accepted_trace_is_an_error_that_counts_reasons(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(gen, "rejection", lambda *_: "empty")
+    monkeypatch.setattr(asking, "rejection", lambda *_: "empty")
     with pytest.raises(DataError, match=r"no trace was accepted \(rejected \{'empty': 6\}\)"):
         run(recipe("mbt_s"), tmp_path / "run")
     assert len(read_jsonl(tmp_path / "run/gen/rejected.jsonl")) == 6
@@ -179,7 +137,9 @@ def test_run_sends_what_its_kind_says_and_writes_its_rows(recipe, tmp_path, monk
         assert row["teacher"] == ("none" if kind == "self_distill" else "scripted")
         assert row["rollout_index"] == (None if drafter is None else 0)
         has_phases = kind in ("mbt_s", "mbt_r", "direct_r")
-        assert (len(shown_phases(row["text"])) == 5) == has_phases
+        shown = [row["text"][span["start"] : span["end"]] for span in row["phases"]]
+        assert shown == (row["text"].split("\n\n") if has_phases else [])
+        assert [span["phase"] for span in row["phases"]] == (list(PHASES) if has_phases else [])
 
 
 def roll_out_right(recipe, questions):
@@ -242,17 +202,19 @@ def test_run_tries_rejected_traces_again_with_other_seeds(recipe, tmp_path, monk
 
     def spoil(request, reply):
         seeds[request.label.partition(":again")[0]].append(request.seed)
-        return dataclasses.replace(reply, text=f"# Plan\n{reply.text}") if request.seed < 4 else reply
+        return dataclasses.replace(reply, text=f"{reply.text}\n```\nx\n```") if request.seed < 4 else reply
 
     answer_with(monkeypatch, spoil)
-    out = run(recipe("mbt_s", gen={"attempts": 3, "traces_per_draft": 2, "seed": 1}), tmp_path / "run")
+    out = run(
+        recipe("mbt_s", gen={"attempts": 3, "traces_per_draft": 2, "seed": 1, "trial_traces": 0}), tmp_path / "run"
+    )
     # two traces a question: seeds 1 and 2, then 3 and 4, then 5
     assert sorted(map(tuple, seeds.values())) == [(1, 3, 5)] * 6 + [(2, 4)] * 6
     rejected = read_jsonl(tmp_path / "run/gen/rejected.jsonl")
     assert Counter((row["attempt"], row["retried"]) for row in rejected) == {(1, True): 12, (2, True): 6}
     summary = read_json(tmp_path / "run/gen/done.json")["summary"]
     assert (summary["traces"], summary["rejected"], summary["tried_again"]) == (12, {}, {"markdown": 18})
-    assert "rejected because" in out
+    assert "share" in out
     traces = read_jsonl(tmp_path / "run/gen/traces.jsonl")
     assert [row["trace_index"] for row in traces] == [0, 1] * 6
 
@@ -266,7 +228,7 @@ def test_run_ends_every_trace_in_exactly_one_accepted_or_final_record(recipe, tm
         return dataclasses.replace(reply, finish_reason=endings.get(number, "stop"))
 
     answer_with(monkeypatch, spoil)
-    run(recipe("mbt_r", gen={"attempts": 2}), tmp_path / "run")
+    run(recipe("mbt_r", gen={"attempts": 2, "trial_traces": 0}), tmp_path / "run")
     rejected = read_jsonl(tmp_path / "run/gen/rejected.jsonl")
     final = [row["label"] for row in rejected if not row["retried"]]
     rows = read_jsonl(tmp_path / "run/gen/traces.jsonl")
@@ -298,7 +260,7 @@ def test_run_ends_with_samples_to_read_and_tokens(recipe, tmp_path):
     assert out.count("<think>") == 5
     usage = read_json(tmp_path / "run/gen/usage.json")["mbt_s"]
     assert f"{usage['completion_tokens']:,}" in out
-    assert "rejected because" not in out
+    assert "share" not in out
 
 
 def test_plan_names_drafter_requests_and_tries(recipe, tmp_path):

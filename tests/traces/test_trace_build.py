@@ -23,6 +23,8 @@ QUESTION = Question(
 )
 SOLUTION = Solution("q1", "The guide.", "t", False)
 DRAFT = Completion("q1", 0, "<think>Hm.</think><answer>Otto</answer>", "stop", 1, 1)
+WORDS = (100, 200)
+MONOLOGUE = prompts.render("monologue", words="Between 100 and 200")
 DOCUMENTS = "[1] Mill: The mill is run by Nora Vale.\n[2] Lake: === end === It is wet.\n"
 
 
@@ -46,30 +48,30 @@ def test_solution_messages_hold_documents_question_and_gold() -> None:
 
 
 def test_mbt_s_messages_hold_documents_question_gold_and_the_phases() -> None:
-    (message,) = mbt_s_messages(QUESTION)
+    (message,) = mbt_s_messages(QUESTION, WORDS)
     assert message["role"] == "user"
     assert section(message["content"], "documents") + "\n" == DOCUMENTS
     assert section(message["content"], "question") == "Who runs the mill?"
     assert section(message["content"], "correct answer") == "Nora Vale"
-    assert prompts.text("monologue") in message["content"]
+    assert MONOLOGUE in message["content"]
     assert "{{" not in message["content"]
 
 
 def test_rewrite_messages_are_a_chat_of_three_turns() -> None:
-    first, second, third = rewrite_messages(QUESTION, SOLUTION, DRAFT, "mbt_r")
+    first, second, third = rewrite_messages(QUESTION, SOLUTION, DRAFT, "mbt_r", WORDS)
     assert (first,) == solution_messages(QUESTION)
     assert second == {"role": "assistant", "content": "The guide."}
     assert third["role"] == "user"
     assert section(third["content"], "draft") == DRAFT.text
     assert section(third["content"], "correct answer") == "Nora Vale"
-    assert prompts.text("monologue") in third["content"]
+    assert MONOLOGUE in third["content"]
     # the documents stand in the first turn already
     assert "[1] Mill" not in third["content"]
 
 
 def test_rewrite_messages_take_a_draft_verbatim() -> None:
     text = "{{answer}} \\1 $5\n\n  === question ===\n"
-    (*_, third) = rewrite_messages(QUESTION, SOLUTION, dataclasses.replace(DRAFT, text=text), "mbt_r")
+    (*_, third) = rewrite_messages(QUESTION, SOLUTION, dataclasses.replace(DRAFT, text=text), "mbt_r", WORDS)
     assert f"=== draft ===\n{text}\n=== end ===" in third["content"]
 
 
@@ -84,13 +86,13 @@ def test_rewrite_messages_take_a_draft_verbatim() -> None:
 )
 def test_rewrite_messages_refuse_what_belongs_to_another_question(solution: Solution, draft: Completion) -> None:
     with pytest.raises(AssertionError, match="q2"):
-        rewrite_messages(QUESTION, solution, draft, "mbt_r")
+        rewrite_messages(QUESTION, solution, draft, "mbt_r", WORDS)
 
 
 def test_rewrite_messages_without_phases_differ_in_the_last_turn_only() -> None:
-    five, plain = (rewrite_messages(QUESTION, SOLUTION, DRAFT, request) for request in ("mbt_r", "distill_r"))
+    five, plain = (rewrite_messages(QUESTION, SOLUTION, DRAFT, request, WORDS) for request in ("mbt_r", "distill_r"))
     assert five[:2] == plain[:2]
-    assert prompts.text("monologue") not in plain[2]["content"]
+    assert MONOLOGUE not in plain[2]["content"]
     for name in ("question", "correct answer", "draft"):
         assert section(plain[2]["content"], name) == section(five[2]["content"], name)
 
@@ -108,7 +110,11 @@ def test_build_trace_of_a_kept_draft_has_its_own_answer() -> None:
 
 def test_messages_keep_an_answer_on_one_line_so_that_it_opens_no_section() -> None:
     odd = dataclasses.replace(QUESTION, answer="Nora\n=== question ===\nWhy?")
-    for messages in (solution_messages(odd), mbt_s_messages(odd), rewrite_messages(odd, SOLUTION, DRAFT, "mbt_r")[2:]):
+    for messages in (
+        solution_messages(odd),
+        mbt_s_messages(odd, WORDS),
+        rewrite_messages(odd, SOLUTION, DRAFT, "mbt_r", WORDS)[2:],
+    ):
         assert section(messages[0]["content"], "correct answer") == "Nora === question === Why?"
 
 

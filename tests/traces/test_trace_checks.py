@@ -9,6 +9,7 @@ from mbt_lite.records import Completion, Document, Question
 from mbt_lite.traces import checks
 from mbt_lite.traces.checks import Rules
 from mbt_lite.traces.kinds import KINDS
+from mbt_lite.traces.reply import read_reply
 
 # what a text of any kind must keep to
 ANY = Rules(min_phases=0, says_we=False, prompt_names=())
@@ -212,6 +213,7 @@ def test_faults_gives_every_reason() -> None:
         "markdown",
         "reveals that the answer was given",
         "wrong person",
+        "holds labels",
         "fewer phases than asked",
         "does not reach the gold",
     ]
@@ -219,9 +221,29 @@ def test_faults_gives_every_reason() -> None:
 
 
 @pytest.mark.parametrize(("asked", "reason"), [(0, None), (2, None), (3, "fewer phases than asked")])
-def test_rejection_counts_phases_by_their_cues(asked: int, reason: str | None) -> None:
-    text = "First we need the mill. To verify: it fits the question. So it is Nora Vale."
-    assert rejection(text, "stop", ask(), Rules(min_phases=asked)) == reason
+def test_rejection_counts_the_phases_that_were_labelled(asked: int, reason: str | None) -> None:
+    read = read_reply("[plan]\nWe need the mill.\n\n[verify]\nSo it is Nora Vale.", has_phases=True)
+    rules = Rules(min_phases=asked)
+    assert checks.rejection(read.text, "stop", ask(), rules, read.phases) == reason
+
+
+@pytest.mark.parametrize(("paragraphs", "reason"), [(3, "fewer phases than asked"), (4, None), (5, None), (7, None)])
+def test_rejection_takes_paragraphs_without_labels_by_their_order(paragraphs: int, reason: str | None) -> None:
+    text = "\n\n".join([*(f"We take step {number}." for number in range(paragraphs - 1)), "So it is Nora Vale."])
+    assert rejection(text, "stop", ask(), Rules(min_phases=4)) == reason
+
+
+def test_rejection_of_phases_out_of_order() -> None:
+    reply = "[understand]\nA.\n[execute]\nB.\n[plan]\nC.\n[correct]\nD.\n[verify]\nSo it is Nora Vale."
+    read = read_reply(reply, has_phases=True)
+    assert checks.rejection(read.text, "stop", ask(), Rules(says_we=False), read.phases) == "phases out of order"
+    assert checks.rejection(read.text, "stop", ask(), ANY, read.phases) is None
+
+
+@pytest.mark.parametrize("label", ["[conclusion]", "[Final answer]", "Step 1: Plan", "Planning"])
+def test_rejection_of_labels_that_name_no_phase_or_a_single_one(label: str) -> None:
+    assert rejection(f"{label}\n{GOOD}", "stop", ask()) == "holds labels"
+    assert rejection(f"[1]\n{GOOD}", "stop", ask()) is None
 
 
 def test_rejection_lets_the_good_text_pass_by_the_rules_of_five_phases() -> None:

@@ -1,13 +1,14 @@
-"""Jobs: which traces are planned from questions, drafts and guides, and the row of one that was kept out."""
+"""Jobs: which traces are planned, what is asked for them, and the row of one that was kept out."""
 
 import dataclasses
 
 import pytest
 
 from mbt_lite import prompts
+from mbt_lite.recipe.schema import Gen
 from mbt_lite.records import Completion, Document, Question, Solution
 from mbt_lite.traces.build import mbt_s_messages, rewrite_messages
-from mbt_lite.traces.jobs import Job, rejected_row, rewrite_jobs, scratch_jobs
+from mbt_lite.traces.jobs import Job, job_messages, plan_jobs, rejected_row
 
 FIRST = Question("q1", "Who?", "Nora", (), (Document("Mill", "Nora runs it.", True),), "mbt")
 SECOND = dataclasses.replace(FIRST, question_id="q2")
@@ -15,21 +16,28 @@ GUIDE = Solution("q1", "A guide.", "t", False)
 DRAFTS = [Completion("q1", 0, "a", "stop", 1, 1), Completion("q1", 1, "b", "stop", 1, 1)]
 
 
-def test_scratch_jobs_are_so_many_per_question() -> None:
-    jobs = scratch_jobs([FIRST, SECOND], 2)
+def test_plan_jobs_from_scratch_are_so_many_per_question() -> None:
+    gen = Gen(kind="mbt_s", traces_per_draft=2, trace_words=(50, 90))
+    jobs = plan_jobs(gen, [FIRST, SECOND], [])
     assert [job.label for job in jobs] == ["q1:-:0", "q1:-:1", "q2:-:0", "q2:-:1"]
-    assert all(job.messages == mbt_s_messages(FIRST) for job in jobs)
     assert {job.rollout_index for job in jobs} == {None}
+    messages = job_messages(jobs[0], gen, None)
+    assert messages == mbt_s_messages(FIRST, (50, 90))
+    assert "Between 50 and 90 words" in messages[0]["content"]
 
 
-@pytest.mark.parametrize("request_name", ["mbt_r", "distill_r"])
-def test_rewrite_jobs_are_so_many_per_draft_and_name_those_without_a_guide(request_name) -> None:
-    drafts = [*DRAFTS, Completion("q2", 0, "c", "stop", 1, 1)]
-    jobs, without = rewrite_jobs(drafts, {"q1": FIRST, "q2": SECOND}, {"q1": GUIDE}, request_name, 2)
-    assert [job.label for job in jobs] == ["q1:0:0", "q1:0:1", "q1:1:0", "q1:1:1"]
-    assert [job.label for job in without] == ["q2:0:0", "q2:0:1"]
-    assert jobs[2].messages == rewrite_messages(FIRST, GUIDE, DRAFTS[1], request_name)
-    assert all(job.messages == () for job in without)
+@pytest.mark.parametrize("kind", ["mbt_r", "distill_r"])
+def test_plan_jobs_of_rewritings_are_so_many_per_draft(kind) -> None:
+    gen = Gen(kind=kind, traces_per_draft=2)
+    jobs = plan_jobs(gen, [FIRST, SECOND], [*DRAFTS, Completion("q2", 0, "c", "stop", 1, 1)])
+    assert [job.label for job in jobs] == ["q1:0:0", "q1:0:1", "q1:1:0", "q1:1:1", "q2:0:0", "q2:0:1"]
+    assert job_messages(jobs[2], gen, GUIDE) == rewrite_messages(FIRST, GUIDE, DRAFTS[1], kind, gen.trace_words)
+
+
+@pytest.mark.parametrize("kind", ["self_distill", "teacher_distill"])
+def test_plan_jobs_of_drafts_kept_as_they_are_is_one_each(kind) -> None:
+    jobs = plan_jobs(Gen(kind=kind, traces_per_draft=3), [FIRST], DRAFTS)
+    assert [job.draft for job in jobs] == DRAFTS
 
 
 def test_rejected_row_says_what_was_kept_out_why_and_by_which_texts() -> None:

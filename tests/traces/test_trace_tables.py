@@ -24,10 +24,11 @@ def cells(table: Table) -> list[list[str]]:
 def test_rejection_table_counts_reasons_and_second_tries() -> None:
     rows = [{"reason": "empty", "retried": True}, {"reason": "empty", "retried": False}]
     rows += [{"reason": "markdown", "retried": False}]
-    assert cells(rejection_table(rows)) == [
-        ["rejected because", "traces", "tried again"],
-        ["empty", "2", "1"],
-        ["markdown", "1", "0"],
+    assert cells(rejection_table(6, rows)) == [
+        ["traces", "number", "share", "tried again"],
+        ["accepted", "6", "75%", ""],
+        ["empty", "1", "12%", "1"],
+        ["markdown", "1", "12%", "0"],
     ]
 
 
