@@ -252,4 +252,5 @@ class _Builder:
 
 
 def _line(event: yaml.Event) -> int:
+    assert event.start_mark is not None, event
     return int(event.start_mark.line) + 1

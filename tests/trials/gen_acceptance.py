@@ -9,7 +9,7 @@ process of its own: the endpoint is teacher and, for kinds with drafts, student.
     questions.jsonl    the questions asked, in our own layout; with --without-support, their supporting documents gone
     KIND.yaml KIND/    the recipe and the run folder of each kind
     acceptance.json    per kind: asked, passed, rejected by reason, replies that begin with UNSUPPORTED, requests
-    ACCEPTANCE.md      the same as a table, then every text beside its question, the rejected ones first, to be read by eye
+    ACCEPTANCE.md      the same as a table, then every text beside its question, rejected ones first, to read by eye
 
 The same command goes on after a stop, and asks for nothing twice; --report-only makes the tables of what is there. A
 gate that changed is tried on the replies there are: `--set gen.min_phases=0` with the same --out sends no request for
