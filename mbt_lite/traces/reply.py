@@ -40,6 +40,7 @@ def read_reply(reply: str, *, has_phases: bool) -> TeacherText:
     'no document names her'
     """
     taken_off = collections.Counter[str]()
+    reply = "\n".join(reply.splitlines())
     for take in (_drop_thinking, strip_fence):
         reply, found = take(reply.strip())
         taken_off.update(found)
