@@ -23,7 +23,7 @@ import typer
 
 import mbt_lite
 from mbt_lite.bench import commands as bench_commands
-from mbt_lite.errors import MbtError, RunError
+from mbt_lite.errors import MbtError
 from mbt_lite.export import Form, Stage
 
 if TYPE_CHECKING:
@@ -345,10 +345,7 @@ def _open(recipe: Recipe, path: Path, redo: str | None) -> RunDir:
                     locks.enter_context(old.locked(stage))
             for moved in old.set_aside(redo):
                 print(f"set aside: {moved}")
-    try:
-        return RunDir.open(path, resolved(recipe), resumable_keys())
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise RunError(f"{path}: cannot be a run folder ({error.strerror}); choose another with --out") from error
+    return RunDir.open(path, resolved(recipe), resumable_keys())
 
 
 def _print_plan(stages: Sequence[str], recipe: Recipe, path: Path, redo: str | None) -> None:

@@ -3,12 +3,13 @@
 ::
 
     runs/<name>/ recipe.resolved.json  environment.json
-      gen/ sft/ grpo/ eval/   one folder a stage; done.json in it is written last
+      gen/ sft/ grpo/ eval/   one folder a stage; inputs.json in it is written first, done.json last
 
 Rules. A journal line is on disk before the work it stands for counts as done; a line that a kill tore is cut off when
-the journal is next opened. Whole files are written beside and renamed. One process at a time writes a stage. A stage
-that has begun goes on only with the recipe it began with (keys marked resumable may change) and counts as done only
-while the files it read are the ones it read.
+the journal is next opened. Whole files are written beside and renamed. One process at a time writes a stage, and
+nothing is written before its lock is held. A stage that has begun goes on only with the recipe it began with (keys
+marked resumable may change) and with the inputs it began with, and counts as done only while they are the same. What it
+made is used by others only as it was made.
 """
 
 from __future__ import annotations
@@ -22,14 +23,19 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mbt_lite.errors import DataError, RunError
+from mbt_lite.records import to_row
 
 STAGES = ("gen", "sft", "grpo", "eval")
 RECIPE_FILE = "recipe.resolved.json"
+INPUTS_FILE = "inputs.json"
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+# what a start leaves behind before it has done anything
+STARTED = (".lock", INPUTS_FILE, "usage.json")
 
 # Which recipe sections each stage's result depends on: its own, and what it reads.
 SECTIONS = {
@@ -121,7 +127,8 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 def write_text(path: Path, text: str) -> None:
     """Write a whole file beside its place, then rename it there: readers see the old one or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.partial")
+    # two processes may write one file
+    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with beside.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
@@ -150,25 +157,26 @@ def read_json(path: Path) -> Any:
 class RunDir:
     """One run folder.
 
-    `check` holds a recipe against what has begun, `open` then writes it; `locked` keeps a stage for this process. Of
+    `open` holds a recipe against what has begun; `locked` keeps a stage for this process and only then writes. Of
     several processes of one launch one `leads`; for the others `locked` and `mark_done` do nothing.
     """
 
     def __init__(self, path: Path, *, leads: bool = True) -> None:
         self.path = path
         self.leads = leads
+        self._recipe: tuple[Mapping[str, Any], frozenset[str]] | None = None
 
     @classmethod
     def open(cls, path: Path, resolved: Mapping[str, Any], resumable: frozenset[str]) -> RunDir:
-        """Open or create the folder for a resolved recipe.
+        """Give the folder for a resolved recipe, which the first stage that begins or goes on writes into it.
 
         `resumable` holds the dotted keys that may differ from the run's first recipe. Raises RunError naming each other
         key that differs and the begun stage that depends on it.
         """
         cls.check(path, resolved, resumable)
-        write_json(path / RECIPE_FILE, resolved)
-        write_json(path / "environment.json", _environment())
-        return cls(path)
+        opened = cls(path)
+        opened._recipe = (resolved, resumable)
+        return opened
 
     @classmethod
     def check(cls, path: Path, resolved: Mapping[str, Any], resumable: frozenset[str], redo: str | None = None) -> None:
@@ -200,9 +208,12 @@ class RunDir:
         return self.path / stage
 
     def has_begun(self, stage: str) -> bool:
-        """Tell whether a stage has written anything."""
+        """Tell whether a stage has written anything that is its own: a start that failed at once has not."""
         folder = self.stage_dir(stage)
-        return folder.is_dir() and any(entry.name != ".lock" for entry in folder.iterdir())
+        if not folder.is_dir():
+            return False
+        own = (entry for entry in folder.iterdir() if entry.name not in STARTED)
+        return any(any(entry.iterdir()) if entry.is_dir() else entry.stat().st_size for entry in own)
 
     def is_done(self, stage: str, inputs: Mapping[str, str]) -> bool:
         """Tell whether a stage has finished with these inputs (see `fingerprint`).
@@ -228,13 +239,44 @@ class RunDir:
         names = {path: path.relative_to(self.path) if path.is_relative_to(self.path) else path for path in paths}
         return {str(name): hashlib.sha256(path.read_bytes()).hexdigest() for path, name in names.items()}
 
-    def mark_done(self, stage: str, inputs: Mapping[str, str], summary: Mapping[str, Any]) -> None:
-        """Write `done.json`, the last file of a stage."""
+    def fingerprint_source(self, source: str, read: Callable[[], Iterable[Any]]) -> dict[str, str]:
+        """Fingerprint where questions come from: the file, or, of what is no file, the records that are read."""
+        if Path(source).is_file():
+            return self.fingerprint([Path(source)])
+        digest = hashlib.sha256()
+        for record in read():
+            digest.update(json.dumps(to_row(record), sort_keys=True).encode())
+        return {source: digest.hexdigest()}
+
+    def mark_done(
+        self, stage: str, inputs: Mapping[str, str], summary: Mapping[str, Any], outputs: Iterable[Path] = ()
+    ) -> None:
+        """Write `done.json`, the last file of a stage; it knows the files that other stages will read."""
         if not self.leads:
             return
-        finished_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        mark = {"stage": stage, "finished_at": finished_at, "inputs": dict(inputs), "summary": dict(summary)}
+        mark = {
+            "stage": stage,
+            "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "inputs": dict(inputs),
+            "outputs": self.fingerprint(outputs),
+            "summary": dict(summary),
+        }
         write_json(self.stage_dir(stage) / "done.json", mark)
+
+    def check_outputs(self, stage: str) -> None:
+        """Raise RunError where a file that a finished stage made is no longer what it was."""
+        mark = self.stage_dir(stage) / "done.json"
+        # marks written before outputs were noted say nothing
+        made = read_json(mark).get("outputs", {}) if mark.exists() else {}
+        for name, digest in made.items():
+            path = self.path / name
+            found = self.fingerprint([path])[name] if path.is_file() else None
+            if found != digest:
+                what = "is gone" if found is None else f"is not the file that {stage} wrote: damaged, or edited"
+                raise RunError(
+                    f"{path}: {what}; bring it back, run `mbt-lite {stage} --overwrite`, "
+                    f"or delete {mark} to use what is there"
+                )
 
     def unmark_done(self, stage: str) -> None:
         """Take `done.json` back, before a stage derives its files anew."""
@@ -253,22 +295,55 @@ class RunDir:
         return moved
 
     @contextlib.contextmanager
-    def locked(self, stage: str) -> Iterator[Path]:
+    def locked(self, stage: str, inputs: Mapping[str, str] | None = None) -> Iterator[Path]:
         """Hold a stage's lock while the block runs; the kernel frees it when the process dies.
 
-        Raises RunError if another process holds it.
+        Raises RunError if another process holds it, or if the stage began with other inputs (see `fingerprint`).
         """
         folder = self.stage_dir(stage)
         if not self.leads:
             yield folder
             return
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / ".lock").open("w") as file:
+        with contextlib.ExitStack() as held:
             try:
+                folder.mkdir(parents=True, exist_ok=True)
+                file = held.enter_context((folder / ".lock").open("w"))
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise RunError(f"{folder}: another process is running this stage; wait for it or use --out") from error
+            except OSError as error:
+                raise RunError(
+                    f"{self.path}: cannot be a run folder ({error.strerror}); choose another with --out"
+                ) from error
+            if inputs is not None:
+                self._hold_to_inputs(stage, inputs)
+            self._write_recipe()
             yield folder
+
+    def _hold_to_inputs(self, stage: str, inputs: Mapping[str, str]) -> None:
+        """Note the inputs of a stage that begins; RunError if it began with others."""
+        noted = self.stage_dir(stage) / INPUTS_FILE
+        before = read_json(noted) if noted.exists() and self.has_begun(stage) else inputs
+        changed = sorted(name for name in before.keys() | inputs.keys() if before.get(name) != inputs.get(name))
+        if changed:
+            raise RunError(
+                f"{noted.parent}: {', '.join(changed)} changed since {stage} began; "
+                f"bring it back, use --out for a new run, or `mbt-lite {stage} --overwrite` to redo it"
+            )
+        write_json(noted, dict(inputs))
+
+    def _write_recipe(self) -> None:
+        if self._recipe is None:
+            return
+        # another process may have begun since it was first checked
+        self.check(self.path, *self._recipe)
+        write_json(self.path / RECIPE_FILE, self._recipe[0])
+        write_json(self.path / "environment.json", _environment())
+
+
+def adapter_files(folder: Path) -> list[Path]:
+    """Give the files that make an adapter."""
+    return [folder / name for name in ADAPTER_FILES]
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from mbt_lite import run_dir as module
 from mbt_lite.errors import DataError, RunError
+from mbt_lite.records import PhaseSpan
 from mbt_lite.run_dir import Journal, RunDir, flatten, read_json, read_jsonl, write_json, write_jsonl, write_text
 
 ROOT = Path(__file__).parents[1]
@@ -35,6 +36,14 @@ def changed(key: str, value: object) -> dict[str, Any]:
     """Give the recipe with one dotted key changed."""
     section, _, name = key.partition(".")
     return {**RECIPE, section: {**RECIPE[section], name: value}}
+
+
+def start_stage(path: Path, stage: str) -> RunDir:
+    """Let a stage of the recipe have begun."""
+    run = RunDir.open(path, RECIPE, RESUMABLE)
+    with run.locked(stage):
+        begin(run, stage)
+    return run
 
 
 def begin(run: RunDir, stage: str) -> None:
@@ -190,8 +199,11 @@ def test_flatten_gives_dotted_keys() -> None:
 # Recipes of a run
 
 
-def test_open_writes_recipe_and_environment(tmp_path: Path) -> None:
-    RunDir.open(tmp_path / "run", RECIPE, RESUMABLE)
+def test_locked_writes_recipe_and_environment_and_open_writes_nothing(tmp_path: Path) -> None:
+    run = RunDir.open(tmp_path / "run", RECIPE, RESUMABLE)
+    assert not (tmp_path / "run").exists()
+    with run.locked("gen"):
+        pass
     assert read_json(tmp_path / "run" / "recipe.resolved.json") == RECIPE
     environment = read_json(tmp_path / "run" / "environment.json")
     assert environment["python"].startswith("3.")
@@ -199,39 +211,40 @@ def test_open_writes_recipe_and_environment(tmp_path: Path) -> None:
 
 
 def test_open_accepts_the_same_recipe_again(tmp_path: Path) -> None:
-    run = RunDir.open(tmp_path, RECIPE, RESUMABLE)
-    begin(run, "sft")
+    start_stage(tmp_path, "sft")
     assert RunDir.open(tmp_path, RECIPE, RESUMABLE).path == tmp_path
 
 
 def test_open_refuses_a_change_and_names_key_values_and_stage(tmp_path: Path) -> None:
-    begin(RunDir.open(tmp_path, RECIPE, RESUMABLE), "gen")
+    start_stage(tmp_path, "gen")
     with pytest.raises(RunError, match=r"`gen\.seed` changed since gen began \(0 -> 1\); use --out .*gen --overwrite"):
         RunDir.open(tmp_path, changed("gen.seed", 1), RESUMABLE)
     assert read_json(tmp_path / "recipe.resolved.json") == RECIPE, "the refused recipe leaves no trace"
 
 
 def test_open_refuses_every_change_at_once(tmp_path: Path) -> None:
-    begin(RunDir.open(tmp_path, RECIPE, RESUMABLE), "gen")
+    start_stage(tmp_path, "gen")
     with pytest.raises(RunError) as refusal:
         RunDir.open(tmp_path, {**changed("gen.seed", 1), "model": {"name": "big"}}, RESUMABLE)
     assert [line.split("`")[1] for line in str(refusal.value).split("\n")] == ["gen.seed", "model.name"]
 
 
 def test_open_accepts_a_change_of_a_resumable_key(tmp_path: Path) -> None:
-    begin(RunDir.open(tmp_path, RECIPE, RESUMABLE), "gen")
-    RunDir.open(tmp_path, changed("gen.batch_size", 8), RESUMABLE)
+    start_stage(tmp_path, "gen")
+    with RunDir.open(tmp_path, changed("gen.batch_size", 8), RESUMABLE).locked("gen"):
+        pass
     assert read_json(tmp_path / "recipe.resolved.json")["gen"]["batch_size"] == 8
 
 
 def test_open_accepts_a_change_for_stages_that_have_not_begun(tmp_path: Path) -> None:
-    begin(RunDir.open(tmp_path, RECIPE, RESUMABLE), "gen")
-    RunDir.open(tmp_path, changed("sft.epochs", 2.0), RESUMABLE)
+    start_stage(tmp_path, "gen")
+    with RunDir.open(tmp_path, changed("sft.epochs", 2.0), RESUMABLE).locked("sft"):
+        pass
     assert read_json(tmp_path / "recipe.resolved.json")["sft"]["epochs"] == 2.0
 
 
 def test_open_refuses_a_new_and_a_vanished_key_of_a_begun_stage(tmp_path: Path) -> None:
-    begin(RunDir.open(tmp_path, RECIPE, RESUMABLE), "gen")
+    start_stage(tmp_path, "gen")
     with pytest.raises(RunError, match=r"`gen\.kind` changed since gen began \(None -> 'mbt_r'\)"):
         RunDir.open(tmp_path, changed("gen.kind", "mbt_r"), RESUMABLE)
     with pytest.raises(RunError, match=r"`gen\.seed` changed since gen began \(0 -> None\)"):
@@ -239,7 +252,7 @@ def test_open_refuses_a_new_and_a_vanished_key_of_a_begun_stage(tmp_path: Path) 
 
 
 def test_check_refuses_what_open_refuses_and_writes_nothing(tmp_path: Path) -> None:
-    begin(RunDir.open(tmp_path, RECIPE, RESUMABLE), "gen")
+    start_stage(tmp_path, "gen")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(RunError, match=r"`gen\.seed` changed since gen began \(0 -> 1\)"):
         RunDir.check(tmp_path, changed("gen.seed", 1), RESUMABLE)
@@ -253,9 +266,8 @@ def test_check_accepts_a_folder_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_check_leaves_out_the_stages_that_are_redone(tmp_path: Path) -> None:
-    run = RunDir.open(tmp_path, RECIPE, RESUMABLE)
     for stage in ("gen", "sft", "eval"):
-        begin(run, stage)
+        start_stage(tmp_path, stage)
     RunDir.check(tmp_path, changed("sft.epochs", 2.0), RESUMABLE, redo="sft")
     with pytest.raises(RunError, match=r"`sft\.epochs` changed since sft began"):
         RunDir.check(tmp_path, changed("sft.epochs", 2.0), RESUMABLE, redo="grpo")
@@ -316,6 +328,74 @@ def test_a_lock_alone_is_no_beginning(tmp_path: Path) -> None:
     with run.locked("gen") as folder:
         assert folder == tmp_path / "gen"
         assert not run.has_begun("gen")
+
+
+def test_what_a_failed_start_leaves_is_no_beginning(tmp_path: Path) -> None:
+    run = RunDir.open(tmp_path, RECIPE, RESUMABLE)
+    with run.locked("gen", {"train.jsonl": "a"}) as folder:
+        (folder / "replies.jsonl").touch()
+        (folder / "checkpoints").mkdir()
+        write_json(folder / "usage.json", {})
+    assert not run.has_begun("gen")
+    # another recipe and other inputs may begin
+    with RunDir.open(tmp_path, changed("gen.seed", 1), RESUMABLE).locked("gen", {"train.jsonl": "b"}):
+        pass
+    assert read_json(tmp_path / "gen/inputs.json") == {"train.jsonl": "b"}
+
+
+def test_locked_refuses_other_inputs_and_changes_nothing(tmp_path: Path) -> None:
+    run = RunDir.open(tmp_path, RECIPE, RESUMABLE)
+    inputs = {"train.jsonl": "a", "hub:owner/set": "b"}
+    with run.locked("gen", inputs):
+        begin(run, "gen")
+    other = RunDir.open(tmp_path, changed("gen.batch_size", 8), RESUMABLE)
+    for wrong in ({**inputs, "train.jsonl": "c"}, {"hub:owner/set": "b"}, {**inputs, "dev.jsonl": "d"}):
+        name = "dev" if "dev.jsonl" in wrong else "train"
+        with pytest.raises(RunError, match=rf"{name}\.jsonl changed since gen began"), other.locked("gen", wrong):
+            pytest.fail("the block ran")
+    assert read_json(tmp_path / "gen/inputs.json") == inputs
+    assert read_json(tmp_path / "recipe.resolved.json") == RECIPE
+    with other.locked("gen", inputs):
+        assert read_json(tmp_path / "recipe.resolved.json")["gen"]["batch_size"] == 8
+
+
+def test_locked_looks_again_at_what_began_after_the_folder_was_opened(tmp_path: Path) -> None:
+    late = RunDir.open(tmp_path, changed("gen.seed", 1), RESUMABLE)
+    start_stage(tmp_path, "gen")
+    with pytest.raises(RunError, match=r"`gen.seed` changed since gen began"), late.locked("sft"):
+        pytest.fail("the block ran")
+    assert read_json(tmp_path / "recipe.resolved.json") == RECIPE
+
+
+def test_check_outputs_tells_what_is_damaged_or_gone(tmp_path: Path) -> None:
+    run, traces = RunDir(tmp_path), tmp_path / "gen" / "traces.jsonl"
+    run.check_outputs("gen")
+    write_text(traces, "{}\n{}\n")
+    run.mark_done("gen", {}, {}, [traces])
+    run.check_outputs("gen")
+    write_text(traces, "{}\n")
+    with pytest.raises(RunError, match=r"traces\.jsonl: is not the file that gen wrote: damaged, or edited; bring"):
+        run.check_outputs("gen")
+    traces.unlink()
+    with pytest.raises(RunError, match=r"traces\.jsonl: is gone"):
+        run.check_outputs("gen")
+
+
+def test_fingerprint_source_is_of_the_file_or_of_the_records(tmp_path: Path) -> None:
+    run, path = RunDir(tmp_path), tmp_path / "q.jsonl"
+    path.write_text("{}\n")
+    assert run.fingerprint_source(str(path), lambda: pytest.fail("read")) == run.fingerprint([path])
+    one, two = PhaseSpan("plan", 0, 1), PhaseSpan("plan", 0, 2)
+    first, again, other = (run.fingerprint_source("hub:a/b", lambda r=r: [r]) for r in (one, one, two))
+    assert first == again
+    assert first.keys() == other.keys() == {"hub:a/b"}
+    assert first != other
+
+
+def test_locked_of_a_file_in_the_way_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("not a folder")
+    with pytest.raises(RunError, match="cannot be a run folder"), RunDir(tmp_path / "run").locked("gen"):
+        pytest.fail("the block ran")
 
 
 def test_locked_holds_against_another_process_until_it_dies(tmp_path: Path) -> None:

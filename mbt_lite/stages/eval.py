@@ -49,10 +49,9 @@ from mbt_lite.report.contents import Report, read_run
 from mbt_lite.report.html import write_report
 from mbt_lite.report.progress import counting
 from mbt_lite.report.table import ComparisonTable
-from mbt_lite.run_dir import Journal, RunDir, read_json, read_jsonl, write_json, write_jsonl
+from mbt_lite.run_dir import Journal, RunDir, adapter_files, read_jsonl, write_json, write_jsonl
 
 TRAINED = ("sft", "grpo")
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,9 +75,11 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
     """
     adapters: dict[str, Path | None] = {variant: _adapter(recipe, run_dir, variant) for variant in recipe.eval.variants}
     inputs = _inputs(recipe, run_dir, [adapter for adapter in adapters.values() if adapter])
+    for variant, adapter in adapters.items():
+        if adapter is not None:
+            run_dir.check_outputs(variant)
     run_dir.is_done("eval", inputs)
-    with run_dir.locked("eval") as folder:
-        _refuse_changed_inputs(folder, inputs)
+    with run_dir.locked("eval", inputs) as folder:
         exam = _set_exam(recipe)
         for adapter in filter(None, adapters.values()):
             refuse_other_template(adapter.parent, exam.chat_template)
@@ -126,7 +127,7 @@ def _judge_lines(recipe: Recipe, n_questions: int) -> list[str]:
 
 
 def _has_adapter(run_dir: RunDir, variant: str) -> bool:
-    return all((run_dir.stage_dir(variant) / "adapter" / name).exists() for name in ADAPTER_FILES)
+    return all(file.exists() for file in adapter_files(run_dir.stage_dir(variant) / "adapter"))
 
 
 def _adapter(recipe: Recipe, run_dir: RunDir, variant: str) -> Path | None:
@@ -143,21 +144,10 @@ def _adapter(recipe: Recipe, run_dir: RunDir, variant: str) -> Path | None:
 
 
 def _inputs(recipe: Recipe, run_dir: RunDir, adapters: Sequence[Path]) -> dict[str, str]:
-    """Fingerprint what the stage reads: the question file (a hub name has none) and the adapters."""
-    files = [adapter / name for adapter in adapters for name in ADAPTER_FILES]
-    dev = Path(recipe.data.dev.path)
-    return run_dir.fingerprint([dev, *files] if dev.is_file() else files)
-
-
-def _refuse_changed_inputs(folder: Path, inputs: Mapping[str, str]) -> None:
-    """Hold an unfinished stage to the inputs it began with: its completions answer those."""
-    begun = folder / "inputs.json"
-    if not begun.exists():
-        write_json(begun, inputs)
-    before = read_json(begun)
-    changed = sorted(name for name in before.keys() | inputs.keys() if before.get(name) != inputs.get(name))
-    if changed:
-        raise RunError(f"{folder}: {', '.join(changed)} changed since eval began; run `mbt-lite eval` with --overwrite")
+    """Fingerprint what the stage reads: the questions and the adapters."""
+    files = [file for adapter in adapters for file in adapter_files(adapter)]
+    questions = functools.partial(read_questions, recipe.data.dev, recipe.data.seed)
+    return run_dir.fingerprint_source(recipe.data.dev.path, questions) | run_dir.fingerprint(files)
 
 
 def _read_dev_questions(recipe: Recipe) -> list[Question]:

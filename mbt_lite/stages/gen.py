@@ -32,7 +32,7 @@ from mbt_lite.endpoint.budget import estimate
 from mbt_lite.endpoint.client import complete
 from mbt_lite.endpoint.replies import Reply, ReplyJournal, TeacherRequest, count_usage
 from mbt_lite.endpoint.served_student import completion_requests, read_completions, served_student
-from mbt_lite.errors import DataError, RunError
+from mbt_lite.errors import DataError
 from mbt_lite.prompts import completion_text, student_messages
 from mbt_lite.recipe.schema import Recipe, Teacher
 from mbt_lite.records import Completion, Message, Question, from_row, to_row
@@ -122,16 +122,15 @@ def _cost_line(recipe: Recipe, questions: Sequence[Question]) -> list[str]:
 
 def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
     """Write `gen/traces.jsonl`; done already by the same gate: say so and return."""
-    source = Path(recipe.data.train.path)
     questions = read_questions(recipe.data.train, recipe.data.seed)
-    inputs = run_dir.fingerprint([source]) if source.is_file() else {}
+    inputs = run_dir.fingerprint_source(recipe.data.train.path, lambda: questions)
     if run_dir.is_done("gen", inputs) and not _has_another_gate(recipe, run_dir):
         console.print(f"gen: done already, traces in {run_dir.stage_dir('gen') / 'traces.jsonl'}", highlight=False)
         return
-    with run_dir.locked("gen") as folder:
+    with run_dir.locked("gen", inputs) as folder:
         run_dir.unmark_done("gen")
         summary = _write_traces(recipe, questions, folder, console)
-        run_dir.mark_done("gen", inputs, summary)
+        run_dir.mark_done("gen", inputs, summary, [folder / "traces.jsonl"])
     console.print(f"gen: {summary['traces']} traces in {folder / 'traces.jsonl'} {summary}", highlight=False)
 
 
@@ -141,19 +140,9 @@ def _gate(recipe: Recipe) -> dict[str, Any]:
 
 
 def _has_another_gate(recipe: Recipe, run_dir: RunDir) -> bool:
-    """Tell whether the traces passed another gate; RunError if sft has begun to learn them."""
-    mark = run_dir.stage_dir("gen") / "done.json"
-    # marks written before gates were noted say nothing
-    before, gate = read_json(mark)["summary"].get("gate"), _gate(recipe)
-    if before is None or before == gate:
-        return False
-    if run_dir.has_begun("sft"):
-        changed = ", ".join(f"{key} ({before[key]} -> {gate[key]})" for key in gate if before[key] != gate[key])
-        raise RunError(
-            f"{mark.parent}: {changed} changed since sft began on these traces; move {run_dir.stage_dir('sft')} away "
-            "to pass the stored replies through the new gate, or set the old value"
-        )
-    return True
+    """Tell whether the traces passed another gate; marks written before gates were noted say nothing."""
+    before = read_json(run_dir.stage_dir("gen") / "done.json")["summary"].get("gate")
+    return before is not None and before != _gate(recipe)
 
 
 def _write_traces(recipe: Recipe, questions: list[Question], folder: Path, console: Console) -> dict[str, Any]:

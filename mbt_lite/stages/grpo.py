@@ -17,6 +17,7 @@ rewards are all equal cost no training pass; 3. besides the paper's answer F1, t
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from rich.console import Console
 from mbt_lite.errors import DataError, RecipeError, RunError
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.records import Question
-from mbt_lite.run_dir import Journal, RunDir, read_jsonl, write_jsonl, write_text
+from mbt_lite.run_dir import Journal, RunDir, adapter_files, read_jsonl, write_jsonl, write_text
 
 
 def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
@@ -47,6 +48,7 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
     Raises RunError without an SFT adapter, RecipeError for a reward that does not tell right from wrong, ModelError for
     a missing tracker or too little memory.
     """
+    from mbt_lite.data.questions import read_questions
     from mbt_lite.model.out_of_memory import naming_out_of_memory
     from mbt_lite.model.trackers import check_tracker
 
@@ -56,16 +58,19 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
     rates = run_dir.stage_dir("gen") / "pass_rates.jsonl" if recipe.grpo.prefilter == "gen" else None
     if rates is not None and not rates.exists():
         raise RunError(f"{rates}: no pass rates of gen's drafts to filter by; set grpo.prefilter to start or off")
-    read = [adapter / "adapter_model.safetensors"] if adapter else []
-    inputs = run_dir.fingerprint([*read, *([rates] if rates else [])])
+    if adapter is not None:
+        run_dir.check_outputs("sft")
+    inputs = run_dir.fingerprint([*(adapter_files(adapter) if adapter else []), *([rates] if rates else [])])
+    for source in (recipe.data.train, *([recipe.data.dev] if recipe.grpo.dev_questions else [])):
+        inputs |= run_dir.fingerprint_source(source.path, functools.partial(read_questions, source, recipe.data.seed))
     if run_dir.is_done("grpo", inputs):
         console.print(f"grpo: done already, adapter in {run_dir.stage_dir('grpo') / 'adapter'}", highlight=False)
         return
     check_reference(recipe)
     check_tracker(recipe.tracking.tracker)
-    with run_dir.locked("grpo") as folder, naming_out_of_memory(recipe, "grpo", folder):
+    with run_dir.locked("grpo", inputs) as folder, naming_out_of_memory(recipe, "grpo", folder):
         summary = train(recipe, adapter, rates, folder, console)
-        run_dir.mark_done("grpo", inputs, summary)
+        run_dir.mark_done("grpo", inputs, summary, adapter_files(folder / "adapter"))
     which = f"{summary['adapter']}, of step {summary['adapter_step']}"
     console.print(f"grpo: adapter in {folder / 'adapter'} ({which})", highlight=False, soft_wrap=True)
 

@@ -18,7 +18,7 @@ from mbt_lite.errors import RunError
 from mbt_lite.launch import read_launch
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.records import Trace, from_row
-from mbt_lite.run_dir import RunDir, read_jsonl
+from mbt_lite.run_dir import RunDir, adapter_files, read_jsonl
 
 if TYPE_CHECKING:
     from mbt_lite.model.rows import Row
@@ -42,15 +42,16 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
     from mbt_lite.model.trackers import check_tracker
 
     traces_file = run_dir.stage_dir("gen") / "traces.jsonl"
+    run_dir.check_outputs("gen")
     traces = read_traces(traces_file)
     inputs = run_dir.fingerprint([traces_file, *earlier_adapter(recipe)])
     if run_dir.is_done("sft", inputs):
         console.print(f"sft: done already, adapter in {run_dir.stage_dir('sft') / 'adapter'}", highlight=False)
         return
     check_tracker(recipe.tracking.tracker)
-    with run_dir.locked("sft") as folder, naming_out_of_memory(recipe, "sft", folder):
+    with run_dir.locked("sft", inputs) as folder, naming_out_of_memory(recipe, "sft", folder):
         summary = train(recipe, traces, folder, console)
-        run_dir.mark_done("sft", inputs, summary)
+        run_dir.mark_done("sft", inputs, summary, adapter_files(folder / "adapter"))
     console.print(f"sft: adapter in {folder / 'adapter'}, final loss {summary['final_loss']:.3f}", highlight=False)
 
 

@@ -176,12 +176,12 @@ def test_another_gate_passes_the_stored_replies_and_asks_nobody(
     assert read_jsonl(tmp_path / "run/gen/traces.jsonl") == traces
 
 
-def test_another_gate_is_refused_once_sft_has_begun(tmp_path: Path) -> None:
-    with teacher_server(writer(three_phases)) as server:
-        loose = make(tmp_path, server.url, "mbt_s", 6, min_phases=3)
-        run(loose, tmp_path / "run")
-        (tmp_path / "run/sft").mkdir()
-        (tmp_path / "run/sft/log.jsonl").touch()
-        with pytest.raises(RunError, match=r"gen.min_phases \(3 -> 2\) changed since sft began"):
-            run(make(tmp_path, server.url, "mbt_s", 6, min_phases=2), tmp_path / "run")
-        assert "done already" in run(loose, tmp_path / "run")
+def test_other_questions_under_the_same_ids_are_refused(tmp_path: Path) -> None:
+    with teacher_server(writer(lambda kind, text: text)) as server:
+        recipe = make(tmp_path, server.url, "mbt_r", 6, min_acceptance=0.0)
+        run(recipe, tmp_path / "run")
+        (tmp_path / "run/gen/done.json").unlink()
+        train = tmp_path / "train.jsonl"
+        train.write_text(train.read_text().replace("Where", "When"))
+        with pytest.raises(RunError, match=r"train.jsonl changed since gen began"):
+            run(recipe, tmp_path / "run")
