@@ -122,7 +122,8 @@ class Prediction:
     Scores are per completion: `exact_match`, `substring_match`, `answered`, `stopped`, `degenerate`, `answer_hit` are
     0 or 1, `f1` is 0..1, `completion_tokens` counts by the student's tokenizer. Of the trace, None where there is none:
     its normalised words, those up to and including the first mention of a gold (None without one), the share of its
-    word 4-grams that occurred earlier in it, and the phases whose cues it shows.
+    word 4-grams that occurred earlier in it. `phases` are spans of `text` in their order, read by a classifier; None
+    where there was nothing to read them with.
     """
 
     question_id: str
@@ -143,7 +144,7 @@ class Prediction:
     trace_words: int | None = None
     words_to_mention: int | None = None
     repeated_4grams: float | None = None
-    phases: tuple[str, ...] = ()
+    phases: tuple[PhaseSpan, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -188,6 +189,16 @@ def from_row(record_type: type[R], row: Mapping[str, Any], where: str) -> R:
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
     if record_type is Question:
         values["documents"] = tuple(from_row(Document, document, where) for document in row["documents"])
-    if record_type is Trace:
-        values["phases"] = tuple(from_row(PhaseSpan, span, where) for span in row.get("phases", ()))
+    if record_type in (Trace, Prediction) and row.get("phases") is not None:
+        values["phases"] = read_phase_spans(row["phases"], where)
     return record_type(**values)
+
+
+def read_phase_spans(value: Any, where: str) -> tuple[PhaseSpan, ...]:
+    """Rebuild the spans of a text's phases; DataError for anything else, such as the names of an older version."""
+    if not isinstance(value, list) or not all(isinstance(span, Mapping) for span in value):
+        raise DataError(
+            f"{where}: phases are no spans of the text (got {value!r:.60}); an older version wrote them: "
+            "make the file anew with the stage that writes it"
+        )
+    return tuple(from_row(PhaseSpan, span, where) for span in value)

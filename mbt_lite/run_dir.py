@@ -45,6 +45,9 @@ SECTIONS = {
     "eval": ("model", "data", "teacher", "gen", "lora", "sft", "grpo", "judge", "eval", "tracking"),
 }
 
+# Keys that are gone, with the value at which they did nothing: a run that had them so goes on.
+GONE = {"grpo.reward.weights.phases": 0.0}
+
 ENVIRONMENT_PACKAGES = (
     "mbt-lite", "torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "unsloth", "openai",
 )  # fmt: skip
@@ -191,7 +194,7 @@ class RunDir:
         old, new = flatten(read_json(path / RECIPE_FILE)), flatten(resolved)
         problems = []
         for key in sorted(old.keys() | new.keys()):
-            if old.get(key) == new.get(key) or key in resumable:
+            if old.get(key) == new.get(key, GONE.get(key)) or key in resumable:
                 continue
             stage = next((stage for stage in begun if key.split(".")[0] in SECTIONS[stage]), None)
             if stage is not None:

@@ -16,18 +16,18 @@ from typing import Any
 from mbt_lite.data.answer_keys import read_answer_keys
 from mbt_lite.data.predictions import Given, iter_predictions
 from mbt_lite.errors import DataError
-from mbt_lite.metrics.aggregate import aggregate
+from mbt_lite.metrics.aggregate import PHASE_METRICS, aggregate
 from mbt_lite.metrics.breakdown import break_down
 from mbt_lite.metrics.predictions import score_answer, score_completion
 from mbt_lite.metrics.repeated import aggregate_at_k
 from mbt_lite.records import Completion, FinishReason, Prediction, Question
-from mbt_lite.text.phases import PHASES
 
 ANSWER_METRICS = ("exact_match", "f1", "substring_match", "answered")
 TRACE_METRICS = (
-    "answer_hit", "answer_inclusive_error", "answer_exclusive_error", "phase_coverage", "first_mention",
-    "words_after_mention", "repeated_4grams", "trace_words", *(f"phase/{phase}" for phase in PHASES),
+    "answer_hit", "answer_inclusive_error", "answer_exclusive_error", "first_mention", "words_after_mention",
+    "repeated_4grams", "trace_words",
 )  # fmt: skip
+NO_PHASES = "no prediction says its `phases`, and only the traces of a run tell how to read them"
 ENDING_METRICS = ("stopped", "degenerate")
 LENGTH_METRICS = ("completion_tokens",)
 ENDINGS: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
@@ -61,7 +61,8 @@ def score_file(
     """Score a file of predictions: the metrics that its records allow, with intervals, and what did not join.
 
     Trace metrics need a `text` in every record, `stopped` and `degenerate` a `finish_reason`, length
-    `completion_tokens`. Raises DataError where a file cannot be read, no id joins, or a prediction stands twice.
+    `completion_tokens`; phases are counted where a record gives its own. Raises DataError where a file
+    cannot be read, no id joins, or a prediction stands twice.
     """
     keys = read_answer_keys(questions, layout, aliases)
     sheet = read_sheet(predictions, keys, prefilled_think=prefilled_think)
@@ -75,7 +76,7 @@ def score_file(
     counted = sheet.rows if skip_missing else [*sheet.rows, *(_nothing(keys[question_id]) for question_id in missing)]
     drawing: dict[str, Any] = {"samples": samples, "seed": seed}
     answers = aggregate(counted, **drawing, only=ANSWER_METRICS)
-    others = aggregate(sheet.rows, **drawing, only=_others(sheet))
+    others = aggregate(sheet.rows, **drawing, only=_others(sheet), no_phases=NO_PHASES)
     return {
         "n_questions": answers["n_questions"],
         "n_predictions": len(sheet.rows),
@@ -90,6 +91,9 @@ def score_file(
 def _others(sheet: Sheet) -> list[str]:
     """Name the metrics, beside those of the answer, for which every record has what they need."""
     names = list(TRACE_METRICS) if sheet.all_have_text else []
+    has_phases = any(row.phases is not None for row in sheet.rows)
+    # what is undefined is said once
+    names += PHASE_METRICS if has_phases else PHASE_METRICS[:1] if sheet.all_have_text else ()
     names += ENDING_METRICS if sheet.all_have_ending else ()
     return [*names, *(LENGTH_METRICS if sheet.all_have_length else ())]
 
@@ -136,7 +140,7 @@ def _score(given: Given, question: Question, prefilled_think: bool) -> Predictio
         scored = score_answer(question, completion, VARIANT, given.answer, prefilled_think=prefilled_think)
     else:
         scored = score_completion(question, completion, VARIANT, prefilled_think=prefilled_think)
-    return dataclasses.replace(scored, text="")
+    return dataclasses.replace(scored, text="", phases=given.phases)
 
 
 def _nothing(question: Question) -> Prediction:

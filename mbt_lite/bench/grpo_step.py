@@ -141,7 +141,7 @@ def make_recipe(load: dict[str, Any]) -> Any:
     """Describe the steps as a recipe does."""
     from mbt_lite.recipe.schema import Data, Grpo, Lora, Model, Questions, Recipe, Reward, RewardWeights
 
-    weights = RewardWeights(answer=1.0, exact=0.5, format=0.25, keep=0.25, dwell=0.25, redundancy=0.1, phases=0.1)
+    weights = RewardWeights(answer=1.0, exact=0.5, format=0.25, keep=0.25, dwell=0.25, redundancy=0.1)
     grpo = Grpo(
         start="base",
         steps=load["steps"],

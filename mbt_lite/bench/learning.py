@@ -162,7 +162,7 @@ def answered(recipe: Recipe, adapter: Path | None, samples: int) -> Rows:
 
 
 def by_question(recipe: Recipe, look: Look, rows: Rows) -> dict[str, dict[str, float]]:
-    """Give each question's means in one look: reward, exact, found_and_lost, dwell, phases, tokens."""
+    """Give each question's means in one look: reward, exact, found_and_lost, dwell, tokens."""
     found: dict[str, list[dict[str, float]]] = {}
     for row in rows:
         if row["look"] != look:
@@ -181,7 +181,6 @@ def by_question(recipe: Recipe, look: Look, rows: Rows) -> dict[str, dict[str, f
                 "exact": terms.exact,
                 "found_and_lost": -terms.keep,
                 "dwell": terms.dwell,
-                "phases": terms.phases,
                 "tokens": float(row["completion_tokens"]),
             }
         )

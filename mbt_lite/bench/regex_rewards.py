@@ -1,4 +1,4 @@
-"""The eight terms as separate reward functions over decoded text, as TRL users write them: a regex and a loop each.
+"""The seven terms as separate reward functions over decoded text, as TRL users write them: a regex and a loop each.
 
 A yardstick for `bench reward`, nothing else uses it. Each function stands alone, as in TRL's own examples: it finds its
 tags and normalises its words itself. They agree with the law on ASCII text; beyond it only the law is right.
@@ -11,8 +11,6 @@ import string
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-
-from mbt_lite.rewards.cues import phase_cues
 
 _TRACE = re.compile(r"<think>(.*?)(?:</think>|\Z)", re.DOTALL)
 _THINKING = re.compile(r"^.*?<think>.*?(?:</think>|\Z)", re.DOTALL)
@@ -76,16 +74,6 @@ def redundancy_reward(completions: Sequence[str], **_: Any) -> list[float]:
     return rewards
 
 
-def phases_reward(completions: Sequence[str], golds: Sequence[Sequence[str]], **_: Any) -> list[float]:
-    """Give the share of phases of which a cue stands in the trace of an exact answer."""
-    rewards = []
-    for text, accepted in zip(completions, golds, strict=True):
-        trace = " ".join(_trace_words(text))
-        shown = [bool(pattern.search(trace)) for pattern in _CUES]
-        rewards.append(sum(shown) / len(shown) if _is_exact(text, accepted) else 0.0)
-    return rewards
-
-
 def length_reward(
     completion_ids: Sequence[Sequence[int]],
     stopped: Sequence[bool],
@@ -108,11 +96,8 @@ REWARDS: Mapping[str, Callable[..., list[float]]] = {
     "keep": keep_reward,
     "dwell": dwell_reward,
     "redundancy": redundancy_reward,
-    "phases": phases_reward,
     "length": length_reward,
 }
-
-_CUES = [re.compile(r"\b(?:" + "|".join(map(re.escape, cues)) + r")\b") for cues in phase_cues().values()]
 
 
 def _words(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""How fast the reward is: the forms of the law beside separate regex functions, from token ids to eight terms.
+"""How fast the reward is: the forms of the law beside separate regex functions, from token ids to seven terms.
 
 Every form starts from the same token ids and decodes them itself. The terms of all are compared before anything is
 timed; then the forms take turns, so that what else the machine does falls on all alike, and each pair's ratio is of
@@ -24,7 +24,7 @@ from mbt_lite.rewards.counts import to_advantages, to_rewards, to_terms
 from mbt_lite.rewards.law import TERM_NAMES, RewardLimits
 from mbt_lite.rewards.scorer import Scorer, choose_scorer
 
-# The forms' name for a completion's terms: a row of eight numbers.
+# The forms' name for a completion's terms: a row of seven numbers.
 Rows = list[tuple[float, ...]]
 
 YARDSTICK = "regex functions"

@@ -4,7 +4,8 @@
 
     JSONL or array  {"question_id" | "_id" | "id": "...", "answer" | "predicted_answer": "..." or null,
                      "text": "<think>...</think><answer>...</answer>", "rollout_index": 0, "finish_reason": "stop",
-                     "completion_tokens": 120}     an id, and an answer or a text; the rest if it is there
+                     "completion_tokens": 120, "phases": [{"phase": "plan", "start": 7, "end": 64}, ...]}
+                                                   an id, and an answer or a text; the rest if it is there
     JSON object     {"answer": {"<id>": "...", ...}, ...}     HotpotQA's and 2Wiki's official files
 """
 
@@ -19,6 +20,7 @@ from typing import Any
 from mbt_lite.data.fields import field, of_type, optional
 from mbt_lite.data.stream import iter_records
 from mbt_lite.errors import DataError
+from mbt_lite.records import PhaseSpan, read_phase_spans
 
 IDS = ("question_id", "_id", "id")
 ANSWERS = ("answer", "predicted_answer")
@@ -39,6 +41,7 @@ class Given:
     text: str | None
     finish_reason: str | None
     completion_tokens: int | None
+    phases: tuple[PhaseSpan, ...] | None
 
 
 def iter_predictions(path: Path) -> Iterator[Given]:
@@ -48,7 +51,7 @@ def iter_predictions(path: Path) -> Iterator[Given]:
         for question_id, answer in official.items():
             where = f"{path}: answer of {question_id}"
             answer = None if answer is None else of_type(answer, str, where)
-            yield Given(where, question_id, 0, True, answer, None, None, None)
+            yield Given(where, question_id, 0, True, answer, None, None, None, None)
         return
     for where, record in iter_records(path):
         yield _read_row(of_type(record, dict, f"{where}: record"), where)
@@ -72,6 +75,7 @@ def _read_row(row: Mapping[str, Any], where: str) -> Given:
         text=text,
         finish_reason=optional(row, "finish_reason", str, where),
         completion_tokens=optional(row, "completion_tokens", int, where),
+        phases=None if row.get("phases") is None else read_phase_spans(row["phases"], where),
     )
 
 

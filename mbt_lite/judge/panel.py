@@ -205,6 +205,7 @@ def judged(case: Case) -> JudgedCompletion:
         useful_share=prefix_share(thinking["prefix"], case.subject.trace or "") if thinking else None,
         metacognition=score["score"] if score else None,
         level=quality["level"] if quality else None,
+        phases=tuple(quality["phases"]) if quality else None,
         sentences=tuple(len(sentences(paragraph)) for paragraph in case.subject.paragraphs),
         reach_scored=reach is not None,
         first_correct=reach["first_correct"] if reach else None,

@@ -27,7 +27,7 @@ ByQuestion = Mapping[str, Sequence[Prediction]]
 
 
 def _shows(phase: str) -> Measure:
-    return lambda p: phase in p.phases
+    return lambda p: None if p.phases is None else any(span.phase == phase for span in p.phases)
 
 
 def _first_mention(p: Prediction) -> float | None:
@@ -56,6 +56,7 @@ METRICS: Mapping[str, Measure] = {
     "trace_words": lambda p: p.trace_words,
     **{f"phase/{phase}": _shows(phase) for phase in PHASES},
 }
+PHASE_METRICS = ("phase_coverage", *(f"phase/{phase}" for phase in PHASES))
 # Counts: their mean is no share, even where every value happens to be 0 or 1.
 COUNTS = ("completion_tokens", "words_after_mention", "trace_words")
 UNDEFINED_EVERYWHERE = {
@@ -67,21 +68,27 @@ UNDEFINED_EVERYWHERE = {
 
 
 def aggregate(
-    predictions: Sequence[Prediction], *, samples: int, seed: int, only: Iterable[str] | None = None
+    predictions: Sequence[Prediction],
+    *,
+    samples: int,
+    seed: int,
+    only: Iterable[str] | None = None,
+    no_phases: str = "nothing read the phases",
 ) -> dict[str, Any]:
     """Give `n_questions`, `n_predictions` and, per metric, `mean low high n undefined_reason` (n counts questions).
 
     `predictions` are one variant's, in any order; `samples` resamples make a bootstrap interval; `only` names the
-    metrics that are wanted. Without predictions the means are None, with the reason. Raises DataError for mixed
-    variants or a completion that is there twice.
+    metrics that are wanted; `no_phases` is why there may be no phases. Without predictions the means are None, with the
+    reason. Raises DataError for mixed variants or a completion that is there twice.
     """
     questions = by_question(predictions)
     names = list(METRICS) if only is None else list(only)
     columns = {name: question_means(questions, METRICS[name]) for name in names}
+    reasons = UNDEFINED_EVERYWHERE | dict.fromkeys(PHASE_METRICS, no_phases)
     return {
         "n_questions": len(questions),
         "n_predictions": len(predictions),
-        "metrics": estimates(columns, samples=samples, seed=seed, counts=COUNTS, reasons=UNDEFINED_EVERYWHERE),
+        "metrics": estimates(columns, samples=samples, seed=seed, counts=COUNTS, reasons=reasons),
     }
 
 

@@ -17,14 +17,16 @@ from typing import Any
 
 from mbt_lite.metrics.aggregate import estimates
 from mbt_lite.metrics.efficiency import metacognitive_quality, reach_redundancy
+from mbt_lite.text.phases import PHASES
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class JudgedCompletion:
     """What a judge found in one completion; None where it was not asked, had nothing to judge, or is unscored.
 
-    `useful_share` is |useful beginning| / |trace|; `sentences` counts those of each paragraph, `first_correct` and
-    `redundant` are paragraph numbers from 1 (`reach_scored` tells a trace that never derives the answer from none).
+    `useful_share` is |useful beginning| / |trace|; `phases` are those it names; `sentences` counts those of each
+    paragraph, `first_correct` and `redundant` are paragraph numbers from 1 (`reach_scored` tells a trace that never
+    derives the answer from none).
     """
 
     question_id: str
@@ -35,6 +37,7 @@ class JudgedCompletion:
     useful_share: float | None
     metacognition: int | None
     level: int | None
+    phases: tuple[str, ...] | None
     sentences: tuple[int, ...]
     reach_scored: bool
     first_correct: int | None
@@ -78,6 +81,8 @@ def measures(one: JudgedCompletion, base: BaseLengths | None) -> dict[str, float
         **_reach(one, base.sentences if base is not None else None),
         "quality_level": one.level,
         "quality": quality,
+        "phase_coverage": None if one.phases is None else len(one.phases) / len(PHASES),
+        **{f"phase/{phase}": None if one.phases is None else float(phase in one.phases) for phase in PHASES},
     }
 
 

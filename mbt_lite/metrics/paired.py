@@ -31,14 +31,14 @@ def compare(
     """Compare a variant with another on the same questions.
 
     Gives `n` (questions), per metric the `difference` of the means with `low`, `high` and `p`, and `mcnemar` (None with
-    several completions a question: there is no one answer to be right or wrong). Raises DataError if the two did not
-    answer the same questions.
+    several completions a question: there is no one answer to be right or wrong). A metric that one of the two has no
+    value of is left out. Raises DataError if the two did not answer the same questions.
     """
     ours, theirs = by_question(predictions), by_question(against)
     refuse_different_questions(ours, theirs, "comparison")
     if not ours:
         return {"n": 0, "metrics": {}, "mcnemar": None}
-    columns = {name: _differences(ours, theirs, name) for name in COMPARED}
+    columns = {name: found for name in COMPARED if (found := _differences(ours, theirs, name))}
     is_single = all(len(rows) == 1 for questions in (ours, theirs) for rows in questions.values())
     right = [
         (ours[question_id][0].exact_match, theirs[question_id][0].exact_match) for question_id in ours if is_single

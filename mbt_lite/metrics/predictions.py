@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable
+
 from mbt_lite.metrics.answers import exact_match, f1, rules_for, substring_match
+from mbt_lite.metrics.phase_reader import PhaseReader
 from mbt_lite.metrics.traces import is_degenerate, trace_figures
 from mbt_lite.records import Completion, Prediction, Question
-from mbt_lite.text.completion import parse_completion
+from mbt_lite.text.completion import parse_completion, trace_span
 
 
 def score_completion(
@@ -48,5 +52,17 @@ def score_answer(
         trace_words=figures.trace_words,
         words_to_mention=figures.words_to_mention,
         repeated_4grams=figures.repeated_4grams,
-        phases=figures.phases,
     )
+
+
+def with_phases(
+    predictions: Iterable[Prediction], reader: PhaseReader | None, *, prefilled_think: bool = False
+) -> list[Prediction]:
+    """Put the phases in that a reader finds in each trace; None where there is no reader, none without a trace."""
+    if reader is None:
+        return [dataclasses.replace(row, phases=None) for row in predictions]
+    found = []
+    for row in predictions:
+        place = trace_span(row.text, prefilled_think=prefilled_think)
+        found.append(dataclasses.replace(row, phases=() if place is None else reader.spans(row.text, *place)))
+    return found

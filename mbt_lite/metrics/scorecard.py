@@ -9,6 +9,8 @@
      "paired":    {"base": {"n", "metrics": {"exact_match": {"difference", "low", "high", "p"}, ...}, "mcnemar"}, ...},
      "aes":       {"mean", "low", "high", "n", "undefined_reason", "against", "alpha", "beta", "gamma"},
      "judged":    what `judged.py` gives, null without a judge,
+     "phases":    how well their reader reads what it has not seen: {"accuracy", "unread", "n_paragraphs", "n_traces"},
+                  and "undefined_reason" where there is none,
      "left_out":  [{"question_id", "reason"}, ...]}
 
 `paired` has every variant before this one; `aes` is null for the variant that the others are compared with.
@@ -34,10 +36,11 @@ def scorecards(
     questions: Mapping[str, Question],
     settings: Eval,
     *,
+    phases: Mapping[str, Any],
     judged: Mapping[str, Mapping[str, Any]] | None = None,
     left_out: Iterable[Mapping[str, str]] = (),
 ) -> dict[str, dict[str, Any]]:
-    """Give variant -> the content of its metrics.json, in the order of `predictions`.
+    """Give variant -> the content of its metrics.json, in the order of `predictions`; `phases` goes into each.
 
     Raises DataError where variants did not answer the same questions.
     """
@@ -46,12 +49,13 @@ def scorecards(
     for variant, rows in predictions.items():
         cards[variant] = {
             "variant": variant,
-            **aggregate(rows, **drawing),
+            **aggregate(rows, **drawing, no_phases=phases["undefined_reason"] or "no predictions"),
             **aggregate_at_k(rows, **drawing),
             "breakdown": break_down(rows, questions, **drawing),
             "paired": {other: compare(rows, predictions[other], **drawing) for other in cards},
             "aes": _aes(variant, predictions, settings.aes, drawing),
             "judged": None if judged is None else dict(judged[variant]),
+            "phases": dict(phases),
             "left_out": list(left_out),
         }
     return cards

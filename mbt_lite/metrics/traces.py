@@ -1,10 +1,10 @@
-"""Trace metrics by rule: was the answer in the trace, when, was it lost, what is said twice, which phases show.
+"""Trace metrics by rule: was the answer in the trace, when, was it lost, what is said twice.
 
 Source: answer-inclusive and answer-exclusive errors of arXiv 2602.22508. Where we differ:
 
 1. The hit is by rule (a gold mentioned in the trace, by the same function as the reward's `keep`), not by a judge.
-2. Phases and repeated 4-grams are the reward law's: a completion without a trace shows no phase, and has no share of
-   repeated 4-grams.
+2. Repeated 4-grams are the reward law's; a completion without a trace has no share of them.
+3. Which phases a trace shows is read by phase_reader.py, or told by a judge.
 """
 
 from __future__ import annotations
@@ -12,45 +12,44 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from mbt_lite.rewards.cues import PHASES, shown_phases
+from mbt_lite.records import PhaseSpan
 from mbt_lite.rewards.mentions import words_through_first_mention
 from mbt_lite.rewards.terms import redundancy_term
 from mbt_lite.text.normalize import words
+from mbt_lite.text.phases import PHASES
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TraceFigures:
-    """What is counted in one trace, as `Prediction` holds it; all None and no phase without a trace."""
+    """What is counted in one trace, as `Prediction` holds it; all None without a trace."""
 
     trace_words: int | None
     words_to_mention: int | None
     repeated_4grams: float | None
-    phases: tuple[str, ...]
 
 
 def trace_figures(trace: str | None, golds: Sequence[str]) -> TraceFigures:
     """Count what the reward law counts, for every trace, whether the answer is right or not.
 
     >>> trace_figures("First, we need the town. It is Paris.", ["Paris"])
-    TraceFigures(trace_words=7, words_to_mention=7, repeated_4grams=0.0, phases=('plan',))
+    TraceFigures(trace_words=7, words_to_mention=7, repeated_4grams=0.0)
     """
     if trace is None:
-        return TraceFigures(None, None, None, ())
+        return TraceFigures(None, None, None)
     return TraceFigures(
         trace_words=len(words(trace)),
         words_to_mention=words_through_first_mention(trace, golds),
         repeated_4grams=abs(redundancy_term(trace)),
-        phases=shown_phases(trace),
     )
 
 
-def phase_coverage(phases: Sequence[str]) -> float:
-    """Give the share of the five phases that a trace shows, 0..1.
+def phase_coverage(phases: Sequence[PhaseSpan] | None) -> float | None:
+    """Give the share of the five phases that a trace shows, 0..1; None where nothing could read them.
 
-    >>> phase_coverage(["plan", "verify"])
+    >>> phase_coverage([PhaseSpan("plan", 0, 9), PhaseSpan("verify", 11, 30), PhaseSpan("plan", 32, 40)])
     0.4
     """
-    return len(phases) / len(PHASES)
+    return None if phases is None else len({span.phase for span in phases}) / len(PHASES)
 
 
 def answer_hit(trace: str | None, golds: Sequence[str]) -> int:

@@ -22,6 +22,15 @@ WRONG_TYPES = {
     "tuple_type": ("is not a list", "write [a, b]"),
     "model_type": ("is a section", "give it keys of its own, or leave it out"),
 }
+# Keys of older versions -> why they are gone, and what to do.
+GONE = {
+    (
+        "grpo",
+        "reward",
+        "weights",
+        "phases",
+    ): "the term is gone: words that announce thinking won it; delete the line"
+}
 BOUNDS = {
     "greater_than": ("gt", "above"),
     "greater_than_equal": ("ge", "at least"),
@@ -79,6 +88,8 @@ def _what_to_add(path: Path) -> str:
 
 def _what_was_meant(path: Path) -> str:
     """Guess what was meant: nested keys written flat, the same name elsewhere, a near name here."""
+    if path in GONE:
+        return GONE[path]
     section, name = path[:-1], str(path[-1])
     nested = (*section, *name.split("."))
     known = known_keys()

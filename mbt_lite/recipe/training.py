@@ -70,8 +70,6 @@ class RewardWeights(Section):
     """-1..0: words spent after the answer was found."""
     redundancy: float = 0.0
     """-1..0: share of repeated 4-grams."""
-    phases: float = 0.0
-    """0..1: phases present, on right answers only."""
     length: float = 0.0
     """-1..0: overlong completions."""
 

@@ -8,6 +8,7 @@ from typing import Any
 from mbt_lite.report.charts import Plot, Row, bounded, by_variant, chart_of, faded_by_run, named, to_spec
 from mbt_lite.report.contents import Report
 from mbt_lite.report.palette import variable
+from mbt_lite.report.table import phase_estimates, phase_lines
 from mbt_lite.text.phases import PHASES
 
 PHASE_NAMES = dict(zip(PHASES, ("understand", "plan", "execute", "self-correct", "verify"), strict=True))
@@ -15,21 +16,21 @@ GROUPINGS = {"hops": "number of hops", "question_type": "question type", "tier":
 
 
 def phases(report: Report) -> Plot:
-    """Draw how many traces show each of the five phases, by cue words, one bar a series."""
+    """Draw how many traces show each of the five phases, one bar a series."""
     title, key = "Phases in the traces", "phases"
+    lines = "; ".join(phase_lines(report.metrics))
     rows = [
-        named(series) | {"group": name} | bounded("share", series.metrics["metrics"][f"phase/{phase}"], 100)
+        named(series) | {"group": name} | bounded("share", estimate, 100)
         for series in report.series
         for phase, name in PHASE_NAMES.items()
-        if f"phase/{phase}" in series.metrics["metrics"]
+        if (estimate := phase_estimates(series.metrics)[f"phase/{phase}"])["mean"] is not None
     ]
     if not rows:
-        return Plot(key, title, "", None, missing="No metrics.json counts phases; `mbt-lite eval` adds them.")
+        return Plot(key, title, "", None, missing=f"There are no phases to count: {lines}.")
     return Plot(
         key=key,
         title=title,
-        reading="Share of completions whose trace shows a cue of the phase, with 95 % intervals. Cue words show form, "
-        "not thought.",
+        reading=f"Share of completions whose trace shows the phase, with 95 % intervals; {lines}.",
         spec=_bars(report, rows, list(PHASE_NAMES.values()), "% of completions", "Completions that show each phase"),
         numbers=_numbers(rows, "phase", "share"),
         margin=90,

@@ -55,7 +55,7 @@ class Reach:
 class Run:
     """Everything the page shows of one run. `metrics` and `predictions` are by variant, in the order of the columns.
 
-    `reaches` are by variant and (question id, rollout index); empty without a judge.
+    `reaches` and `judged_phases` are by variant and (question id, rollout index); empty without a judge.
     """
 
     name: str
@@ -67,6 +67,7 @@ class Run:
     curves: tuple[Curve, ...]
     teachers: Teachers
     reaches: Mapping[str, Mapping[tuple[str, int], Reach]]
+    judged_phases: Mapping[str, Mapping[tuple[str, int], Sequence[str]]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -159,20 +160,22 @@ def read_run(path: Path, variants: Sequence[str]) -> Run:
     run_dir = RunDir(path)
     folder = run_dir.stage_dir("eval")
     rewards = read_jsonl(run_dir.stage_dir("grpo") / "metrics.jsonl")
+    judgements = {variant: read_jsonl(folder / variant / "judgements.jsonl") for variant in variants}
     reward_terms = sorted({key for row in rewards for key in row if key.startswith("reward/")})
     return Run(
         name=path.resolve().name,
         recipe=read_json(path / RECIPE_FILE),
         environment=read_json(path / "environment.json"),
         questions={question.question_id: question for question in read_asked(folder / "questions.jsonl")},
-        metrics={variant: read_json(folder / variant / "metrics.json") for variant in variants},
+        metrics={variant: read_metrics(folder / variant / "metrics.json") for variant in variants},
         predictions={variant: read_predictions(folder / variant / "predictions.jsonl") for variant in variants},
         curves=(
             curve("sft", "loss", read_jsonl(run_dir.stage_dir("sft") / "metrics.jsonl")),
             *(curve("grpo", key, rewards) for key in ["reward", *reward_terms]),
         ),
         teachers=teachers(read_jsonl(run_dir.stage_dir("gen") / "traces.jsonl")),
-        reaches={variant: reaches(read_jsonl(folder / variant / "judgements.jsonl")) for variant in variants},
+        reaches={variant: reaches(rows) for variant, rows in judgements.items()},
+        judged_phases={variant: judged_phases(rows) for variant, rows in judgements.items()},
     )
 
 
@@ -184,6 +187,17 @@ def read_asked(path: Path) -> list[Question]:
             "run `mbt-lite eval` again, it scores the stored completions anew"
         )
     return [from_row(Question, row, f"{path}:{number}") for number, row in enumerate(read_jsonl(path), 1)]
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """Read a variant's means; RunError if an older version counted other phases."""
+    metrics: dict[str, Any] = read_json(path)
+    if "phases" not in metrics:
+        raise RunError(
+            f"{path}: does not say how its phases were read, the run was scored by an older version; "
+            "run `mbt-lite eval` again, it scores the stored completions anew"
+        )
+    return metrics
 
 
 def read_predictions(path: Path) -> tuple[Prediction, ...]:
@@ -200,11 +214,21 @@ def curve(stage: str, key: str, rows: Iterable[Mapping[str, Any]]) -> Curve:
 def reaches(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int], Reach]:
     """Take a judge's first verdicts on reach from its judgements; an unscored completion has none."""
     return {
-        (row["question_id"], row["rollout_index"]): Reach(
-            row["verdict"]["first_correct"], frozenset(row["verdict"]["redundant"])
-        )
+        place: Reach(verdict["first_correct"], frozenset(verdict["redundant"]))
+        for place, verdict in _verdicts(rows, "reach").items()
+    }
+
+
+def judged_phases(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int], Sequence[str]]:
+    """Take the phases that a judge's first verdicts name."""
+    return {place: verdict["phases"] for place, verdict in _verdicts(rows, "quality").items()}
+
+
+def _verdicts(rows: Iterable[Mapping[str, Any]], kind: str) -> dict[tuple[str, int], Mapping[str, Any]]:
+    return {
+        (row["question_id"], row["rollout_index"]): row["verdict"]
         for row in rows
-        if row["kind"] == "reach" and row["repeat"] == 0 and row["verdict"] is not None
+        if row["kind"] == kind and row["repeat"] == 0 and row["verdict"] is not None
     }
 
 

@@ -89,6 +89,7 @@ def render(report: Report, plots: Iterable[Plot], written_at: datetime.datetime)
         uncompared=uncompared(report),
         outcomes=OUTCOMES,
         phases=PHASE_NAMES,
+        phase_lines=table.phase_lines(report.metrics, judged=False),
         differing=_differing(report.runs),
         recipes={run.name: json.dumps(run.recipe, indent=2, ensure_ascii=False) for run in report.runs},
         library=packed_library,

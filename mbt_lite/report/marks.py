@@ -1,7 +1,7 @@
-"""What the trace browser colours in a completion: golds, cue phrases of the phases, what is said again, tags.
+"""What the trace browser colours in a completion: golds, the phases of paragraphs, what is said again, tags.
 
-The rules are the reward law's, on whole words in normalised form; here every word also remembers where it stands, so
-that a text is shown in its own letters. Where the two differ:
+The rules of golds and repeats are the reward law's, on whole words in normalised form; here every word also remembers
+where it stands, so that a text is shown in its own letters. Where the two differ:
 
 1. Golds are marked in the answer too, the first mention only within the trace (that is what `answer_hit` reads).
 2. A paragraph is called repeated where at least half of its words stand in word 4-grams that occurred earlier in the
@@ -19,19 +19,20 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from mbt_lite.rewards.cues import PHASES, phase_cues
+from mbt_lite.records import PhaseSpan
 from mbt_lite.rewards.mentions import mentionable
 from mbt_lite.rewards.terms import NGRAM_WORDS
-from mbt_lite.text.completion import THINK_CLOSE, THINK_OPEN
+from mbt_lite.text.completion import trace_span
 from mbt_lite.text.normalize import words
+from mbt_lite.text.paragraphs import paragraph_spans
+from mbt_lite.text.phases import PHASES
 
 # bits of a piece's flag; report.js reads them by the same names
-GOLD, FIRST, REPEATED, TAG, FIRST_PHASE = 1, 2, 4, 8, 16
+GOLD, FIRST, REPEATED, TAG = 1, 2, 4, 8
 
 REPEATED_SHARE = 0.5
 
 _TAG = re.compile(r"</?(?:think|answer)>")
-_BLANK_LINE = re.compile(r"\n\s*\n")
 
 Span = tuple[int, int]
 
@@ -82,15 +83,6 @@ def without_tags(text: str) -> str:
     return _TAG.sub(lambda tag: " " * len(tag[0]), text)
 
 
-def trace_span(text: str, *, prefilled_think: bool) -> Span | None:
-    """Give start and end of the trace, as `parse_completion` reads it; None without one."""
-    opened = 0 if prefilled_think else text.find(THINK_OPEN) + len(THINK_OPEN)
-    if not prefilled_think and THINK_OPEN not in text:
-        return None
-    closed = text.find(THINK_CLOSE, opened)
-    return opened, len(text) if closed < 0 else closed
-
-
 def occurrences(located: Sequence[Word], sequences: Iterable[str]) -> list[Span]:
     """Give first and last word index of each occurrence of normalised sequences; no two overlap, the longest wins.
 
@@ -134,30 +126,30 @@ def repeated_words(located: Sequence[Word]) -> list[bool]:
     return flags
 
 
-def mark(text: str, golds: Sequence[str], *, prefilled_think: bool) -> list[Paragraph]:
+def mark(
+    text: str, golds: Sequence[str], phases: Iterable[PhaseSpan] = (), *, prefilled_think: bool
+) -> list[Paragraph]:
     """Cut a completion into paragraphs and those into pieces `(start, end, flag)` that cover them."""
     located = located_words(text)
     start, end = trace_span(text, prefilled_think=prefilled_think) or (0, 0)
     trace = [word for word in located if start <= word.start < end]
     repeated = repeated_words(trace)
-    cues = [_spans(text, trace, occurrences(trace, phase_cues()[phase])) for phase in PHASES]
     mentions = _spans(text, located, occurrences(located, mentionable(golds)))
     first = [mention for mention in mentions if start <= mention[0] < end][:1]
     edges = _edges(
         text,
-        {GOLD: mentions, FIRST: first, REPEATED: _runs(trace, repeated), TAG: [t.span() for t in _TAG.finditer(text)]}
-        | {FIRST_PHASE << phase: found for phase, found in enumerate(cues)},
+        {GOLD: mentions, FIRST: first, REPEATED: _runs(trace, repeated), TAG: [t.span() for t in _TAG.finditer(text)]},
     )
     places = [word.start for word in trace]
     again = [word.start for word, flag in zip(trace, repeated, strict=True) if flag]
-    cue_places = [[cue[0] for cue in found] for found in cues]
-    spans = list(_paragraphs(text))
+    shown = [(PHASES.index(span.phase), span.start, span.end) for span in phases]
+    spans = list(paragraph_spans(text))
     numbers = _trace_numbers(text, spans, start, end)
     return [
         Paragraph(
             *span,
             number=number,
-            phases=tuple(phase for phase, found in enumerate(cue_places) if _count(found, span)),
+            phases=tuple(dict.fromkeys(phase for phase, left, right in shown if left < span[1] and span[0] < right)),
             is_repeated=_count(again, span) >= max(1, REPEATED_SHARE * _count(places, span)),
             pieces=tuple(_pieces(edges, *span)),
         )
@@ -216,15 +208,6 @@ def _edges(text: str, flagged: Mapping[int, Sequence[Span]]) -> list[Span]:
             toggles[place] = toggles.get(place, 0) ^ flag
     places = sorted(toggles)
     return list(zip(places, itertools.accumulate((toggles[place] for place in places), operator.xor), strict=True))
-
-
-def _paragraphs(text: str) -> Iterator[Span]:
-    """Give the spans between blank lines, without white space at the edges; empty ones left out."""
-    breaks = [(0, 0), *(gap.span() for gap in _BLANK_LINE.finditer(text)), (len(text), len(text))]
-    for (_, start), (end, _) in itertools.pairwise(breaks):
-        part = text[start:end]
-        if part.strip():
-            yield start + len(part) - len(part.lstrip()), start + len(part.rstrip())
 
 
 def _pieces(edges: Sequence[Span], start: int, end: int) -> Iterator[tuple[int, int, int]]:

@@ -16,6 +16,7 @@ from mbt_lite.records import Prediction, Question
 from mbt_lite.report.contents import Report, Series, outcome
 from mbt_lite.report.marks import Paragraph, mark
 from mbt_lite.text.completion import THINK_OPEN
+from mbt_lite.text.phases import PHASES
 
 # of the 5 MB that a page may have; the plotting library takes 0.4, plots, tables and recipes about 0.2
 MAX_PACKED_CHARACTERS = 4_250_000
@@ -35,7 +36,7 @@ def packed(text: str) -> str:
 def pack_traces(report: Report) -> str:
     """Give what the trace browser reads: `{unit, questions: [{..., predictions: {label: ...}}]}`, packed."""
     marked: Marked = [
-        (series, row, mark(row.text, row.golds, prefilled_think=_is_prefilled(row)))
+        (series, row, mark(row.text, row.golds, row.phases or (), prefilled_think=_is_prefilled(row)))
         for series in report.series
         for row in series.predictions
     ]
@@ -80,6 +81,7 @@ def _question(question: Question, rollout: int) -> dict[str, Any]:
 
 def _prediction(series: Series, row: Prediction, paragraphs: Sequence[Paragraph], limit: int) -> dict[str, Any]:
     reach = series.run.reaches[series.variant].get((row.question_id, row.rollout_index))
+    phases = series.run.judged_phases[series.variant].get((row.question_id, row.rollout_index))
     return {
         "outcome": outcome(row),
         "degenerate": bool(row.degenerate),
@@ -89,6 +91,7 @@ def _prediction(series: Series, row: Prediction, paragraphs: Sequence[Paragraph]
         "stopped": bool(row.stopped),
         "trace": row.trace_words is not None,
         "judged": None if reach is None else {"first": reach.first_correct, "redundant": sorted(reach.redundant)},
+        "judged_phases": None if phases is None else [PHASES.index(phase) for phase in phases],
         "paragraphs": list(_paragraphs(row.text, paragraphs, limit)),
     }
 

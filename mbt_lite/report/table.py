@@ -48,7 +48,7 @@ MEASURES = (
 
 # What a metrics.json may have beside them; a row is there if one series has it.
 BY_RULE = (
-    Measure("phase_coverage", "phases shown", "share", "of the five phases, by cue words"),
+    Measure("phase_coverage", "phases shown", "share", "of the five phases; who read them stands among the remarks"),
     Measure("first_mention", "first mention", "share", "of the trace's words up to the first gold, where there is one"),
     Measure("words_after_mention", "words after it", "tokens", "words of the trace after the first mention of a gold"),
     Measure("repeated_4grams", "said again", "share", "of the trace's word 4-grams that occurred earlier in it"),
@@ -111,9 +111,27 @@ def _optional_measures(metrics: Metrics) -> list[tuple[str, Sequence[Measure]]]:
 
 def _optional(value: Mapping[str, Any], section: str, key: str) -> Mapping[str, Any] | None:
     """Give an estimate that a metrics.json may have; `judged` is null without a judge."""
+    if key == "phase_coverage":
+        return phase_estimates(value).get(key)
     found = value.get(section) or {}
     estimates = found["metrics"] if section == "judged" and found else found
     return estimates.get(key)
+
+
+def phase_estimates(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give the estimates of the phases shown: the judge's if it was asked, else the reader's.
+
+    There are none in a metrics.json of an older version, which counted something else.
+    """
+    if _judge_names_phases(value):
+        judged: Mapping[str, Any] = value["judged"]["metrics"]
+        return judged
+    read: Mapping[str, Any] = value["metrics"] if "phases" in value else {}
+    return read
+
+
+def _judge_names_phases(value: Mapping[str, Any]) -> bool:
+    return bool(value.get("judged")) and "quality" in value["judged"]["verdicts"]
 
 
 def _optional_cell(measure: Measure, section: str, metrics: Mapping[str, Any]) -> Cell:
@@ -204,7 +222,28 @@ def _terminal_cell(cell: Cell) -> Text:
 def remarks(metrics: Metrics) -> list[str]:
     """Give the lines under the table: what the brackets are, what is undefined and why, what was left out."""
     lines = ["[low, high]: 95 % interval (Wilson for shares, else bootstrap over questions); n: questions"]
-    return [*lines, *_aes(metrics), *_left_out(metrics), *_judged(metrics)]
+    return [*lines, *_aes(metrics), *_left_out(metrics), *_judged(metrics), *phase_lines(metrics)]
+
+
+def phase_lines(metrics: Metrics, *, judged: bool = True) -> list[str]:
+    """Say who read the phases, and how well; with `judged` the judge's are told, which the means are made of."""
+    said: dict[str, list[str]] = {}
+    for label, value in metrics.items():
+        if judged and _judge_names_phases(value):
+            said.setdefault(f"named by the judge {value['judged']['judge']}", []).append(label)
+        elif "phases" in value:
+            said.setdefault(_read(value["phases"]), []).append(label)
+    return [f"phases of {', '.join(labels)}: {line}" for line, labels in said.items()]
+
+
+def _read(held_out: Mapping[str, Any]) -> str:
+    if held_out["undefined_reason"] is not None:
+        return f"undefined, {held_out['undefined_reason']}"
+    right, unread = (shown("share", held_out[key], unit=True) for key in ("accuracy", "unread"))
+    return (
+        f"read by a classifier fitted on the run's {held_out['n_traces']:,} labelled traces, held-out accuracy {right} "
+        f"({unread} left unread, n={held_out['n_paragraphs']:,} paragraphs)"
+    )
 
 
 def _aes(metrics: Metrics) -> list[str]:

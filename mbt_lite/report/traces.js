@@ -1,7 +1,7 @@
 // The trace browser: filter and search the questions, show two variants of one side by side, in colour.
 const PAGE = 20;
 // the bits of marks.py
-const FLAGS = { gold: 1, first: 2, repeated: 4, tag: 8, phase: 16 };
+const FLAGS = { gold: 1, first: 2, repeated: 4, tag: 8 };
 const PHASES = ["understand_filter", "plan", "execute_monitor", "self_correct", "verify"];
 const NAMES = ["understand", "plan", "execute", "self-correct", "verify"];
 
@@ -162,6 +162,10 @@ function column(label, prediction) {
   const degenerate = prediction.degenerate ? "degenerate" : "";
   const facts = [prediction.outcome, tokens, end, missing, degenerate, `F1 ${prediction.f1.toFixed(2)}`];
   box.append(element("p", "legend", facts.filter(Boolean).join(" · ")));
+  if (prediction.judged_phases) {
+    const named = prediction.judged_phases.map((phase) => NAMES[phase]).join(", ");
+    box.append(element("p", "legend", `phases by the judge: ${named || "none"}`));
+  }
   box.append(element("p", "", prediction.answer === null ? "no answer" : `answer: ${prediction.answer}`));
   const trace = element("div", "trace");
   trace.tabIndex = 0;
@@ -179,6 +183,10 @@ function paragraph({ number, pieces, phases, repeated, left_out: leftOut }, judg
   }
   const node = element("p", repeated ? "again-whole" : "");
   const tags = element("span", "tags");
+  if (phases.length) {
+    node.classList.add("phased");
+    node.style.setProperty("--phase", `var(--${PHASES[phases[0]]})`);
+  }
   for (const phase of phases) {
     const tag = element("span", "phase", NAMES[phase]);
     tag.style.setProperty("--phase", `var(--${PHASES[phase]})`);
@@ -203,12 +211,6 @@ function piece(text, flag) {
   };
   if (flag & FLAGS.tag) wrap("span", "tag");
   if (flag & FLAGS.repeated) wrap("span", "again");
-  PHASES.forEach((phase, index) => {
-    if (!(flag & (FLAGS.phase << index))) return;
-    const cue = wrap("span", "cue");
-    cue.style.setProperty("--phase", `var(--${phase})`);
-    cue.title = `${NAMES[index]} cue`;
-  });
   if (flag & FLAGS.gold) {
     const mark = wrap("mark", flag & FLAGS.first ? "first" : "");
     mark.title = flag & FLAGS.first ? "first mention of the gold in the trace" : "the gold";

@@ -1,1 +1,1 @@
-"""The reward law: eight pure terms of one completion, their weighted sum, and advantages within a group."""
+"""The reward law: seven pure terms of one completion, their weighted sum, and advantages within a group."""

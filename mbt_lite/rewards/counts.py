@@ -13,7 +13,6 @@ from typing import Any
 from mbt_lite.rewards.advantages import EQUAL_BELOW, STD_EPSILON
 from mbt_lite.rewards.law import TERM_NAMES, RewardLimits
 from mbt_lite.rewards.terms import NGRAM_WORDS
-from mbt_lite.text.phases import PHASES
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,15 +37,13 @@ class Counts:
     """Words of the trace through the first mention of a gold; 0 without a mention."""
     repeated_ngrams: Any
     """Word 4-grams of the trace that occurred earlier in it."""
-    phases: Any
-    """Phases of which a cue stands in the trace."""
 
 
 COUNT_NAMES = tuple(field.name for field in dataclasses.fields(Counts))
 
 
 def to_terms(counts: Counts, limits: RewardLimits) -> dict[str, Any]:
-    """Give the eight terms of rewards/terms.py, each an array [B], in the law's order."""
+    """Give the seven terms of rewards/terms.py, each an array [B], in the law's order."""
     mentioned = counts.mention_words > 0
     beyond = (counts.trace_words - counts.mention_words - limits.verification_words).clip(0)
     ngrams = (counts.trace_words - (NGRAM_WORDS - 1)).clip(1)
@@ -59,7 +56,6 @@ def to_terms(counts: Counts, limits: RewardLimits) -> dict[str, Any]:
         "keep": 0.0 - (1 - counts.exact) * mentioned,
         "dwell": 0.0 - counts.exact * mentioned * (beyond / counts.trace_words.clip(1)),
         "redundancy": 0.0 - counts.repeated_ngrams / ngrams,
-        "phases": counts.exact * (counts.phases / len(PHASES)),
         "length": 0.0 - (counts.stopped * overlong + (1 - counts.stopped)),
     }
     assert tuple(terms) == TERM_NAMES, terms.keys()

@@ -8,7 +8,7 @@ advantages is arithmetic on [B] that stays on the device too (counts.py). The st
 2. `mark_tags`, `find_spans`: bytes -> where trace and answer begin and end
 3. `fold_characters`, `mark_breaks`, `find_words`: bytes -> words, normalised
 4. `hash_words`: words -> 64-bit hashes (word_hashes.py says which, and how likely a collision is)
-5. `count_words`: hashes, golds, cues -> counts
+5. `count_words`: hashes, golds -> counts
 
 Exact for all of Unicode's first two planes but a few characters; a row with any other, or with broken UTF-8, is marked
 for the law (characters.py). Without CUDA the same kernels run in Triton's interpreter, which is for tests.
@@ -31,7 +31,7 @@ from mbt_lite.rewards.characters import character_table
 from mbt_lite.rewards.counts import COUNT_NAMES, Counts
 from mbt_lite.rewards.kernel_fields import FIELDS
 from mbt_lite.rewards.vocabulary import Vocabulary
-from mbt_lite.rewards.word_tables import GoldTable, cue_tables, gold_table
+from mbt_lite.rewards.word_tables import GoldTable, gold_table
 from mbt_lite.text.completion import THINK_OPEN
 
 # Elements of a row that a program reads at once, and the side of the squares in which it compares words with words.
@@ -55,8 +55,6 @@ class FusedKernel:
         self._token_starts = self._put(np.array([0, *itertools.accumulate(lengths)], np.int32))
         self._stop_ids = self._put(np.array(sorted(stop_ids), np.int32))
         self._characters = self._put(character_table())
-        cue_hashes, cue_bits = _cue_arrays()
-        self._cue_hashes, self._cue_bits = self._put(cue_hashes), self._put(cue_bits)
 
     def count(self, ids: Sequence[Sequence[int]], golds: Sequence[Sequence[str]]) -> tuple[Counts, Tensor]:
         """Count what the terms need of B rows of unpadded ids, and mark those [B] that only the law can read.
@@ -107,10 +105,8 @@ class FusedKernel:
         kernel_text.find_words[grid](breaks, begins, ends, fields, width, most_words, **blocks)
         kernel_words.hash_words[grid](folded, begins, ends, hashes, fields, width, most_words, **blocks)
         kernel_words.count_words[grid](
-            hashes, *self._put_golds(golds), self._cue_hashes, self._cue_bits, fields,
-            most_words, *golds.words.shape[1:],
-            LONGEST_CUE=self._cue_hashes.shape[0], CUES=self._cue_hashes.shape[1], TILE=TILE, **blocks,
-        )  # fmt: skip
+            hashes, *self._put_golds(golds), fields, most_words, *golds.words.shape[1:], TILE=TILE, **blocks
+        )
         return fields
 
     def _buffer(self, rows: int, width: int, dtype: torch.dtype) -> Tensor:
@@ -124,18 +120,6 @@ class FusedKernel:
     def _put(self, values: NDArray[Any]) -> Tensor:
         """Send an array to the device; on the CPU, a copy that nobody else writes to."""
         return torch.from_numpy(values.copy()).to(self._device, non_blocking=True)
-
-
-def _cue_arrays() -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Give hash and phase bit of the cues [words in the cue, cues], padded to a power of two; padding has no bit."""
-    tables = cue_tables()
-    widest = max(len(table.hashes) for table in tables)
-    shape = (len(tables), 1 << (widest - 1).bit_length())
-    hashes, bits = np.zeros(shape, np.int64), np.zeros(shape, np.int32)
-    for row, table in enumerate(tables):
-        hashes[row, : len(table.hashes)] = table.hashes.view(np.int64)
-        bits[row, : len(table.phases)] = 1 << table.phases
-    return hashes, bits
 
 
 def _round_up(size: int) -> int:

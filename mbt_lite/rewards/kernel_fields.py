@@ -9,12 +9,12 @@ import triton.language as tl
 FIELDS = (
     "stopped", "bytes", "think_open", "trace_begin", "trace_end", "answer_begin", "answer_end", "is_framed",
     "has_answer", "needs_law", "well_formed", "characters", "trace_characters", "trace_words", "answer_words",
-    "exact", "shared_words", "both_words", "mention_words", "repeated_ngrams", "phases",
+    "exact", "shared_words", "both_words", "mention_words", "repeated_ngrams",
 )  # fmt: skip
 (
     STOPPED, BYTES, THINK_OPEN_AT, TRACE_BEGIN, TRACE_END, ANSWER_BEGIN, ANSWER_END, IS_FRAMED,
     HAS_ANSWER, NEEDS_LAW, WELL_FORMED, CHARACTERS, TRACE_CHARACTERS, TRACE_WORDS, ANSWER_WORDS,
-    EXACT, SHARED_WORDS, BOTH_WORDS, MENTION_WORDS, REPEATED_NGRAMS, SHOWN_PHASES,
+    EXACT, SHARED_WORDS, BOTH_WORDS, MENTION_WORDS, REPEATED_NGRAMS,
 ) = map(tl.constexpr, range(len(FIELDS)))  # fmt: skip
 F = tl.constexpr(len(FIELDS))
 

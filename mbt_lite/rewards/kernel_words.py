@@ -19,20 +19,18 @@ from mbt_lite.rewards.kernel_fields import (
     MENTION_WORDS,
     REPEATED_NGRAMS,
     SHARED_WORDS,
-    SHOWN_PHASES,
     TRACE_WORDS,
     F,
     eight_bytes,
 )
 from mbt_lite.rewards.terms import NGRAM_WORDS
 from mbt_lite.rewards.word_tables import NO_GOLD
-from mbt_lite.text.phases import PHASES
 
 _SHIFT_1, _SHIFT_2, _SHIFT_3 = map(tl.constexpr, word_hashes.MIX_SHIFTS)
 _FACTOR_1, _FACTOR_2 = map(tl.constexpr, word_hashes.MIX_FACTORS)
 _SEQUENCE_BASE = tl.constexpr(word_hashes.SEQUENCE_BASE)
 _LANE_BYTES = tl.constexpr(word_hashes.LANE_BYTES)
-_NGRAM_WORDS, _PHASES, _NO_GOLD = tl.constexpr(NGRAM_WORDS), tl.constexpr(len(PHASES)), tl.constexpr(NO_GOLD)
+_NGRAM_WORDS, _NO_GOLD = tl.constexpr(NGRAM_WORDS), tl.constexpr(NO_GOLD)
 _NOWHERE = tl.constexpr(2**31 - 1)
 
 
@@ -69,14 +67,12 @@ def _mix(value):
 @triton.jit
 def count_words(
     hashes, gold_rows, gold_words, gold_ranks, gold_lengths, mentionable,
-    cue_hashes, cue_bits, fields, W, A, J,
-    LONGEST_CUE: tl.constexpr, CUES: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr,
+    fields, W, A, J, BLOCK: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
-    """Compare a row's words with its golds, with the cues and with each other.
+    """Compare a row's words with its golds and with each other.
 
-    Shapes: hashes [B, W], gold_rows [B], gold_words and gold_ranks [Q, A, J], gold_lengths and mentionable [Q, A],
-    cue_hashes and cue_bits [LONGEST_CUE, CUES]
-    -> fields exact, shared_words, both_words, mention_words, repeated_ngrams, phases
+    Shapes: hashes [B, W], gold_rows [B], gold_words and gold_ranks [Q, A, J], gold_lengths and mentionable [Q, A]
+    -> fields exact, shared_words, both_words, mention_words, repeated_ngrams
     """
     row = tl.program_id(0).to(tl.int64)
     hashes += row * W
@@ -109,7 +105,6 @@ def count_words(
     tl.store(fields + BOTH_WORDS, both)
     tl.store(fields + MENTION_WORDS, tl.where(mention == _NOWHERE, 0, mention))
     tl.store(fields + REPEATED_NGRAMS, _repeated_ngrams(hashes, words, TILE))
-    tl.store(fields + SHOWN_PHASES, _shown_phases(hashes, words, cue_hashes, cue_bits, LONGEST_CUE, CUES, TILE))
 
 
 @triton.jit
@@ -174,25 +169,3 @@ def _extend(value, hashes, place, words):
     """Hash sequences that are one word longer."""
     word = tl.load(hashes + place, mask=place < words, other=0)
     return value * _SEQUENCE_BASE + word.to(tl.uint64, bitcast=True)
-
-
-@triton.jit
-def _shown_phases(
-    hashes, words, cue_hashes, cue_bits,
-    LONGEST_CUE: tl.constexpr, CUES: tl.constexpr, TILE: tl.constexpr,
-):  # fmt: skip
-    """Count the phases of which a cue stands among the words; a cue's bit is its phase."""
-    cue = tl.arange(0, CUES)
-    shown = cue * 0
-    for start in range(0, words, TILE):
-        place = start + tl.arange(0, TILE)
-        sequence = place.to(tl.uint64) * 0
-        for offset in tl.static_range(LONGEST_CUE):
-            sequence = _extend(sequence, hashes, place + offset, words)
-            wanted = tl.load(cue_hashes + offset * CUES + cue).to(tl.uint64, bitcast=True)
-            same = (sequence[:, None] == wanted[None, :]) & (place + offset < words)[:, None]
-            shown |= tl.max(same.to(tl.int32), 0) * tl.load(cue_bits + offset * CUES + cue)
-    count = words * 0
-    for phase in tl.static_range(_PHASES):
-        count += tl.max((shown >> phase) & 1, 0)
-    return count

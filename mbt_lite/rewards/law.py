@@ -1,4 +1,4 @@
-"""The reward law: one completion to eight terms, eight terms to one reward.
+"""The reward law: one completion to seven terms, seven terms to one reward.
 
 Scoring needs neither a judge nor a reward model. This plain form is the reference: a faster one must give its numbers.
 The terms are logged one by one; `total` only weighs them.
@@ -30,7 +30,7 @@ class RewardLimits:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Terms:
-    """The eight terms of one completion, in the law's order; terms.py says what each is."""
+    """The seven terms of one completion, in the law's order; terms.py says what each is."""
 
     answer: float
     exact: float
@@ -38,7 +38,6 @@ class Terms:
     keep: float
     dwell: float
     redundancy: float
-    phases: float
     length: float
 
 
@@ -62,7 +61,7 @@ def score(
     >>> limits = RewardLimits(max_completion_tokens=512, verification_words=40, overlong_buffer_tokens=64)
     >>> text = "<think>so</think><answer>Rome</answer>"
     >>> score(text, stopped=True, completion_tokens=9, golds=["Rome"], limits=limits)
-    Terms(answer=1.0, exact=1.0, format=1.0, keep=0.0, dwell=0.0, redundancy=0.0, phases=0.0, length=0.0)
+    Terms(answer=1.0, exact=1.0, format=1.0, keep=0.0, dwell=0.0, redundancy=0.0, length=0.0)
     """
     assert not isinstance(golds, str), f"golds must be a sequence of texts (got {golds!r})"
     assert golds, "a completion needs at least one gold to be scored"
@@ -75,7 +74,6 @@ def score(
         keep=terms.keep_term(parsed.trace, golds, exact=exact),
         dwell=terms.dwell_term(parsed.trace, golds, exact=exact, verification_words=limits.verification_words),
         redundancy=terms.redundancy_term(parsed.trace),
-        phases=terms.phases_term(parsed.trace, exact=exact),
         length=terms.length_term(
             completion_tokens,
             stopped=stopped,
@@ -88,7 +86,7 @@ def score(
 def total(scored: Terms, weights: RewardWeights | Mapping[str, float]) -> float:
     """Give the reward: the sum of weight · term, in the law's order. A mapping may leave terms out, and weighs them 0.
 
-    >>> total(Terms(0.5, 0.0, 1.0, -1.0, 0.0, 0.0, 0.0, 0.0), {"answer": 1.0, "keep": 0.25})
+    >>> total(Terms(0.5, 0.0, 1.0, -1.0, 0.0, 0.0, 0.0), {"answer": 1.0, "keep": 0.25})
     0.25
     """
     weighed = weights.model_dump() if isinstance(weights, RewardWeights) else dict(weights)

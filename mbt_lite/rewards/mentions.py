@@ -1,4 +1,4 @@
-"""Where a text mentions a gold: shared by the terms `keep` and `dwell`, the cue phases and the metric `answer_hit`.
+"""Where a text mentions a gold: shared by the terms `keep` and `dwell` and the metric `answer_hit`.
 
 A mention is a whole-word sequence in normalised form (see text/normalize.py). A gold shorter than three characters is
 never a mention; the length is the normalised form's, since "U.S." becomes "us", which any "let us see" would contain.

@@ -1,4 +1,4 @@
-"""The eight reward terms, one pure function each.
+"""The seven reward terms, one pure function each.
 
 `answer` is an extracted answer or None (see text/completion.py), `trace` the text inside `<think>` or None, `golds` the
 answer and its aliases (at least one), `exact` the value of the exact term. Words are normalised words.
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mbt_lite.rewards.cues import PHASES, shown_phases
 from mbt_lite.rewards.mentions import words_through_first_mention
 from mbt_lite.text.completion import ParsedCompletion
 from mbt_lite.text.normalize import normalize, words
@@ -83,15 +82,6 @@ def redundancy_term(trace: str | None) -> float:
     sequence = words(trace or "")
     ngrams = list(zip(*(sequence[start:] for start in range(NGRAM_WORDS)), strict=False))
     return _negative((len(ngrams) - len(set(ngrams))) / len(ngrams)) if ngrams else 0.0
-
-
-def phases_term(trace: str | None, *, exact: float) -> float:
-    """Give the share of the five phases whose cues stand in the trace, 0..1, on exact answers; else 0.
-
-    >>> phases_term("First, we need the director. Wait, which film?", exact=1.0)
-    0.4
-    """
-    return len(shown_phases(trace or "")) / len(PHASES) if exact else 0.0
 
 
 def length_term(

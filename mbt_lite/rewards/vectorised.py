@@ -8,7 +8,6 @@ Shapes: B rows, T words of the longest trace, S words of the longest answer, Q, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +15,8 @@ from numpy.typing import NDArray
 from mbt_lite.rewards.counts import Counts
 from mbt_lite.rewards.terms import NGRAM_WORDS
 from mbt_lite.rewards.word_hashes import Hashes, extend_sequence, fold, hash_words
-from mbt_lite.rewards.word_tables import GoldTable, cue_first_words, cue_tables, gold_table
+from mbt_lite.rewards.word_tables import GoldTable, gold_table
 from mbt_lite.text.completion import ParsedCompletion, parse_completion
-from mbt_lite.text.phases import PHASES
-
-_FILTER_BITS = 16
 
 
 def count(
@@ -51,7 +47,6 @@ def count(
         "trace_words": traces.lengths,
         "mention_words": _words_through_mention(traces, table),
         "repeated_ngrams": _repeated_ngrams(traces),
-        "phases": _shown_phases(traces),
     }
     return Counts(**{name: field.astype(np.float64) for name, field in fields.items()}), needs_law
 
@@ -73,8 +68,8 @@ def _read_words(parsed: Sequence[ParsedCompletion], skipped: NDArray[np.bool_]) 
     hashes, lengths = hash_words(folded)
     rows = len(parsed)
     in_traces = int(lengths[:rows].sum())
-    margin = len(cue_tables())
-    return _Rows(hashes[:in_traces], lengths[:rows], margin), _Rows(hashes[in_traces:], lengths[rows:], 0)
+    # a 4-gram is read from every place, the last word's too
+    return _Rows(hashes[:in_traces], lengths[:rows], NGRAM_WORDS), _Rows(hashes[in_traces:], lengths[rows:], 0)
 
 
 def _exact(answers: _Rows, table: GoldTable, is_answered: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -135,28 +130,3 @@ def _repeated_ngrams(traces: _Rows) -> NDArray[np.int64]:
     same_as_before = hashes[:, 1:] == hashes[:, :-1]
     repeated: NDArray[np.int64] = (same_as_before & (np.arange(1, width) < ngrams[:, None])).sum(1)
     return repeated
-
-
-def _shown_phases(traces: _Rows) -> NDArray[np.int64]:
-    """Count the phases [B] of which a cue stands in the trace.
-
-    A filter of 2^16 bits over first words leaves about a tenth of the places to look at closely.
-    """
-    words = traces.words.ravel()
-    places = np.flatnonzero(_first_word_filter()[(words & np.uint64((1 << _FILTER_BITS) - 1)).astype(np.uint16)])
-    shown = np.zeros((len(traces.lengths), len(PHASES)), np.bool_)
-    hashes = np.zeros(len(places), np.uint64)
-    for offset, table in enumerate(cue_tables()):
-        hashes = extend_sequence(hashes, words[places + offset])
-        nearest = np.minimum(np.searchsorted(table.hashes, hashes), len(table.hashes) - 1)
-        found = table.hashes[nearest] == hashes
-        shown[places[found] // traces.words.shape[1], table.phases[nearest[found]]] = True
-    phases: NDArray[np.int64] = shown.sum(1)
-    return phases
-
-
-@cache
-def _first_word_filter() -> NDArray[np.bool_]:
-    mask = np.zeros(1 << _FILTER_BITS, np.bool_)
-    mask[(cue_first_words() & np.uint64(mask.size - 1)).astype(np.int64)] = True
-    return mask

@@ -1,6 +1,6 @@
-"""What a batch is compared with, as tables of word hashes: the golds of each row and the phases' cues.
+"""What a batch is compared with, as tables of word hashes: the golds of each row.
 
-Shapes: Q different lists of golds, A golds in a list, J words in a gold, C cues of a length; shorter ones are padded.
+Shapes: Q different lists of golds, A golds in a list, J words in a gold; shorter ones are padded.
 """
 
 from __future__ import annotations
@@ -8,14 +8,12 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mbt_lite.rewards.cues import phase_cues
 from mbt_lite.rewards.mentions import SHORTEST_MENTION_CHARACTERS
-from mbt_lite.rewards.word_hashes import Hashes, extend_sequence, hash_words
+from mbt_lite.rewards.word_hashes import Hashes, hash_words
 from mbt_lite.text.normalize import normalize
 
 NO_GOLD = -1
@@ -59,44 +57,6 @@ def gold_table(golds: Sequence[Sequence[str]]) -> GoldTable:
         mentionable[place] = len(form) >= SHORTEST_MENTION_CHARACTERS
     rows = np.array([number_of[tuple(accepted)] for accepted in golds], np.int32)
     return GoldTable(rows, words, ranks, lengths, mentionable, needs_law)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class CueTable:
-    """The cues of one length in words: sequence hashes [C] in ascending order, and the number of each phase [C]."""
-
-    hashes: Hashes
-    phases: NDArray[np.int32]
-
-
-@cache
-def cue_tables() -> tuple[CueTable, ...]:
-    """Tabulate the phases' cues by length: one word first, up to the longest."""
-    cues = [(cue.encode(), phase) for phase, listed in enumerate(phase_cues().values()) for cue in listed]
-    longest = max(len(cue.split()) for cue, _ in cues)
-    tables = []
-    for length in range(1, longest + 1):
-        chosen = [(cue, phase) for cue, phase in cues if len(cue.split()) == length]
-        words, _ = hash_words([cue for cue, _ in chosen])
-        hashes = _sequence_hashes(words.reshape(len(chosen), length))
-        order = np.argsort(hashes)
-        tables.append(CueTable(hashes[order], np.array([phase for _, phase in chosen], np.int32)[order]))
-    return tuple(tables)
-
-
-@cache
-def cue_first_words() -> Hashes:
-    """Give the hashes of the words that a cue begins with."""
-    first = sorted({cue.split()[0] for listed in phase_cues().values() for cue in listed})
-    return hash_words([word.encode() for word in first])[0]
-
-
-def _sequence_hashes(words: Hashes) -> Hashes:
-    """Hash rows of words: [C, n] -> [C]."""
-    hashes = words[:, 0]
-    for column in range(1, words.shape[1]):
-        hashes = extend_sequence(hashes, words[:, column])
-    return hashes
 
 
 def _ranks(words: Hashes) -> list[int]:

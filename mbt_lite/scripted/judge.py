@@ -1,29 +1,39 @@
 """What the embedded teacher says when it is asked to judge: verdicts by rule, in the formats that our prompts ask for.
 
-It reads the sections of the request and nothing else. Its rules are those of the reward law (mentions, phase cues,
-normalised words), so it adds nothing that rules could not see: it lets the demo and the tests take the road of a real
-judge, and is labelled `scripted` wherever its verdicts go. It agrees with itself by construction.
+It reads the sections of the request and nothing else. Its rules are those of the reward law (mentions, normalised
+words); phases it knows by how the scripted teacher words them, from that teacher's own traces of synthetic questions.
+So it adds nothing that rules could not see: it lets the demo and the tests take the road of a real judge, and is
+labelled `scripted` wherever its verdicts go. It agrees with itself by construction.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
+import random
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mbt_lite import prompts
-from mbt_lite.rewards.cues import shown_phases
+from mbt_lite.data.synthetic import FILES, generate_questions
+from mbt_lite.metrics.phase_reader import PhaseReader, fit_reader
+from mbt_lite.records import PhaseSpan, Question, Trace
 from mbt_lite.rewards.mentions import words_through_first_mention
+from mbt_lite.scripted.evidence import Search
+from mbt_lite.scripted.monologue import Monologue
 from mbt_lite.text.normalize import normalize, words
-from mbt_lite.text.paragraphs import paragraphs
+from mbt_lite.text.paragraphs import paragraph_spans, paragraphs
+from mbt_lite.text.phases import PHASES
 
 _SECTION = re.compile(r"^=== ([a-z ]+) ===$", re.MULTILINE)
 _MARKER = re.compile(r"\n\[end of paragraph \d+\]$", re.MULTILINE)
 NO_ANSWER = ("unknown", "not given", "cannot be found", "do not say", "cannot say", "not known")
 # A paragraph of which so many word pairs stood above says nothing new.
 REPEATED_SHARE = 0.6
+# Synthetic questions whose scripted traces teach what phases look like.
+PHASE_QUESTIONS = 100
 
 Sections = Mapping[str, str]
 
@@ -75,12 +85,36 @@ def _underthinking(sections: Sections) -> dict[str, Any]:
 
 
 def _metacognition(sections: Sections) -> dict[str, Any]:
-    return {"score": _level(shown_phases(sections["trace"]), sections["trace"])}
+    return {"score": _level(_shown_phases(sections["trace"]), sections["trace"])}
 
 
 def _quality(sections: Sections) -> dict[str, Any]:
-    phases = shown_phases(sections["trace"])
+    phases = _shown_phases(sections["trace"])
     return {"phases": list(phases), "level": _level(phases, sections["trace"])}
+
+
+def _shown_phases(trace: str) -> tuple[str, ...]:
+    shown = {span.phase for span in _phase_reader().spans(trace)}
+    return tuple(phase for phase in PHASES if phase in shown)
+
+
+@functools.cache
+def _phase_reader() -> PhaseReader:
+    """Fit a reader on what the scripted teacher writes about synthetic questions, once a process."""
+    file = next(file for file in FILES if file.name == "multihop_train")
+    return fit_reader([_scripted_trace(one) for one in itertools.islice(generate_questions(file), PHASE_QUESTIONS)])
+
+
+def _scripted_trace(question: Question) -> Trace:
+    search = Search(tuple((one.title, one.text) for one in question.documents), question.question, question.answer)
+    monologue = Monologue(search, search.run(), question.answer, None, random.Random(question.question_id))
+    text = monologue.write()
+    phases = tuple(PhaseSpan(phase, *span) for phase, span in zip(PHASES, paragraph_spans(text), strict=True))
+    return Trace(
+        trace_id=question.question_id, question_id=question.question_id, kind="mbt_s", rollout_index=None,
+        trace_index=0, teacher="scripted", scripted=True, prompt_version="", text=text, answer=question.answer,
+        prompt=(), completion=(), phases=phases,
+    )  # fmt: skip
 
 
 def _level(phases: Sequence[str], trace: str) -> int:

@@ -39,7 +39,8 @@ from mbt_lite.endpoint.served_student import completion_requests, read_completio
 from mbt_lite.errors import DataError, RunError
 from mbt_lite.judge.panel import judge_variants
 from mbt_lite.metrics.answers import rules_for
-from mbt_lite.metrics.predictions import score_completion
+from mbt_lite.metrics.phase_reader import fit_reader, held_out, read_traces
+from mbt_lite.metrics.predictions import score_completion, with_phases
 from mbt_lite.metrics.scorecard import scorecards
 from mbt_lite.model.chat import refuse_other_template
 from mbt_lite.recipe.checks import served_as
@@ -340,8 +341,12 @@ def _served(recipe: Recipe, base_url: str, variant: Variant) -> Teacher:
 
 def _score(recipe: Recipe, exam: Exam, folder: Path, console: Console) -> dict[str, dict[str, Any]]:
     """Score the stored completions anew: predictions.jsonl and metrics.json of each variant; give the metrics."""
+    traces = read_traces(folder.parent)
+    phases = held_out(traces)
+    reader = fit_reader(traces) if phases["undefined_reason"] is None else None
     predictions: dict[str, list[Prediction]] = {
-        variant: _predictions(recipe, exam, folder, variant) for variant in recipe.eval.variants
+        variant: with_phases(_predictions(recipe, exam, folder, variant), reader, prefilled_think=exam.prefills_think)
+        for variant in recipe.eval.variants
     }
     for variant, rows in predictions.items():
         write_jsonl(folder / variant / "predictions.jsonl", map(to_row, rows))
@@ -354,7 +359,7 @@ def _score(recipe: Recipe, exam: Exam, folder: Path, console: Console) -> dict[s
         functools.partial(counting, console),
         prefilled_think=exam.prefills_think,
     )
-    metrics = scorecards(predictions, questions, recipe.eval, judged=judged, left_out=exam.left_out)
+    metrics = scorecards(predictions, questions, recipe.eval, phases=phases, judged=judged, left_out=exam.left_out)
     for name, card in metrics.items():
         write_json(folder / name / "metrics.json", card)
     return metrics

@@ -59,6 +59,19 @@ def parse_completion(text: str, *, prefilled_think: bool = False) -> ParsedCompl
     )
 
 
+def trace_span(text: str, *, prefilled_think: bool = False) -> tuple[int, int] | None:
+    """Give where the trace begins and ends in a completion; None without one.
+
+    >>> trace_span("<think>2 + 2</think> <answer>four</answer>")
+    (7, 12)
+    """
+    trace, _ = _split_trace(text, prefilled_think)
+    if trace is None:
+        return None
+    start = 0 if prefilled_think else text.index(THINK_OPEN) + len(THINK_OPEN)
+    return start, start + len(trace)
+
+
 def _split_trace(text: str, prefilled_think: bool) -> tuple[str | None, str | None]:
     """Give the trace (None: no think block) and the text after it (None: never closed)."""
     if prefilled_think:

@@ -1,4 +1,4 @@
-"""Answer normalisation: the one form in which answers, golds, traces and cues are compared.
+"""Answer normalisation: the one form in which answers, golds and traces are compared.
 
 Source: the normalisation shared by the scorers of SQuAD, HotpotQA, MuSiQue and 2WikiMultihopQA. Lower-case, drop ASCII
 punctuation, drop the articles a/an/the, collapse white space; in this order, and without Unicode normalisation.

@@ -7,7 +7,9 @@ Source: the Reach-Redundancy Profile of arXiv 2602.22508 v2 (marks paragraphs, c
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Iterator
 
 _BLANK_LINE = re.compile(r"\n\s*\n")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
@@ -19,7 +21,21 @@ def paragraphs(text: str) -> list[str]:
     >>> paragraphs("We ask.\n\n  We plan.\nThen we go.\n")
     ['We ask.', 'We plan.\nThen we go.']
     """
-    return [stripped for part in _BLANK_LINE.split(text) if (stripped := part.strip())]
+    return [text[start:end] for start, end in paragraph_spans(text)]
+
+
+def paragraph_spans(text: str, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int]]:
+    r"""Give where each paragraph begins and ends in the text, or in its part from `start` to `end`.
+
+    >>> list(paragraph_spans("We ask.\n\n  We plan.\n"))
+    [(0, 7), (11, 19)]
+    """
+    end = len(text) if end is None else end
+    breaks = [(start, start), *(gap.span() for gap in _BLANK_LINE.finditer(text, start, end)), (end, end)]
+    for (_, left), (right, _) in itertools.pairwise(breaks):
+        part = text[left:right]
+        if part.strip():
+            yield left + len(part) - len(part.lstrip()), left + len(part.rstrip())
 
 
 def sentences(text: str) -> list[str]:

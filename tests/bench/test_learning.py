@@ -45,7 +45,7 @@ def row(question: str, text: str, tokens: int, look: str = "greedy", index: int 
 def test_by_question_takes_means_over_samples_of_one_look() -> None:
     rows = [row("a", RIGHT, 10, "sampled", 0), row("a", LOST, 20, "sampled", 1), row("a", LOST, 90)]
     assert by_question(recipe(), "sampled", rows) == {
-        "a": {"reward": 0.25, "exact": 0.5, "found_and_lost": 0.5, "dwell": 0.0, "phases": 0.0, "tokens": 15.0}
+        "a": {"reward": 0.25, "exact": 0.5, "found_and_lost": 0.5, "dwell": 0.0, "tokens": 15.0}
     }
 
 

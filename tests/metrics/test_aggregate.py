@@ -10,7 +10,7 @@ from mbt_lite.errors import DataError
 from mbt_lite.metrics.aggregate import METRICS, aggregate, aggregate_aes
 from mbt_lite.metrics.efficiency import ZERO_BASE_ACCURACY
 from mbt_lite.metrics.intervals import wilson_interval
-from mbt_lite.records import Prediction
+from mbt_lite.records import PhaseSpan, Prediction
 from mbt_lite.text.phases import PHASES
 
 PROPERTY = settings(deadline=None, max_examples=50)
@@ -37,6 +37,10 @@ def predicted(
     )  # fmt: skip
 
 
+def spans(*phases: str) -> tuple[PhaseSpan, ...]:
+    return tuple(PhaseSpan(phase, 10 * place, 10 * place + 9) for place, phase in enumerate(phases))
+
+
 ROWS = [
     predicted("a", exact=1, f1=1.0, tokens=10, hit=1),
     predicted("b", exact=0, f1=0.5, tokens=30, hit=1),
@@ -61,11 +65,13 @@ def test_aggregate_means_by_hand() -> None:
 
 def test_aggregate_of_traces_by_hand() -> None:
     rows = [
-        predicted("a", trace_words=50, words_to_mention=20, repeated_4grams=0.1, phases=("plan", "verify")),
-        predicted("b", trace_words=100, words_to_mention=80, repeated_4grams=0.3, phases=("plan",)),
-        predicted("c", trace_words=30, repeated_4grams=0.0),
-        predicted("d"),
-        predicted("e", trace_words=0, repeated_4grams=0.0),
+        predicted(
+            "a", trace_words=50, words_to_mention=20, repeated_4grams=0.1, phases=spans("plan", "verify", "plan")
+        ),
+        predicted("b", trace_words=100, words_to_mention=80, repeated_4grams=0.3, phases=spans("plan")),
+        predicted("c", trace_words=30, repeated_4grams=0.0, phases=()),
+        predicted("d", phases=()),
+        predicted("e", trace_words=0, repeated_4grams=0.0, phases=()),
     ]
     found = aggregate(rows, samples=50, seed=0)["metrics"]
     means = {name: (found[name]["mean"], found[name]["n"]) for name in TRACE_METRICS}
@@ -86,6 +92,9 @@ def test_aggregate_says_why_a_measure_has_no_value() -> None:
         "mean": None, "low": None, "high": None, "n": 0, "undefined_reason": "no trace mentions a gold",
     }  # fmt: skip
     assert found["repeated_4grams"]["undefined_reason"] == "no completion has a trace"
+    assert (found["phase/plan"]["n"], found["phase/plan"]["undefined_reason"]) == (0, "nothing read the phases")
+    told = aggregate([predicted("a")], samples=50, seed=0, no_phases="no trace labels them")["metrics"]
+    assert told["phase_coverage"]["undefined_reason"] == "no trace labels them"
 
 
 def test_aggregate_gives_only_what_is_asked_for() -> None:

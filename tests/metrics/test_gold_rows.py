@@ -22,9 +22,7 @@ FILES = {
     "2wikimultihop_dev_150.json": ("2wiki", 150),
 }
 LIMITS = RewardLimits(max_completion_tokens=512, verification_words=40, overlong_buffer_tokens=64)
-ALL_TERMS = RewardWeights(
-    answer=1.0, exact=0.5, format=0.2, keep=0.5, dwell=0.2, redundancy=0.2, phases=0.3, length=0.2
-)
+ALL_TERMS = RewardWeights(answer=1.0, exact=0.5, format=0.2, keep=0.5, dwell=0.2, redundancy=0.2, length=0.2)
 
 
 def questions(path: Path, source: str) -> list[Question]:

@@ -9,7 +9,8 @@ from mbt_lite.metrics.judged import BaseLengths, JudgedCompletion, aggregate_jud
 # Ten sentences in four paragraphs: 4, 3, 1, 2.
 ONE = JudgedCompletion(
     question_id="q", tier="easy", completion_tokens=671, accuracy="correct", hit=True, useful_share=0.75,
-    metacognition=3, level=4, sentences=(4, 3, 1, 2), reach_scored=True, first_correct=1, redundant=(4,),
+    metacognition=3, level=4, phases=("plan", "verify"), sentences=(4, 3, 1, 2), reach_scored=True,
+    first_correct=1, redundant=(4,),
 )  # fmt: skip
 BASE = BaseLengths(tokens=1342.0, sentences=20.0)
 
@@ -20,6 +21,7 @@ def test_measures_golden_values() -> None:
     assert (found["reach"], found["redundancy"]) == (0.4, 0.2)
     assert found["balance"] == pytest.approx(0.685714, abs=1e-6)
     assert found["quality"] == 8.0
+    assert (found["phase_coverage"], found["phase/plan"], found["phase/self_correct"]) == (0.4, 1.0, 0.0)
     assert (found["reach_by_base"], found["redundancy_by_base"]) == (0.2, 0.1)
     assert found["balance_by_base"] == pytest.approx(2 * 0.8 * 0.9 / 1.7)
     never = measures(dataclasses.replace(ONE, first_correct=None), BASE)

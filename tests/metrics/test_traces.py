@@ -11,9 +11,8 @@ from mbt_lite.metrics.traces import (
     phase_coverage,
     trace_figures,
 )
-from mbt_lite.rewards.cues import shown_phases
 from mbt_lite.rewards.mentions import words_through_first_mention
-from mbt_lite.rewards.terms import dwell_term, keep_term, phases_term, redundancy_term
+from mbt_lite.rewards.terms import dwell_term, keep_term, redundancy_term
 from mbt_lite.text.normalize import words
 
 
@@ -60,13 +59,15 @@ def test_trace_figures_are_the_laws_whether_the_answer_is_right_or_not() -> None
     assert figures.trace_words == len(words(trace)) == 15
     assert figures.words_to_mention == words_through_first_mention(trace, ["Oslo"]) == 7
     assert figures.repeated_4grams == -redundancy_term(trace) == pytest.approx(3 / 12)
-    assert figures.phases == shown_phases(trace) == ("plan", "self_correct")
-    assert phase_coverage(figures.phases) == phases_term(trace, exact=1.0) == 0.4
 
 
 def test_trace_figures_tell_no_trace_from_an_empty_one() -> None:
-    assert trace_figures(None, ["Oslo"]) == TraceFigures(None, None, None, ())
-    assert trace_figures("", ["Oslo"]) == TraceFigures(0, None, 0.0, ())
+    assert trace_figures(None, ["Oslo"]) == TraceFigures(None, None, None)
+    assert trace_figures("", ["Oslo"]) == TraceFigures(0, None, 0.0)
+
+
+def test_phase_coverage_tells_no_phase_from_no_reader() -> None:
+    assert (phase_coverage(()), phase_coverage(None)) == (0.0, None)
 
 
 @pytest.mark.parametrize("verification_words", [0, 2, 40])

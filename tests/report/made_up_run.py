@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from mbt_lite.metrics.traces import trace_figures
-from mbt_lite.records import Prediction, Question, to_row
+from mbt_lite.records import PhaseSpan, Prediction, Question, to_row
 from mbt_lite.report.contents import Curve, Run, Teachers
 from mbt_lite.run_dir import write_json, write_jsonl
-from mbt_lite.text.completion import parse_completion
+from mbt_lite.text.completion import parse_completion, trace_span
+from mbt_lite.text.paragraphs import paragraph_spans
 from mbt_lite.text.phases import PHASES
 
 HOSTILE = "</script><b>bold</b><!-- & \"quoted\" 'too' <img src=http://evil.example/x.png>"
@@ -36,11 +37,15 @@ def make_metrics(variant: str, exact: float, tokens: float, aes: dict[str, Any] 
             "completion_tokens": estimate(tokens, tokens - 40, tokens + 60, n),
             "answer_inclusive_error": share(0.25),
             "answer_exclusive_error": share(1 - exact - 0.25),
+            "phase_coverage": share(0.3),
             **{f"phase/{phase}": share(0.1 * place) for place, phase in enumerate(PHASES, 1)},
+        },
+        "phases": {
+            "accuracy": 0.983, "unread": 0.005, "n_paragraphs": 600, "n_traces": 120, "undefined_reason": None,
         },
         "aes": aes,
         "left_out": [],
-    }
+    }  # fmt: skip
 
 
 def make_question(number: int) -> Question:
@@ -83,7 +88,14 @@ def make_prediction(number: int, variant: str, exact: int, hit: int, text: str |
         degenerate=0,
         answer_hit=hit,
         **dataclasses.asdict(trace_figures(parse_completion(written).trace, golds)),
+        phases=make_phases(written),
     )
+
+
+def make_phases(text: str) -> tuple[PhaseSpan, ...]:
+    """Call the first paragraph of a trace understanding, the second a self-correction."""
+    found = paragraph_spans(text, *trace_span(text) or (0, 0))
+    return tuple(PhaseSpan(phase, *span) for phase, span in zip(("understand_filter", "self_correct"), found))  # noqa: B905
 
 
 def make_run(n: int = 64, text: str | None = None, name: str = f"demo {HOSTILE}") -> Run:
@@ -116,6 +128,7 @@ def make_run(n: int = 64, text: str | None = None, name: str = f"demo {HOSTILE}"
         ),
         teachers=Teachers(("scripted",), 120, 120),
         reaches={variant: {} for variant in every},
+        judged_phases={variant: {} for variant in every},
     )  # fmt: skip
 
 

@@ -21,11 +21,28 @@ def test_phases_shows_a_bar_a_series_and_phase(make_report: Callable[..., Report
 def test_phases_says_why_there_are_none(make_run: Callable[..., Run]) -> None:
     run = make_run(2)
     for metrics in run.metrics.values():
-        for key in [key for key in metrics["metrics"] if key.startswith("phase/")]:
-            del metrics["metrics"][key]
+        reason = "none of the 9 traces labels its phases"
+        metrics["phases"].update(accuracy=None, unread=None, n_paragraphs=0, n_traces=0, undefined_reason=reason)
+        for key in [key for key in metrics["metrics"] if key.startswith("phase")]:
+            metrics["metrics"][key].update(mean=None, low=None, high=None, n=0, undefined_reason=reason)
     plot = phases(Report((run,)))
     assert plot.spec is None
-    assert plot.missing == "No metrics.json counts phases; `mbt-lite eval` adds them."
+    assert plot.missing == (
+        "There are no phases to count: phases of base, metacognitive, sft: undefined, none of the 9 traces labels its "
+        "phases."
+    )
+
+
+def test_phases_are_the_judges_where_one_was_asked(make_run: Callable[..., Run]) -> None:
+    run = make_run(2)
+    judged = {key: {**estimate, "mean": 0.75} for key, estimate in run.metrics["sft"]["metrics"].items()}
+    run.metrics["sft"]["judged"] = {  # type: ignore[index]
+        "judge": "j", "scripted": False, "metrics": judged, "verdicts": {"quality": {"scored": 2, "unscored": {}}},
+    }  # fmt: skip
+    plot = phases(Report((run,)))
+    assert [row["share"].partition("%")[0] for row in plot.numbers if row[""] == "sft"] == ["75.0"] * 5
+    assert "phases of sft: named by the judge j" in plot.reading
+    assert "phases of base, metacognitive: read by a classifier" in plot.reading
 
 
 def test_accuracy_by_kind_is_not_there_without_a_breakdown(make_report: Callable[..., Report]) -> None:

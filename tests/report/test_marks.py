@@ -2,25 +2,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mbt_lite.records import PhaseSpan
 from mbt_lite.report.marks import (
     FIRST,
-    FIRST_PHASE,
     GOLD,
     REPEATED,
     TAG,
-    Paragraph,
     located_words,
     mark,
     repeated_words,
-    trace_span,
     without_tags,
 )
-from mbt_lite.rewards.cues import PHASES, shown_phases
 from mbt_lite.rewards.mentions import words_through_first_mention
 from mbt_lite.rewards.terms import redundancy_term
-from mbt_lite.text.completion import parse_completion
+from mbt_lite.text.completion import parse_completion, trace_span
 from mbt_lite.text.normalize import words
-from mbt_lite.text.paragraphs import paragraphs
+from mbt_lite.text.paragraphs import paragraph_spans, paragraphs
+from mbt_lite.text.phases import PHASES
 
 texts = st.text(alphabet="aAnthe .,-—\n\t\u00a0'\"İΣß9", max_size=60) | st.text(max_size=60)
 tagged = st.lists(
@@ -70,10 +68,8 @@ def test_mark_knows_the_first_mention_in_the_trace(text: str, first: list[str]) 
     assert flagged(text, ["Paris"], FIRST) == first
 
 
-def test_mark_colours_cues_repeats_and_tags_of_the_trace_only() -> None:
+def test_mark_colours_repeats_and_tags_of_the_trace_only() -> None:
     text = "<think>First, we need a town.\n\nWait, we need a town again.</think>Wait, we need a town."
-    assert flagged(text, [], FIRST_PHASE << PHASES.index("plan")) == ["First, we need"]
-    assert flagged(text, [], FIRST_PHASE << PHASES.index("self_correct")) == ["Wait"]
     assert flagged(text, [], REPEATED) == []
     assert flagged(text, [], TAG) == ["<think>", "</think>"]
 
@@ -125,8 +121,16 @@ def test_mark_finds_a_gold_where_the_reward_law_does(trace: str, golds: list[str
     assert bool(flagged(f"<think>{trace}", golds, FIRST)) == (words_through_first_mention(trace, golds) is not None)
 
 
-@given(st.lists(st.sampled_from(["wait", "we check", "first we need", "plan", "the", "that settles", ",", "\n\n"])))
-def test_mark_shows_the_phases_that_are_counted(parts: list[str]) -> None:
-    trace = " ".join(parts)
-    found: list[Paragraph] = mark(f"<think>{trace}</think>", [], prefilled_think=False)
-    assert {PHASES[phase] for paragraph in found for phase in paragraph.phases} == set(shown_phases(trace))
+@given(st.lists(st.sampled_from([*PHASES, ""]), min_size=1, max_size=8))
+def test_mark_shows_the_phases_of_the_paragraphs(read: list[str]) -> None:
+    text = "<think>\n" + "\n\n".join(f"paragraph {number}" for number in range(len(read))) + "\n</think>"
+    found = paragraph_spans(text, *trace_span(text) or ())
+    spans = [PhaseSpan(phase, *span) for phase, span in zip(read, found, strict=True) if phase]
+    marked = mark(text, [], spans, prefilled_think=False)
+    assert [[PHASES[place] for place in paragraph.phases] for paragraph in marked] == [[p] if p else [] for p in read]
+
+
+def test_mark_shows_two_phases_of_one_paragraph_once_each() -> None:
+    text = "<think>We ask. We plan. We ask.</think>"
+    spans = [PhaseSpan("plan", 15, 23), PhaseSpan("understand_filter", 7, 14), PhaseSpan("plan", 24, 31)]
+    assert [paragraph.phases for paragraph in mark(text, [], spans, prefilled_think=False)] == [(1, 0)]

@@ -60,13 +60,18 @@ def test_pack_traces_keeps_completions_of_one_question_apart(make_run: Callable[
 def test_pack_traces_carries_text_flags_and_verdicts(make_run: Callable[..., Run]) -> None:
     text = "<think>Arden it is.\n\nSo Arden.</think><answer>Arden</answer>"
     run = make_run(1, text)
-    reached = dataclasses.replace(run, reaches=run.reaches | {"sft": {("q0", 0): Reach(1, frozenset({2}))}})
+    reached = dataclasses.replace(
+        run,
+        reaches=run.reaches | {"sft": {("q0", 0): Reach(1, frozenset({2}))}},
+        judged_phases=run.judged_phases | {"sft": {("q0", 0): ["plan", "verify"]}},
+    )
     found = unpacked(Report((reached,)))["questions"][0]["predictions"]
     first, second = found["sft"]["paragraphs"]
     assert first["pieces"] == ["<think>", TAG, "Arden", GOLD | FIRST, " it is.", 0]
     assert (first["number"], second["number"]) == (1, 2)
     assert found["sft"]["judged"] == {"first": 1, "redundant": [2]}
-    assert found["base"]["judged"] is None
+    assert found["sft"]["judged_phases"] == [1, 4]
+    assert (found["base"]["judged"], found["base"]["judged_phases"]) == (None, None)
     assert texts_of(found["sft"]) == text
 
 

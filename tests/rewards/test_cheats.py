@@ -6,9 +6,7 @@ from mbt_lite.recipe.schema import RewardWeights
 from mbt_lite.rewards.law import RewardLimits, Terms, score, total
 
 LIMITS = RewardLimits(max_completion_tokens=200, verification_words=5, overlong_buffer_tokens=40)
-ALL_TERMS = RewardWeights(
-    answer=1.0, exact=1.0, format=0.5, keep=0.5, dwell=0.5, redundancy=0.5, phases=0.5, length=0.5
-)
+ALL_TERMS = RewardWeights(answer=1.0, exact=1.0, format=0.5, keep=0.5, dwell=0.5, redundancy=0.5, length=0.5)
 TRACE = "First we need the director. The second document names Ana Ruiz. Let us check: she was born in Lima."
 
 
@@ -59,25 +57,23 @@ def test_gold_repeated_does_not_shift_dwell() -> None:
     assert repeated.dwell < once.dwell
 
 
-def test_cue_words_without_reasoning_win_nothing_on_a_wrong_answer() -> None:
-    cues = "What is being asked? First we need. So far. Wait. Let us check."
-    assert scored(completion(cues, "Oslo")).phases == 0
-    assert total(scored(completion(cues, "Oslo")), ALL_TERMS) <= total(HONEST_BUT_WRONG, ALL_TERMS)
-    # Repeating them on a right answer wins no more than naming them once, and costs redundancy.
-    once, often = scored(completion(cues, "Lima")), scored(completion(f"{cues} " * 5, "Lima"))
-    assert (once.phases, often.phases) == (1, 1)
+def test_phrases_that_only_announce_thinking_win_nothing() -> None:
+    phrases = "What is being asked? First we need. So far. Wait. Let us check."
+    assert total(scored(completion(phrases, "Oslo")), ALL_TERMS) <= total(HONEST_BUT_WRONG, ALL_TERMS)
+    once, often = scored(completion(phrases, "Lima")), scored(completion(f"{phrases} " * 5, "Lima"))
+    assert total(once, ALL_TERMS) <= total(HONEST, ALL_TERMS)
     assert total(often, ALL_TERMS) < total(once, ALL_TERMS)
 
 
 def test_empty_trace_with_a_right_guess_wins_no_more_than_the_answer() -> None:
     terms = scored(completion("", "Lima"))
-    assert dataclasses.astuple(terms) == (1, 1, 1, 0, 0, 0, 0, 0)
-    assert total(terms, ALL_TERMS) < total(HONEST, ALL_TERMS)
+    assert dataclasses.astuple(terms) == (1, 1, 1, 0, 0, 0, 0)
+    assert total(terms, ALL_TERMS) <= total(HONEST, ALL_TERMS)
 
 
 def test_think_opened_twice_costs_the_format() -> None:
     terms = scored(f"<think>Hm.</think><think>{TRACE}</think><answer>Lima</answer>")
-    assert (terms.answer, terms.format, terms.phases) == (1, 0, 0)
+    assert (terms.answer, terms.format) == (1, 0)
     nested = scored(f"<think><think>{TRACE}</think></think><answer>Lima</answer>")
     assert (nested.answer, nested.format) == (1, 0)
     # Opened again and left open: the second block is not the trace, but the answer in it is still read, without format.

@@ -36,7 +36,6 @@ ROWS = {
     "trace_words": [20.0, 9.0, 0.0],
     "mention_words": [7.0, 4.0, 0.0],
     "repeated_ngrams": [0.0, 3.0, 0.0],
-    "phases": [2.0, 4.0, 0.0],
 }
 
 
@@ -46,9 +45,9 @@ def test_to_terms_by_hand(made: Callable[[list[float]], Any]) -> None:
     terms = to_terms(Counts(**{name: made(values) for name, values in ROWS.items()}), LIMITS)
     rows = [Terms(*row) for row in zip(*(term.tolist() for term in terms.values()), strict=True)]
     assert rows == [
-        Terms(1.0, 1.0, 1.0, 0.0, -10 / 20, 0.0, 0.4, -0.5),
-        Terms(0.4, 0.0, 1.0, -1.0, 0.0, -0.5, 0.0, 0.0),
-        Terms(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0),
+        Terms(1.0, 1.0, 1.0, 0.0, -10 / 20, 0.0, -0.5),
+        Terms(0.4, 0.0, 1.0, -1.0, 0.0, -0.5, 0.0),
+        Terms(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0),
     ]
 
 
@@ -67,7 +66,7 @@ def test_to_terms_gives_the_laws_length(buffer: int, made: Callable[[list[float]
 
 @KINDS
 def test_to_rewards_weighs_as_the_law_does(made: Callable[[list[float]], Any]) -> None:
-    values = [0.5, 1.0, 1.0, -1.0, -0.25, -0.5, 0.4, -0.75]
+    values = [0.5, 1.0, 1.0, -1.0, -0.25, -0.5, -0.75]
     terms = {name: made([value]) for name, value in zip(TERM_NAMES, values, strict=True)}
     weights = {name: 10.0**power for power, name in enumerate(TERM_NAMES)}
     for some in (weights, {"keep": 0.3}, {}):

@@ -6,9 +6,7 @@ from mbt_lite.rewards.dry_run import gold_findings
 from mbt_lite.rewards.law import TERM_NAMES, RewardLimits
 
 LIMITS = RewardLimits(max_completion_tokens=400, verification_words=40, overlong_buffer_tokens=50)
-ALL_TERMS = RewardWeights(
-    answer=1.0, exact=0.5, format=0.2, keep=0.5, dwell=0.2, redundancy=0.2, phases=0.3, length=0.2
-)
+ALL_TERMS = RewardWeights(answer=1.0, exact=0.5, format=0.2, keep=0.5, dwell=0.2, redundancy=0.2, length=0.2)
 
 
 def asked(answer: str = "Ana Ruiz", aliases: tuple[str, ...] = ("Ruiz",)) -> Question:

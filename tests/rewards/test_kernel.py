@@ -28,9 +28,9 @@ POINTERS = {
     "ids": INT, "starts": INT, "stop_ids": INT, "token_bytes": BYTE, "token_starts": INT, "fields": INT,
     "text": BYTE, "tags": BYTE, "breaks": BYTE, "table": LONG, "folded": SHORT, "begins": INT, "ends": INT,
     "hashes": LONG, "gold_rows": INT, "gold_words": LONG, "gold_ranks": INT, "gold_lengths": INT, "mentionable": FLAG,
-    "cue_hashes": LONG, "cue_bits": INT, "C": "i32", "W": "i32", "V": "i32", "A": "i32", "J": "i32",
+    "C": "i32", "W": "i32", "V": "i32", "A": "i32", "J": "i32",
 }  # fmt: skip
-CONSTANTS = {"STOPS": 2, "PREFILLED": True, "LONGEST_CUE": 5, "CUES": 64, "BLOCK": 512, "TILE": 64}
+CONSTANTS = {"STOPS": 2, "PREFILLED": True, "BLOCK": 512, "TILE": 64}
 
 
 def triton_version() -> tuple[int, ...]:

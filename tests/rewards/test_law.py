@@ -20,7 +20,7 @@ CLEAN = st.tuples(TEXTS, TEXTS).map(
 )
 RANGES = {
     "answer": (0, 1), "exact": (0, 1), "format": (0, 1), "keep": (-1, 0),
-    "dwell": (-1, 0), "redundancy": (-1, 0), "phases": (0, 1), "length": (-1, 0),
+    "dwell": (-1, 0), "redundancy": (-1, 0), "length": (-1, 0),
 }  # fmt: skip
 
 
@@ -29,22 +29,22 @@ def scored(text: str, *, stopped: bool = True, tokens: int = 50, golds: tuple[st
 
 
 def test_score_of_a_right_completion_by_hand() -> None:
-    # 13 words, the gold is the 8th: 3 words beyond the allowance of 2. No 4-gram repeats; plan and verify show.
+    # 13 words, the gold is the 8th: 3 words beyond the allowance of 2. No 4-gram repeats.
     trace = "First we need the city. The second document says Rome. Let us check: it fits."
     terms = scored(f"<think>{trace}</think>\n<answer>Rome</answer>", tokens=90)
-    assert dataclasses.astuple(terms) == pytest.approx((1, 1, 1, 0, -3 / 13, 0, 0.4, -0.5), abs=1e-12)
+    assert dataclasses.astuple(terms) == pytest.approx((1, 1, 1, 0, -3 / 13, 0, -0.5), abs=1e-12)
 
 
 def test_score_of_a_lost_answer_by_hand() -> None:
     # 8 words, five 4-grams, of which the last repeats the first.
     text = "<think>So it is Rome. So it is Rome.</think> <answer>Rome or Oslo</answer> <answer>Rome Italy</answer>"
     terms = scored(text, stopped=False, tokens=100)
-    assert dataclasses.astuple(terms) == pytest.approx((2 / 3, 0, 0, -1, 0, -1 / 5, 0, -1), abs=1e-12)
+    assert dataclasses.astuple(terms) == pytest.approx((2 / 3, 0, 0, -1, 0, -1 / 5, -1), abs=1e-12)
 
 
 def test_score_of_an_unclosed_trace_by_hand() -> None:
     terms = scored("<think>It is Rome. <answer>Rome</answer>", stopped=False)
-    assert terms == Terms(0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, -1.0)
+    assert terms == Terms(0.0, 0.0, 0.0, -1.0, 0.0, 0.0, -1.0)
 
 
 def test_terms_stand_in_the_order_of_the_recipe() -> None:
@@ -95,7 +95,7 @@ def test_score_reads_a_prefilled_completion_like_a_whole_one(text: str) -> None:
 @given(TEXTS)
 def test_score_rewards_nothing_in_a_trace_that_is_never_closed(text: str) -> None:
     terms = scored("<think>" + text.replace("</think>", ""))
-    assert (terms.answer, terms.exact, terms.format, terms.phases) == (0, 0, 0, 0)
+    assert (terms.answer, terms.exact, terms.format) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("golds", [pytest.param((), id="none"), pytest.param("Rome", id="a bare text")])
@@ -105,15 +105,15 @@ def test_score_refuses_golds_that_are_no_list(golds: tuple[str, ...]) -> None:
 
 
 def test_total_weighs_each_term() -> None:
-    terms = Terms(0.5, 1.0, 1.0, -1.0, -0.25, -0.5, 0.4, -0.75)
+    terms = Terms(0.5, 1.0, 1.0, -1.0, -0.25, -0.5, -0.75)
     weights = {name: float(10**power) for power, name in enumerate(TERM_NAMES)}
-    by_hand = 0.5 + 10 + 100 - 1_000 - 2_500 - 50_000 + 400_000 - 7_500_000
+    by_hand = 0.5 + 10 + 100 - 1_000 - 2_500 - 50_000 - 750_000
     assert total(terms, weights) == pytest.approx(by_hand)
     assert total(terms, RewardWeights(**weights)) == pytest.approx(by_hand)
 
 
 def test_total_of_the_default_recipe_is_the_answer_term_alone() -> None:
-    terms = Terms(0.5, 1.0, 1.0, -1.0, -0.25, -0.5, 0.4, -0.75)
+    terms = Terms(0.5, 1.0, 1.0, -1.0, -0.25, -0.5, -0.75)
     assert total(terms, RewardWeights()) == 0.5
     assert total(terms, {"answer": 1.0}) == 0.5
     assert total(terms, {}) == 0.0
@@ -121,7 +121,7 @@ def test_total_of_the_default_recipe_is_the_answer_term_alone() -> None:
 
 def test_total_refuses_an_unknown_term() -> None:
     with pytest.raises(AssertionError, match="anwser"):
-        total(Terms(*[0.0] * 8), {"anwser": 1.0})
+        total(Terms(*[0.0] * 7), {"anwser": 1.0})
 
 
 @pytest.mark.parametrize("wrong", [(0, 0, 0), (1, -1, 0), (1, 0, -1)])

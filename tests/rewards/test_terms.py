@@ -100,21 +100,6 @@ def test_redundancy_term(trace: str | None, expected: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("trace", "exact", "expected"),
-    [
-        pytest.param("Wait, is that so?", 1.0, 0.2, id="one phase"),
-        pytest.param("First we need the film. Wait. Let us check.", 1.0, 0.6, id="three phases"),
-        pytest.param("Wait, wait, wait, hold on.", 1.0, 0.2, id="one phase again and again"),
-        pytest.param("First we need the film. Wait. Let us check.", 0.0, 0.0, id="wrong answer"),
-        pytest.param("It is Rome.", 1.0, 0.0, id="no phase"),
-        pytest.param(None, 1.0, 0.0, id="no trace"),
-    ],
-)
-def test_phases_term(trace: str | None, exact: float, expected: float) -> None:
-    assert terms.phases_term(trace, exact=exact) == pytest.approx(expected, abs=1e-12)
-
-
-@pytest.mark.parametrize(
     ("tokens", "stopped", "buffer", "expected"),
     [
         pytest.param(1, True, 100, 0.0, id="short"),

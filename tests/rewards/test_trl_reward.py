@@ -93,7 +93,6 @@ def test_law_reward_logs_the_mean_of_every_term_and_how_many_stopped(desk: Desk,
             "reward/keep": -2 / 4,
             "reward/dwell": 0.0,
             "reward/redundancy": -5 / 8 / 4,
-            "reward/phases": 0.0,
             "reward/length": -(1 / 4 + 1 / 4 + 3 / 4 + 1) / 4,
             "stop_rate": 3 / 4,
             "share_by_law": 0.0,
@@ -111,7 +110,7 @@ def test_law_reward_records_each_completion_under_the_step_it_is_for(desk: Desk,
     assert [row["reward"] for row in desk.rows] == four
     assert desk.rows[1]["terms"] == {
         "answer": 0.0, "exact": 0.0, "format": 1.0, "keep": -1.0,
-        "dwell": 0.0, "redundancy": 0.0, "phases": 0.0, "length": -0.25,
+        "dwell": 0.0, "redundancy": 0.0, "length": -0.25,
     }  # fmt: skip
 
 

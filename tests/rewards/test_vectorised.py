@@ -73,7 +73,6 @@ def test_count_of_a_right_and_a_cut_off_completion_by_hand() -> None:
         "trace_words": [14, 8],
         "mention_words": [8, 4],
         "repeated_ngrams": [0, 1],
-        "phases": [3, 0],
     }
 
 
