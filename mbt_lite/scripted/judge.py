@@ -107,8 +107,9 @@ def _phase_reader() -> PhaseReader:
 
 def _scripted_trace(question: Question) -> Trace:
     search = Search(tuple((one.title, one.text) for one in question.documents), question.question, question.answer)
-    monologue = Monologue(search, search.run(), question.answer, None, random.Random(question.question_id))
-    text = monologue.write()
+    written = Monologue(search, search.run(), question.answer, None, random.Random(question.question_id)).write()
+    # each paragraph stands below its label
+    text = "\n\n".join(part.partition("\n")[2] for part in paragraphs(written))
     phases = tuple(PhaseSpan(phase, *span) for phase, span in zip(PHASES, paragraph_spans(text), strict=True))
     return Trace(
         trace_id=question.question_id, question_id=question.question_id, kind="mbt_s", rollout_index=None,

@@ -42,7 +42,7 @@ def test_measures_of_a_wrong_answer_are_about_underthinking(accuracy: str) -> No
 
 
 def test_measures_have_no_value_without_their_verdicts() -> None:
-    empty = JudgedCompletion("q", "easy", 10, None, None, None, None, None, (2,), False, None, ())
+    empty = JudgedCompletion("q", "easy", 10, None, None, None, None, None, None, (2,), False, None, ())
     assert set(measures(empty, BASE).values()) == {None}
     unsure = measures(dataclasses.replace(ONE, accuracy=None), BASE)
     assert {name for name, value in unsure.items() if value is None} == {
