@@ -251,6 +251,23 @@ def test_open_refuses_a_new_and_a_vanished_key_of_a_begun_stage(tmp_path: Path) 
         RunDir.open(tmp_path, {**RECIPE, "gen": {"batch_size": 4}}, RESUMABLE)
 
 
+def test_open_goes_on_without_a_key_that_is_gone_and_did_nothing(tmp_path: Path) -> None:
+    recipe = {**RECIPE, "grpo": {"reward": {"weights": {"answer": 1.0}}}}
+    for weight, is_refused in ((0.0, False), (0.3, True)):
+        old = {**RECIPE, "grpo": {"reward": {"weights": {"answer": 1.0, "phases": weight}}}}
+        path = tmp_path / str(weight)
+        run = RunDir.open(path, old, RESUMABLE)
+        with run.locked("grpo"):
+            begin(run, "grpo")
+        if is_refused:
+            with pytest.raises(
+                RunError, match=r"`grpo\.reward\.weights\.phases` changed since grpo began \(0\.3 -> None\)"
+            ):
+                RunDir.open(path, recipe, RESUMABLE)
+        else:
+            assert RunDir.open(path, recipe, RESUMABLE).path == path
+
+
 def test_check_refuses_what_open_refuses_and_writes_nothing(tmp_path: Path) -> None:
     start_stage(tmp_path, "gen")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}

@@ -81,6 +81,19 @@ def test_score_file_reads_the_answer_from_a_text_and_measures_its_trace(scored: 
     assert scored(prefilled, skip_missing=True, prefilled_think=True)["metrics"]["answer_hit"]["mean"] == 1
 
 
+def test_score_file_counts_the_phases_that_a_record_gives_and_says_where_none_does(
+    scored: Callable[..., dict[str, Any]],
+) -> None:
+    row = {"question_id": "2hop__1", "text": "<think>First we look.</think><answer>Rome</answer>"}
+    unread = scored([row])["metrics"]
+    assert unread["phase_coverage"]["undefined_reason"].startswith("no prediction says its `phases`")
+    assert "phase/plan" not in unread
+    given = scored([{**row, "phases": [{"phase": "plan", "start": 7, "end": 21}]}])["metrics"]
+    assert (given["phase_coverage"]["mean"], given["phase/plan"]["mean"], given["phase/verify"]["mean"]) == (0.2, 1, 0)
+    with pytest.raises(DataError, match=r"predictions:1: phases are no spans of the text \(got \['plan'\]\)"):
+        scored([{**row, "phases": ["plan"]}])
+
+
 def test_score_file_takes_a_given_answer_before_that_of_the_text(scored: Callable[..., dict[str, Any]]) -> None:
     row = {"id": "2hop__1", "answer": "Rome", "text": "<think>Hm.</think><answer>Oslo</answer>"}
     assert scored([row], skip_missing=True)["metrics"]["exact_match"]["mean"] == 1

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import math
 
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from mbt_lite.errors import DataError
 from mbt_lite.metrics.paired import COMPARED, compare, mcnemar, paired_differences
-from mbt_lite.records import Prediction
+from mbt_lite.records import PhaseSpan, Prediction
 
 PROPERTY = settings(deadline=None, max_examples=100)
 
@@ -30,7 +31,8 @@ def test_compare_by_hand() -> None:
     base = variant("base", (0, 100), (0, 100), (0, 100), (1, 100))
     found = compare(ours, base, samples=500, seed=0)
     assert found["n"] == 4
-    assert set(found["metrics"]) == set(COMPARED)
+    # nothing read the phases
+    assert set(found["metrics"]) == set(COMPARED) - {"phase_coverage"}
     exact = found["metrics"]["exact_match"]
     assert exact["difference"] == 0.5
     assert 0 <= exact["low"] <= 0.5 <= exact["high"] <= 1
@@ -46,6 +48,15 @@ def test_compare_is_paired_by_question_whatever_the_order() -> None:
     found = compare(ours[::-1], base, samples=400, seed=0)["metrics"]["completion_tokens"]
     assert (found["difference"], found["low"], found["high"]) == (-10, -10, -10)
     assert found["p"] == pytest.approx(1 / 401)
+
+
+def test_compare_pairs_phases_where_both_were_read() -> None:
+    ours, base = variant("sft", (1, 50), (1, 60)), variant("base", (0, 100), (0, 100))
+    plan = (PhaseSpan("plan", 0, 9),)
+    read = [dataclasses.replace(row, phases=plan) for row in ours]
+    unplanned = [dataclasses.replace(row, phases=()) for row in base]
+    assert compare(read, unplanned, samples=20, seed=0)["metrics"]["phase_coverage"]["difference"] == 0.2
+    assert "phase_coverage" not in compare(read, base, samples=20, seed=0)["metrics"]
 
 
 def test_compare_has_no_mcnemar_for_several_completions() -> None:

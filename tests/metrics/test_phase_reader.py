@@ -178,7 +178,7 @@ def real(path: Path) -> list[Trace]:
 def test_held_out_on_a_language_models_traces(shared_data: Path) -> None:
     few, many = (real(shared_data / f"real_teacher_{name}.jsonl") for name in ("traces_24", "demo_mbt_s_96"))
     one_out = held_out(few, folds=len({trace.question_id for trace in few}))
-    # measured: 78 % right and 18 % unread, so 95 % of what is read; 97 % right of the larger set
+    # measured: 72 % right and 22 % unread, so 93 % of what is read; 97 % right of the larger set
     assert one_out["accuracy"] is not None
     assert one_out["unread"] is not None
     assert one_out["accuracy"] >= 0.7

@@ -27,6 +27,11 @@ FAULTS = {
     ),
     "section in a section": ("gen:\n  lora: {}\n", "a.yaml:5: unknown key `gen.lora`; it belongs in the top level"),
     "dotted key": ("lora.rank: 8\n", "a.yaml:4: unknown key `lora.rank`; write `rank` in the section `lora`"),
+    "key of an older version": (
+        "grpo:\n  reward:\n    weights: {phases: 0.3}\n",
+        "a.yaml:6: unknown key `grpo.reward.weights.phases`; "
+        "the term is gone: words that announce thinking won it; delete the line",
+    ),
     "unknown key, nothing near": (
         "lora:\n  zzz: 1\n",
         "a.yaml:5: unknown key `lora.zzz`; the keys here are variant, rank, alpha, dropout, continue_from",

@@ -13,6 +13,7 @@ from mbt_lite.report.contents import (
     Report,
     Run,
     curve,
+    judged_phases,
     outcome,
     reaches,
     read_report,
@@ -75,6 +76,33 @@ def test_read_run_gives_what_the_run_folder_holds(tmp_path: Path, make_run: Call
     ]
     assert found.teachers.n_traces == 0
     assert found.reaches == {"base": {}, "sft": {}}
+
+
+@pytest.mark.parametrize("phases", [["plan"], "plan", [3], [{"phase": "plan"}]])
+def test_read_run_names_a_line_whose_phases_are_no_spans(
+    phases: object, tmp_path: Path, make_run: Callable[..., Run]
+) -> None:
+    path = write_run(tmp_path, make_run(1))
+    file = path / "eval" / "sft" / "predictions.jsonl"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "phases": phases}) + "\n")
+    with pytest.raises(DataError, match=r"predictions\.jsonl:1: (phases are no spans|not a PhaseSpan).* anew"):
+        read_run(path, ["sft"])
+
+
+def test_read_run_refuses_metrics_of_an_older_version_in_one_line(tmp_path: Path, make_run: Callable[..., Run]) -> None:
+    run = make_run(1)
+    del run.metrics["sft"]["phases"]  # type: ignore[attr-defined]
+    path = write_run(tmp_path, run)
+    with pytest.raises(
+        RunError, match=r"^.*metrics\.json: does not say how its phases were read.*run `mbt-lite eval` again"
+    ):
+        read_run(path, ["sft"])
+
+
+def test_judged_phases_are_the_first_verdicts_of_the_judge() -> None:
+    row = {"question_id": "q", "rollout_index": 0, "kind": "quality", "repeat": 0, "verdict": {"phases": ["plan"]}}
+    others = [{**row, "repeat": 1, "verdict": {"phases": []}}, {**row, "question_id": "p", "verdict": None}]
+    assert judged_phases([row, *others, {**row, "question_id": "o", "kind": "hit"}]) == {("q", 0): ["plan"]}
 
 
 def test_read_run_names_a_line_that_is_no_prediction(tmp_path: Path, make_run: Callable[..., Run]) -> None:

@@ -10,9 +10,11 @@ from teacher_server import Answer, Body, completion, refusal, teacher_server
 
 from mbt_lite.errors import ModelError
 from mbt_lite.recipe.schema import Aes, Questions, StudentModels
-from mbt_lite.records import to_row
+from mbt_lite.records import PhaseSpan, Trace, to_row
 from mbt_lite.run_dir import read_jsonl, write_jsonl
 from mbt_lite.stages import eval as stage
+from mbt_lite.text.paragraphs import paragraph_spans
+from mbt_lite.text.phases import PHASES
 
 
 def test_run_makes_and_scores_several_completions_of_a_question(lab: Lab) -> None:
@@ -62,6 +64,34 @@ def test_run_keeps_the_questions_as_they_were_asked(lab: Lab) -> None:
     lab.run()
     kept = read_jsonl(lab.run_dir.path / "eval" / "questions.jsonl")
     assert kept == json.loads(json.dumps([to_row(question(number)) for number in range(6)]))
+
+
+def test_run_says_why_nothing_read_the_phases(lab: Lab) -> None:
+    lab.run()
+    found = metrics(lab, "sft")
+    assert found["phases"]["undefined_reason"] == "the run has no traces to learn the phases from"
+    assert found["metrics"]["phase_coverage"]["undefined_reason"] == found["phases"]["undefined_reason"]
+    rows = read_jsonl(lab.run_dir.path / "eval" / "sft" / "predictions.jsonl")
+    assert {row["phases"] for row in rows} == {None}
+
+
+def test_run_reads_the_phases_as_its_own_traces_label_them(lab: Lab) -> None:
+    said = ("What is asked is a city.", "First we look.", "It must be Paris.", "Wait, is it?", "Checked: it is.")
+    text = "\n\n".join(said)
+    phases = tuple(PhaseSpan(phase, *span) for phase, span in zip(PHASES, paragraph_spans(text), strict=True))
+    traces = [
+        Trace(f"t{number}", f"t{number}", "mbt_s", None, 0, "t", False, "v", text, "Paris", (), (), phases)
+        for number in range(16)
+    ]
+    write_jsonl(lab.run_dir.path / "gen" / "traces.jsonl", map(to_row, traces))
+    printed = lab.run()
+    found = metrics(lab, "sft")
+    assert (found["phases"]["accuracy"], found["phases"]["n_paragraphs"], found["phases"]["n_traces"]) == (1.0, 80, 16)
+    assert (found["metrics"]["phase_coverage"]["mean"], found["metrics"]["phase/execute_monitor"]["mean"]) == (0.2, 1.0)
+    assert metrics(lab, "base")["metrics"]["phase_coverage"]["mean"] == 0.0
+    row = read_jsonl(lab.run_dir.path / "eval" / "sft" / "predictions.jsonl")[0]
+    assert [row["text"][span["start"] : span["end"]] for span in row["phases"]] == ["It must be Paris."]
+    assert "held-out accuracy 100%" in " ".join(printed.split())
 
 
 def test_run_without_a_judge_says_so(lab: Lab) -> None:
