@@ -87,7 +87,8 @@ def test_run_reads_the_phases_as_its_own_traces_label_them(lab: Lab) -> None:
     printed = lab.run()
     found = metrics(lab, "sft")
     assert (found["phases"]["accuracy"], found["phases"]["n_paragraphs"], found["phases"]["n_traces"]) == (1.0, 80, 16)
-    assert (found["metrics"]["phase_coverage"]["mean"], found["metrics"]["phase/execute_monitor"]["mean"]) == (0.2, 1.0)
+    assert found["metrics"]["phase_coverage"]["mean"] == pytest.approx(0.2)
+    assert found["metrics"]["phase/execute_monitor"]["mean"] == 1.0
     assert metrics(lab, "base")["metrics"]["phase_coverage"]["mean"] == 0.0
     row = read_jsonl(lab.run_dir.path / "eval" / "sft" / "predictions.jsonl")[0]
     assert [row["text"][span["start"] : span["end"]] for span in row["phases"]] == ["It must be Paris."]
