@@ -333,11 +333,11 @@ def _run_folder(recipe_file: Path, out: Path | None) -> Path:
 
 def _open(recipe: Recipe, path: Path, redo: str | None) -> RunDir:
     """Open the run folder, setting aside the stages from `redo` on, once nothing speaks against it."""
-    from mbt_lite.recipe import resolved, resumable_keys
+    from mbt_lite.recipe import RENAMED, resolved, resumable_keys
     from mbt_lite.run_dir import STAGES, RunDir
 
     if redo is not None:
-        RunDir.check(path, resolved(recipe), resumable_keys(), redo)
+        RunDir.check(path, resolved(recipe), resumable_keys(), RENAMED, redo)
         old = RunDir(path)
         with contextlib.ExitStack() as locks:
             for stage in STAGES[STAGES.index(redo) :]:
@@ -345,15 +345,15 @@ def _open(recipe: Recipe, path: Path, redo: str | None) -> RunDir:
                     locks.enter_context(old.locked(stage))
             for moved in old.set_aside(redo):
                 print(f"set aside: {moved}")
-    return RunDir.open(path, resolved(recipe), resumable_keys())
+    return RunDir.open(path, resolved(recipe), resumable_keys(), RENAMED)
 
 
 def _print_plan(stages: Sequence[str], recipe: Recipe, path: Path, redo: str | None) -> None:
     """Say what the stages would do."""
-    from mbt_lite.recipe import resolved, resumable_keys, written
+    from mbt_lite.recipe import RENAMED, resolved, resumable_keys, written
     from mbt_lite.run_dir import STAGES, RunDir, flatten
 
-    RunDir.check(path, resolved(recipe), resumable_keys(), redo)
+    RunDir.check(path, resolved(recipe), resumable_keys(), RENAMED, redo)
     run_dir = RunDir(path)
     print(f"run folder: {path}")
     for key, value in flatten(written(recipe)).items():

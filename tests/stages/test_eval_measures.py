@@ -9,7 +9,7 @@ from eval_lab import ANSWERS, Lab, metrics, question
 from teacher_server import Answer, Body, completion, refusal, teacher_server
 
 from mbt_lite.errors import ModelError
-from mbt_lite.recipe.schema import Aes, Questions, StudentModels
+from mbt_lite.recipe.schema import Aes, EvalStudent, Questions, StudentModels
 from mbt_lite.records import to_row
 from mbt_lite.run_dir import read_jsonl, write_jsonl
 from mbt_lite.stages import eval as stage
@@ -118,7 +118,7 @@ def test_run_answers_through_an_endpoint(lab: Lab) -> None:
         return completion(ANSWERS["metacognitive" if len(body["messages"]) == 2 else variant])
 
     with teacher_server(answer) as server:
-        lab.with_eval(student_base_url=server.url, student_models=StudentModels(**models))
+        lab.with_eval(student=EvalStudent(base_url=server.url, models=StudentModels(**models)))
         assert stage.plan(lab.recipe, lab.run_dir)[1].endswith(f"0 there, by student at {server.url}")
         lab.run()
         sent = len(server.bodies)
