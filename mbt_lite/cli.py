@@ -224,15 +224,17 @@ def agree(
     labels: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Labelled traces.  [default: our own, see judge/labelled.py]")
     ] = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Ask about N of them, spread over all.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Hold the recipe's judge against labelled traces."""
+    """Hold the recipe's judge against labelled traces: verdicts by try, and agreement."""
     from mbt_lite.judge.labelled import agreement_lines
     from mbt_lite.judge.panel import hold_judge_against_labels
     from mbt_lite.recipe import load_recipe
 
     folder = (out if out is not None else Path("runs") / recipe.stem) / "agreement"
-    held = hold_judge_against_labels(load_recipe(recipe, settings or []), labels, folder, quiet=as_json)
+    judge_of = load_recipe(recipe, settings or [])
+    held = hold_judge_against_labels(judge_of, labels, folder, limit=limit, quiet=as_json)
     print(json.dumps(held, indent=2, ensure_ascii=False) if as_json else "\n".join(agreement_lines(held)))
 
 

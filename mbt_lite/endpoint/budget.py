@@ -47,6 +47,13 @@ class Estimate:
     completion_tokens: int
     usd: float | None
 
+    @property
+    def words(self) -> str:
+        """The estimate for people."""
+        dollars = "no prices in the recipe" if self.usd is None else f"at most {self.usd:.2f} USD"
+        most = f"at most {self.completion_tokens:,} completion tokens ({dollars})"
+        return f"about {self.prompt_tokens:,} prompt tokens, {most}"
+
 
 def estimate(requests: Iterable[TeacherRequest], settings: Speaker) -> Estimate:
     """Estimate what requests need if none of them is journaled; equal ones are sent and counted once."""

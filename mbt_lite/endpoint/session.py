@@ -293,9 +293,9 @@ class Session:
         """Turn an error status into a refusal, an AttemptError or a TeacherError."""
         status, said = error.status, str(error)[:200]
         if status in PARAMETER_STATUSES:
-            self._learn(server, body, error)
             # another request may have learnt it while this one was under way
-            if server.dialect.spell(request_body(self.settings, job.request), job.request.schema) != body:
+            is_old = server.dialect.spell(request_body(self.settings, job.request), job.request.schema) != body
+            if is_old or self._learn(server, body, error):
                 raise AttemptError("spelled in another way", is_free=True) from None
         variable, key = self.settings.api_key_env, self.settings.key
         key_cure = f"set {variable} to a valid key" if variable else f"name the key's variable in {key}.api_key_env"

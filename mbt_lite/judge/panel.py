@@ -106,15 +106,21 @@ def open_judge(judge: Judge, folder: Path, counting: Counting) -> Iterator[Send]
         yield send
 
 
-def hold_judge_against_labels(recipe: Recipe, labels_path: Path | None, folder: Path, *, quiet: bool) -> dict[str, Any]:
+def hold_judge_against_labels(
+    recipe: Recipe, labels_path: Path | None, folder: Path, *, limit: int | None = None, quiet: bool
+) -> dict[str, Any]:
     """Ask the recipe's judge about labelled traces, ours if no file is named; the replies are kept in the folder.
+
+    `limit` takes so many of them, spread over all.
 
     Raises RunError without a judge.
     """
     judge = recipe.judge
     if not judge.is_asked:
         raise RunError("judge.base_url: no judge to hold against labels (got none); set it to embedded or a URL")
-    traces = labelled_traces() if labels_path is None else read_labels(labels_path)
+    labelled = labelled_traces() if labels_path is None else read_labels(labels_path)
+    n = min(limit or len(labelled), len(labelled))
+    traces = [labelled[place * len(labelled) // n] for place in range(n)]
 
     @contextlib.contextmanager
     def announcing(what: str, total: int) -> Iterator[Callable[[], None]]:

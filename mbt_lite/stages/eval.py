@@ -33,6 +33,7 @@ from mbt_lite import prompts
 from mbt_lite.data.answer_keys import read_answer_keys
 from mbt_lite.data.questions import read_questions
 from mbt_lite.data.trimming import trim_question
+from mbt_lite.endpoint.budget import estimate
 from mbt_lite.endpoint.opening import open_endpoints
 from mbt_lite.endpoint.served_student import answering_student, completion_requests, read_completions
 from mbt_lite.errors import DataError, RunError
@@ -109,7 +110,19 @@ def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
         elif variant in TRAINED and not _has_adapter(run_dir, variant):
             line += f"; waits for {run_dir.stage_dir(variant) / 'adapter'} (`mbt-lite {variant}` makes it)"
         lines.append(line)
-    return [*lines, *_judge_lines(recipe, len(questions))]
+    return [*lines, *_served_lines(recipe, questions), *_judge_lines(recipe, len(questions))]
+
+
+def _served_lines(recipe: Recipe, questions: Sequence[Question]) -> list[str]:
+    """Estimate what the endpoint of the student is asked, and with prices what that costs."""
+    if not recipe.eval.student.is_asked:
+        return []
+    lines, samples = [], recipe.eval.samples_per_question
+    for variant in recipe.eval.variants:
+        asked = {question.question_id: _student_messages(question, variant) for question in questions}
+        requests = completion_requests("answer", asked, samples, recipe.eval.seed).values()
+        lines.append(f"eval: {variant}: {estimate(requests, answering_student(recipe.eval, variant)).words}")
+    return lines
 
 
 def _judge_lines(recipe: Recipe, n_questions: int) -> list[str]:
@@ -237,7 +250,11 @@ def _missing(recipe: Recipe, folder: Path, variant: str, exam: Exam) -> frozense
 
 
 def _messages(exam: Exam, variant: str) -> list[list[Message]]:
-    return [prompts.student_messages(question, metacognitive=variant == "metacognitive") for question in exam.questions]
+    return [_student_messages(question, variant) for question in exam.questions]
+
+
+def _student_messages(question: Question, variant: str) -> list[Message]:
+    return prompts.student_messages(question, metacognitive=variant == "metacognitive")
 
 
 def _complete_with(

@@ -93,22 +93,26 @@ def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
     most = "at most " if kind.wants_guide else ""
     line = f"gen: {', '.join(parts)}, {most}{requests} teacher requests ({gen.kind})"
     again = "" if gen.attempts == 1 else f"; rejected traces are tried up to {gen.attempts} times"
-    return [line + again, *_cost_line(recipe, found)]
+    return [line + again, *_cost_lines(recipe, found)]
 
 
-def _cost_line(recipe: Recipe, questions: Sequence[Question]) -> list[str]:
-    """Estimate tokens and, with prices, dollars of one attempt at every trace."""
-    expected = expected_messages(recipe.gen, questions)
-    if not expected:
-        return []
+def _cost_lines(recipe: Recipe, questions: Sequence[Question]) -> list[str]:
+    """Estimate tokens and, with prices, dollars of one attempt at everything that an endpoint is asked."""
+    gen, lines = recipe.gen, []
+    if KINDS[gen.kind].drafter == "student" and gen.student.is_asked:
+        student = drafting_student(gen)
+        asked = {question.question_id: draft_messages(question) for question in questions}
+        drafts = completion_requests("draft", asked, gen.rollouts_per_question, gen.seed)
+        where = f"{student.model} at {', '.join(student.urls)}"
+        lines.append(f"gen: drafts by {where}: {estimate(drafts.values(), student).words}")
     # seeds keep equal requests apart
-    requests = [TeacherRequest("plan", str(index), messages, index) for index, messages in enumerate(expected)]
-    cost = estimate(requests, recipe.teacher)
-    dollars = "no prices in the recipe" if cost.usd is None else f"at most {cost.usd:.2f} USD"
-    return [
-        f"gen: about {cost.prompt_tokens:,} prompt tokens without the drafts and guides they will quote, "
-        f"at most {cost.completion_tokens:,} completion tokens ({dollars})"
-    ]
+    expected = enumerate(expected_messages(gen, questions))
+    requests = [TeacherRequest("plan", str(index), messages, index) for index, messages in expected]
+    if requests:
+        lines.append(
+            f"gen: teacher, drafts and guides in its prompts left out: {estimate(requests, recipe.teacher).words}"
+        )
+    return lines
 
 
 def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:

@@ -185,7 +185,7 @@ def fits(value: Any, schema: dict[str, Any]) -> bool:
     if type(value) is not types[schema["type"]] or value not in schema.get("enum", [value]):
         return False
     if schema["type"] == "array":
-        return all(fits(one, schema["items"]) for one in value)
+        return len(value) <= schema["maxItems"] and all(fits(one, schema["items"]) for one in value)
     if schema["type"] == "object":
         assert schema["additionalProperties"] is False
         return value.keys() == set(schema["required"]) == schema["properties"].keys() and all(

@@ -119,7 +119,10 @@ def test_run_answers_through_an_endpoint(lab: Lab) -> None:
 
     with teacher_server(answer) as server:
         lab.with_eval(student=EvalStudent(base_url=server.url, models=StudentModels(**models)))
-        assert stage.plan(lab.recipe, lab.run_dir)[1].endswith(f"0 there, by student at {server.url}")
+        plan = stage.plan(lab.recipe, lab.run_dir)
+        assert plan[1].endswith(f"0 there, by student at {server.url}")
+        assert plan[6].startswith("eval: sft: about ")
+        assert plan[6].endswith("at most 12,288 completion tokens (no prices in the recipe)")
         lab.run()
         sent = len(server.bodies)
         lab.run()
