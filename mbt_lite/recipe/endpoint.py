@@ -126,7 +126,7 @@ class Judge(Speaker):
     underthinking (`thinking`, needs accuracy), `metacognition` 0-5, `reach` and redundancy, `quality` by tier."""
     json_schema: Annotated[Literal["auto", "off"], Free] = "auto"
     """`auto`: where a probe finds that the server keeps to a JSON schema, a verdict is asked for with its own; `off`:
-    the prompt alone says what a verdict is. Replies are read as strictly in either case."""
+    the prompt alone says what a verdict is, and a model may think before it. Both are read as strictly."""
     verdict_attempts: Annotated[int, Field(gt=0, le=100), Free] = 3
     """Tries of one verdict, each with another seed; a reply that is none after the last leaves it unscored."""
     repeats: Annotated[PositiveInt, Free] = 1
