@@ -224,15 +224,17 @@ def agree(
     labels: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Labelled traces.  [default: our own, see judge/labelled.py]")
     ] = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Ask about N of them, spread over all.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Hold the recipe's judge against labelled traces."""
+    """Hold the recipe's judge against labelled traces: verdicts by try, and agreement."""
     from mbt_lite.judge.labelled import agreement_lines
     from mbt_lite.judge.panel import hold_judge_against_labels
     from mbt_lite.recipe import load_recipe
 
     folder = (out if out is not None else Path("runs") / recipe.stem) / "agreement"
-    held = hold_judge_against_labels(load_recipe(recipe, settings or []), labels, folder, quiet=as_json)
+    judge_of = load_recipe(recipe, settings or [])
+    held = hold_judge_against_labels(judge_of, labels, folder, limit=limit, quiet=as_json)
     print(json.dumps(held, indent=2, ensure_ascii=False) if as_json else "\n".join(agreement_lines(held)))
 
 
@@ -333,11 +335,11 @@ def _run_folder(recipe_file: Path, out: Path | None) -> Path:
 
 def _open(recipe: Recipe, path: Path, redo: str | None) -> RunDir:
     """Open the run folder, setting aside the stages from `redo` on, once nothing speaks against it."""
-    from mbt_lite.recipe import resolved, resumable_keys
+    from mbt_lite.recipe import RENAMED, resolved, resumable_keys
     from mbt_lite.run_dir import STAGES, RunDir
 
     if redo is not None:
-        RunDir.check(path, resolved(recipe), resumable_keys(), redo)
+        RunDir.check(path, resolved(recipe), resumable_keys(), RENAMED, redo)
         old = RunDir(path)
         with contextlib.ExitStack() as locks:
             for stage in STAGES[STAGES.index(redo) :]:
@@ -345,15 +347,15 @@ def _open(recipe: Recipe, path: Path, redo: str | None) -> RunDir:
                     locks.enter_context(old.locked(stage))
             for moved in old.set_aside(redo):
                 print(f"set aside: {moved}")
-    return RunDir.open(path, resolved(recipe), resumable_keys())
+    return RunDir.open(path, resolved(recipe), resumable_keys(), RENAMED)
 
 
 def _print_plan(stages: Sequence[str], recipe: Recipe, path: Path, redo: str | None) -> None:
     """Say what the stages would do."""
-    from mbt_lite.recipe import resolved, resumable_keys, written
+    from mbt_lite.recipe import RENAMED, resolved, resumable_keys, written
     from mbt_lite.run_dir import STAGES, RunDir, flatten
 
-    RunDir.check(path, resolved(recipe), resumable_keys(), redo)
+    RunDir.check(path, resolved(recipe), resumable_keys(), RENAMED, redo)
     run_dir = RunDir(path)
     print(f"run folder: {path}")
     for key, value in flatten(written(recipe)).items():

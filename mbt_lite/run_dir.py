@@ -25,6 +25,7 @@ import platform
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from mbt_lite.errors import DataError, RunError
@@ -167,22 +168,35 @@ class RunDir:
     def __init__(self, path: Path, *, leads: bool = True) -> None:
         self.path = path
         self.leads = leads
-        self._recipe: tuple[Mapping[str, Any], frozenset[str]] | None = None
+        self._recipe: tuple[Mapping[str, Any], frozenset[str], Mapping[str, str]] | None = None
 
     @classmethod
-    def open(cls, path: Path, resolved: Mapping[str, Any], resumable: frozenset[str]) -> RunDir:
+    def open(
+        cls,
+        path: Path,
+        resolved: Mapping[str, Any],
+        resumable: frozenset[str],
+        renamed: Mapping[str, str] = MappingProxyType({}),
+    ) -> RunDir:
         """Give the folder for a resolved recipe, which the first stage that begins or goes on writes into it.
 
-        `resumable` holds the dotted keys that may differ from the run's first recipe. Raises RunError naming each other
-        key that differs and the begun stage that depends on it.
+        `resumable` holds the dotted keys that may differ from the run's first recipe, `renamed` the names that keys of
+        older folders have now. Raises RunError naming each other key that differs, and the begun stage that needs it.
         """
-        cls.check(path, resolved, resumable)
+        cls.check(path, resolved, resumable, renamed)
         opened = cls(path)
-        opened._recipe = (resolved, resumable)
+        opened._recipe = (resolved, resumable, renamed)
         return opened
 
     @classmethod
-    def check(cls, path: Path, resolved: Mapping[str, Any], resumable: frozenset[str], redo: str | None = None) -> None:
+    def check(
+        cls,
+        path: Path,
+        resolved: Mapping[str, Any],
+        resumable: frozenset[str],
+        renamed: Mapping[str, str] = MappingProxyType({}),
+        redo: str | None = None,
+    ) -> None:
         """Raise RunError where `open` would, writing nothing.
 
         With `redo`, that stage and those after it count as not begun: they are about to be set aside.
@@ -191,7 +205,8 @@ class RunDir:
             return
         kept = STAGES if redo is None else STAGES[: STAGES.index(redo)]
         begun = [stage for stage in kept if cls(path).has_begun(stage)]
-        old, new = flatten(read_json(path / RECIPE_FILE)), flatten(resolved)
+        old = {_name_now(key, renamed): value for key, value in flatten(read_json(path / RECIPE_FILE)).items()}
+        new = flatten(resolved)
         problems = []
         for key in sorted(old.keys() | new.keys()):
             if old.get(key) == new.get(key, GONE.get(key)) or key in resumable:
@@ -362,6 +377,16 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def _name_now(key: str, renamed: Mapping[str, str]) -> str:
+    """Give the name that a key, or a section above it, has now.
+
+    >>> _name_now("eval.models.base", {"eval.models": "eval.student.models"})
+    'eval.student.models.base'
+    """
+    old = next((old for old in renamed if f"{key}.".startswith(f"{old}.")), None)
+    return key if old is None else renamed[old] + key.removeprefix(old)
 
 
 def _environment() -> dict[str, Any]:

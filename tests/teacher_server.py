@@ -32,14 +32,14 @@ RESET = Answer(0, "", breaks_off="at once")
 
 
 def completion(
-    text: str | None = "We read. So the answer is Nora.",
+    text: str | list[Body] | None = "We read. So the answer is Nora.",
     *,
     finish_reason: str | None = "stop",
-    usage: tuple[int, int] | None = (7, 3),
+    usage: tuple[int, int] | Body | None = (7, 3),
     **beside: str,
 ) -> Answer:
     """Give a chat completion; `beside` are further fields of its message."""
-    counted = {"prompt_tokens": usage[0], "completion_tokens": usage[1]} if usage else None
+    counted = {"prompt_tokens": usage[0], "completion_tokens": usage[1]} if isinstance(usage, tuple) else usage
     message = {"role": "assistant", "content": text, **beside}
     choice = {"index": 0, "message": message, "finish_reason": finish_reason}
     body = {"id": "c", "object": "chat.completion", "model": "m", "choices": [choice], "usage": counted}

@@ -29,7 +29,9 @@ RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 SIDEWAYS = {
     ("__main__", "cli"): "the same program under another name",
     ("judge", "endpoint"): "a judge is asked as a teacher is: the same client, journal and budget",
-    ("judge", "scripted"): "the embedded judge is served by it",
+    ("traces", "endpoint"): "what a teacher is asked for are the client's requests",
+    ("judge", "scripted"): "verdicts by rule are labelled with its name",
+    ("endpoint", "scripted"): "an embedded endpoint is served by it",
     ("metrics", "rewards"): "a metric and a reward that mean the same call the same function",
     ("metrics", "text"): "text is what everything is read from",
     ("rewards", "text"): "text is what everything is read from",

@@ -448,3 +448,15 @@ def test_locked_holds_against_another_process_until_it_dies(tmp_path: Path) -> N
                 break
         except RunError:
             assert time.monotonic() < deadline, "the lock of a dead process is still held"
+
+
+def test_check_knows_the_keys_of_older_folders_by_their_names_of_today(tmp_path: Path) -> None:
+    old = changed("gen.student_model", "tiny") | {"eval": {"student_models": {"base": "m"}}}
+    run = RunDir.open(tmp_path, old, RESUMABLE)
+    with run.locked("eval"):
+        begin(run, "eval")
+    renamed = {"gen.student_model": "gen.student.model", "eval.student_models": "eval.student.models"}
+    new = changed("gen.student", {"model": "tiny"}) | {"eval": {"student": {"models": {"base": "m"}}}}
+    RunDir.check(tmp_path, new, RESUMABLE, renamed)
+    with pytest.raises(RunError, match=r"`gen\.student\.model` changed since eval began \('tiny' -> 'other'\)"):
+        RunDir.check(tmp_path, new | {"gen": changed("gen.student", {"model": "other"})["gen"]}, RESUMABLE, renamed)

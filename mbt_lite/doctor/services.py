@@ -1,8 +1,9 @@
-"""What a recipe asks of the outside: keys, the teacher's endpoint, the model hub, the embedded student's package."""
+"""What a recipe asks of the outside: keys, endpoints, the model hub, the embedded student's package."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import urllib.error
 import urllib.request
@@ -12,54 +13,76 @@ from pathlib import Path
 from mbt_lite.architecture.families import EMBEDDED_PREFIX, RANDOM_PREFIX
 from mbt_lite.data.hub import PREFIX as HUB
 from mbt_lite.doctor.findings import Finding
+from mbt_lite.endpoint.served_student import answering_student, drafting_student
 from mbt_lite.model.embedded import CURE, PACKAGE
+from mbt_lite.recipe.endpoint import Endpoint
 from mbt_lite.recipe.schema import Recipe
 
 TIMEOUT_SECONDS = 5.0
+# Hosted endpoints list hundreds of models.
+MOST_BYTES = 16 * 2**20
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 DEFAULT_HUB = "https://huggingface.co"
 
 
 def check_services(recipe: Recipe) -> Iterator[Finding]:
     """Check the keys, endpoints, files and hub that a recipe names."""
-    endpoints = _endpoints(recipe)
-    yield from _check_keys(endpoints)
-    for url, key in endpoints:
-        yield check_endpoint(url, key)
+    for endpoint, models in _endpoints(recipe):
+        yield from _check_key(endpoint)
+        for url in endpoint.urls:
+            yield check_endpoint(endpoint, url, models)
     yield from _check_files(recipe)
     yield from _check_student(recipe)
 
 
-def _endpoints(recipe: Recipe) -> list[tuple[str, str | None]]:
-    """Give the URLs that will be asked, each with the name of its key's variable."""
-    teacher, gen = recipe.teacher, recipe.gen
-    urls = (teacher.base_url,) if isinstance(teacher.base_url, str) else teacher.base_url
-    found = [(url, teacher.api_key_env) for url in urls if url != "embedded"]
-    return found + ([(gen.student_base_url, gen.student_api_key_env)] if gen.student_base_url else [])
+def _endpoints(recipe: Recipe) -> Iterator[tuple[Endpoint, list[str]]]:
+    """Give the endpoints that will be asked, each with the models that it must have."""
+    gen, eval_ = recipe.gen, recipe.eval
+    yield recipe.teacher, [recipe.teacher.model]
+    yield recipe.judge, [recipe.judge.model]
+    if gen.student.is_asked:
+        yield gen.student, [drafting_student(gen).model]
+    if eval_.student.is_asked:
+        yield eval_.student, [answering_student(eval_, variant).model for variant in eval_.variants]
 
 
-def _check_keys(endpoints: Sequence[tuple[str, str | None]]) -> Iterator[Finding]:
-    for variable in dict.fromkeys(key for _, key in endpoints if key is not None):
+def _check_key(endpoint: Endpoint) -> Iterator[Finding]:
+    variable = endpoint.api_key_env
+    if variable is not None and endpoint.urls:
         is_set = bool(os.environ.get(variable))
-        yield Finding(f"key {variable}", "set" if is_set else "not set", None if is_set else f"export {variable}=...")
+        cure = None if is_set else f"export {variable}=..."
+        yield Finding(f"{endpoint.key} key {variable}", "set" if is_set else "not set", cure)
 
 
-def check_endpoint(url: str, key_variable: str | None) -> Finding:
-    """Ask an endpoint for its models, which costs nothing."""
-    check, asked = f"endpoint {url}", f"{url.rstrip('/')}/models"
-    key = os.environ.get(key_variable, "") if key_variable else ""
+def check_endpoint(endpoint: Endpoint, url: str, models: Sequence[str] = ()) -> Finding:
+    """Ask a server for its models, which costs nothing, and look for those that will be asked."""
+    check, asked, variable = f"{endpoint.key} {url}", f"{url.rstrip('/')}/models", endpoint.api_key_env
+    key = os.environ.get(variable, "") if variable else ""
     request = urllib.request.Request(asked, headers={"Authorization": f"Bearer {key}"} if key else {})
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS):
-            return Finding(check, "answers")
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
+            return _look_for(models, answer.read(MOST_BYTES), check, endpoint)
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
-            return Finding(check, f"refuses the key ({error.code})", f"export a valid {key_variable or 'key'}")
+            return Finding(check, f"refuses the key ({error.code})", f"export a valid {variable or 'key'}")
         # some servers have no list of models
         return Finding(check, f"answers ({error.code} to its list of models)")
     except (urllib.error.URLError, OSError, ValueError) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        return Finding(check, f"cannot be reached ({reason})", "start the server, or mend the URL in the recipe")
+        return Finding(check, f"cannot be reached ({reason})", f"start the server, or mend {endpoint.key}.base_url")
+
+
+def _look_for(models: Sequence[str], listed: bytes, check: str, endpoint: Endpoint) -> Finding:
+    """Hold the models that will be asked against a server's list, where it is one."""
+    try:
+        there = [str(model["id"]) for model in json.loads(listed)["data"]]
+    except (ValueError, KeyError, TypeError):
+        return Finding(check, "answers (its list of models cannot be read)")
+    missing = [name for name in dict.fromkeys(models) if name not in there]
+    if missing and there:
+        said = f"answers, but does not list {', '.join(missing)} (it has {', '.join(there[:5])})"
+        return Finding(check, said, f"name a model that it has in {endpoint.key}")
+    return Finding(check, "answers")
 
 
 def _check_files(recipe: Recipe) -> Iterator[Finding]:

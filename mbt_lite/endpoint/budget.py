@@ -1,8 +1,8 @@
-"""What a teacher costs: the account of what was spent, the budget that is never exceeded, the estimate beforehand.
+"""What an endpoint costs: the account of what was spent, the budget that is never exceeded, the estimate beforehand.
 
-Spent is what the journal holds. A request is sent only if the budget would hold even if it, and all that are under way,
-cost the most they can: `max_completion_tokens`, and a token for every two bytes of the prompt. What this leaves out:
-attempts that failed half way may be charged by an endpoint, but no one tells how much.
+Spent is what the journal holds of its replies. A request is sent only if the budget would hold even if it, and all that
+are under way, cost the most they can: `max_completion_tokens`, and a token for every two bytes of the prompt. What this
+leaves out: attempts that failed half way may be charged by an endpoint, but no one tells how much.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable
 
 from mbt_lite.endpoint.replies import CHARACTERS_PER_TOKEN, Reply, TeacherRequest, price, request_key, tokens_of
-from mbt_lite.recipe.schema import Teacher
+from mbt_lite.recipe.endpoint import Speaker
 from mbt_lite.records import Message
 
 # English has four or more bytes a token, Chinese about two: what a prompt may cost at most, but for odd symbols.
@@ -47,8 +47,15 @@ class Estimate:
     completion_tokens: int
     usd: float | None
 
+    @property
+    def words(self) -> str:
+        """The estimate for people."""
+        dollars = "no prices in the recipe" if self.usd is None else f"at most {self.usd:.2f} USD"
+        most = f"at most {self.completion_tokens:,} completion tokens ({dollars})"
+        return f"about {self.prompt_tokens:,} prompt tokens, {most}"
 
-def estimate(requests: Iterable[TeacherRequest], settings: Teacher) -> Estimate:
+
+def estimate(requests: Iterable[TeacherRequest], settings: Speaker) -> Estimate:
     """Estimate what requests need if none of them is journaled; equal ones are sent and counted once."""
     different = {request_key(settings, request): request for request in requests}.values()
     prompt_tokens = sum(estimate_prompt_tokens(request.messages) for request in different)
@@ -74,10 +81,12 @@ def most_prompt_tokens(messages: Iterable[Message]) -> int:
 class Budget:
     """What a run has spent and may still spend; `reserved` is the most that requests under way can cost."""
 
-    def __init__(self, settings: Teacher, replies: Iterable[Reply]) -> None:
+    def __init__(self, settings: Speaker, replies: Iterable[Reply]) -> None:
         self.settings = settings
         self.is_limited = settings.budget_usd is not None or settings.budget_tokens is not None
-        self.spent = sum((self._cost(*tokens_of(reply)) for reply in replies), Cost()) if self.is_limited else Cost()
+        # who was asked in an old journal is not known: that counts for every one
+        ours = [reply for reply in replies if reply.endpoint in (settings.key, None)] if self.is_limited else []
+        self.spent = sum((self._cost(*tokens_of(reply)) for reply in ours), Cost())
         self.reserved = Cost()
         self.under_way = 0
 
@@ -93,11 +102,11 @@ class Budget:
         tokens, usd = self.settings.budget_tokens, self.settings.budget_usd
         if tokens is not None and total.tokens > tokens:
             return f"{self.spent.tokens} of {tokens} tokens are spent, the next request may need {more.tokens}" + (
-                f"; raise {self.settings.section}.budget_tokens"
+                f"; raise {self.settings.key}.budget_tokens"
             )
         if usd is not None and total.usd > usd:
             return f"{self.spent.usd:.4f} of {usd:g} USD are spent, the next request may cost {more.usd:.4f}" + (
-                f"; raise {self.settings.section}.budget_usd"
+                f"; raise {self.settings.key}.budget_usd"
             )
         return None
 

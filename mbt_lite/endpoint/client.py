@@ -1,12 +1,11 @@
-"""The client of OpenAI-compatible teachers: bounded concurrency, retries, every reply on disk before it is done.
+"""The client of OpenAI-compatible endpoints: bounded concurrency, retries, every reply on disk before it is done.
 
 Source: the chat-completions schema, through the official `openai` async client. Where we use it our own way:
 
 1. its retries are off: ours honour `Retry-After` and know which errors no retry can cure;
 2. bodies go through its `post`: its typed `create` costs a third of a request's time on checks that ours has passed;
-3. replies are read from the body, strictly: a server that answers with something else counts as failed, not as empty;
-4. only the message's `content` is used. A server may send its reasoning beside it; a trace must not contain that;
-5. a loopback teacher is never reached through a proxy.
+3. replies are read from the body (see reading.py): what is no completion counts as failed, not as empty;
+4. a loopback server is never reached through a proxy.
 
 What becomes of a request::
 
@@ -31,14 +30,17 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from mbt_lite.endpoint.endpoints import Endpoint, Endpoints
+from mbt_lite.endpoint.dialect import Dialect
 from mbt_lite.endpoint.replies import Reply, ReplyJournal, TeacherRequest, request_key
+from mbt_lite.endpoint.servers import Server, Servers
 from mbt_lite.endpoint.session import Job, Session
 from mbt_lite.errors import TeacherError
-from mbt_lite.recipe.schema import Teacher
+from mbt_lite.recipe.endpoint import Speaker
 
 if TYPE_CHECKING:
     import openai
+
+Dialects = dict[tuple[str, str], Dialect]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -49,35 +51,47 @@ def _print_line(line: str) -> None:
 
 def complete(
     requests: Sequence[TeacherRequest],
-    settings: Teacher,
+    settings: Speaker,
     base_url: str | Sequence[str],
     journal: ReplyJournal,
     *,
     on_reply: Callable[[Reply], None] = lambda reply: None,
     say: Callable[[str], None] = _print_line,
     backoff_seconds: float = 1.0,
+    dialects: Dialects | None = None,
 ) -> dict[str, Reply]:
     """Run `complete_all` to its end; Ctrl-C and SIGTERM finish what is under way first."""
     return asyncio.run(
-        complete_all(requests, settings, base_url, journal, on_reply=on_reply, say=say, backoff_seconds=backoff_seconds)
+        complete_all(
+            requests,
+            settings,
+            base_url,
+            journal,
+            on_reply=on_reply,
+            say=say,
+            backoff_seconds=backoff_seconds,
+            dialects=dialects,
+        )
     )
 
 
 async def complete_all(
     requests: Sequence[TeacherRequest],
-    settings: Teacher,
+    settings: Speaker,
     base_url: str | Sequence[str],
     journal: ReplyJournal,
     *,
     on_reply: Callable[[Reply], None] = lambda reply: None,
     say: Callable[[str], None] = _print_line,
     backoff_seconds: float = 1.0,
+    dialects: Dialects | None = None,
 ) -> dict[str, Reply]:
     """Give the reply of every request, by its label; journaled ones are not sent again, equal ones are sent once.
 
-    `base_url` is one endpoint or several that share the work. `on_reply` is called for each new reply after it is on
+    `base_url` is one server or several that share the work. `dialects` remembers what was learnt of each for the next
+    call, by URL and model. `on_reply` is called for each new reply after it is on
     disk; `say` gets lines about what was learnt of a server. Waits between attempts start at `backoff_seconds` and
-    double. Raises TeacherError when no endpoint can be used, when the budget could be exceeded, or when requests are
+    double. Raises TeacherError when no server can be used, when the budget could be exceeded, or when requests are
     left without a reply at the end; KeyboardInterrupt when interrupted. All replies are kept then.
     """
     keys = {request.label: request_key(settings, request) for request in requests}
@@ -88,14 +102,21 @@ async def complete_all(
         if key not in journal.replies:
             missing.setdefault(key, Job(key, request))
     refused: dict[str, Reply] = {}
+    dialects = {} if dialects is None else dialects
     if missing:
         urls = [base_url] if isinstance(base_url, str) else list(base_url)
         async with contextlib.AsyncExitStack() as stack:
-            endpoints = [
-                Endpoint(url, await stack.enter_async_context(_open_client(settings, url)), settings.concurrency)
+            servers = [
+                Server(
+                    url,
+                    await stack.enter_async_context(_open_client(settings, url)),
+                    dialects.setdefault((url, settings.model), Dialect()),
+                    settings.concurrency,
+                    has_key=settings.api_key_env is not None,
+                )
                 for url in urls
             ]
-            session = Session(Endpoints(endpoints, say), settings, journal, on_reply, backoff_seconds)
+            session = Session(Servers(servers, settings.key, say), settings, journal, on_reply, backoff_seconds)
             with _stopping_at_signals(session, say):
                 refused = await session.ask_all(list(missing.values()))
     return {label: refused[key] if key in refused else journal.replies[key] for label, key in keys.items()}
@@ -138,13 +159,13 @@ def _stopping_at_signals(session: Session, say: Callable[[str], None]) -> Iterat
                 signal.signal(number, handler)
 
 
-def _open_client(settings: Teacher, base_url: str) -> openai.AsyncOpenAI:
+def _open_client(settings: Speaker, base_url: str) -> openai.AsyncOpenAI:
     import openai
 
     host = urlsplit(base_url).hostname
     if urlsplit(base_url).scheme not in ("http", "https") or host is None:
         raise TeacherError(
-            f"{settings.section} {base_url}: not a URL; set {settings.section}.base_url to one such as http://localhost:8000/v1"
+            f"{settings.key} {base_url}: not a URL; set {settings.key}.base_url to one such as http://localhost:8000/v1"
         )
     # The type comes from its default: the SDK has changed its HTTP library before.
     limits = type(openai.DEFAULT_CONNECTION_LIMITS)(
@@ -162,18 +183,16 @@ def _open_client(settings: Teacher, base_url: str) -> openai.AsyncOpenAI:
     )
 
 
-def _read_key(settings: Teacher, base_url: str) -> str:
+def _read_key(settings: Speaker, base_url: str) -> str:
     """Read the key from the variable that the recipe names; servers without keys get a placeholder."""
     if settings.api_key_env is None:
         return "none"
     key = os.environ.get(settings.api_key_env)
     if not key:
-        raise TeacherError(
-            f"{settings.section} {base_url}: no key; set the environment variable {settings.api_key_env}"
-        )
+        raise TeacherError(f"{settings.key} {base_url}: no key; set the environment variable {settings.api_key_env}")
     if not (key.isascii() and key.isprintable()) or key != key.strip():
         raise TeacherError(
-            f"{settings.section} {base_url}: the key in {settings.api_key_env} cannot stand in a header; "
+            f"{settings.key} {base_url}: the key in {settings.api_key_env} cannot stand in a header; "
             "set it again, without line breaks, outer spaces and accents"
         )
     return key

@@ -1,26 +1,45 @@
 """How one server speaks the chat-completions schema: what it will not take is learnt from its refusals.
 
 Servers differ in the name of the completion limit, in whether they take `seed` or `top_p`, and in whether they reply at
-once or only as a stream. The first refusal that names such a parameter changes the dialect for the rest of the session;
-the request's key stays the same. Only the message's `content` is read: reasoning beside it never enters.
+once or only as a stream. The first refusal that names such a parameter changes the dialect for as long as the endpoint
+is open; the request's key stays the same. Whether a server keeps to a JSON schema no refusal tells, for some take one
+and ignore it: `PROBE` has a schema that no one would hit upon who does not keep to it.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from mbt_lite.endpoint.replies import Reply, TeacherRequest
+from mbt_lite.endpoint.replies import TeacherRequest
 
 # The only parameters that a request can do without, and still be the request that was meant.
 OPTIONAL = ("stream_options", "seed", "top_p", "temperature")
 _NOT_TAKEN = re.compile(
     r"unsupported|not support|unknown|unrecogni[sz]ed|unexpected|not permitted|not allowed|extra input|forbidden"
+    # two parameters that are taken one at a time
+    r"|cannot both|not both|only one of|use only one|mutually exclusive"
 )
+_SCHEMA = re.compile(r"response_format|json_schema|json schema|\bschema\b|grammar|structured output|guided")
 # What is said of a request that is too long may name the limit's parameter too.
 _TOO_LONG = re.compile(r"too (long|large|many)|context (length|window)|exceed|maximum|at most")
 _STREAM_ONLY = re.compile(r"\bstream(ing)?\b.*\b(must|only|required?)\b|\b(must|only|requires?)\b.*\bstream(ing)?\b")
+
+PROBE_SCHEMA = {
+    "type": "object",
+    "properties": {"agreed": {"type": "boolean"}},
+    "required": ["agreed"],
+    "additionalProperties": False,
+}
+PROBE = TeacherRequest(
+    kind="probe",
+    label="json schema",
+    messages=({"role": "user", "content": "Reply with the one word hello, and with nothing else."},),
+    seed=0,
+    schema=PROBE_SCHEMA,
+)
 
 Limit = Literal["max_tokens", "max_completion_tokens"]
 
@@ -32,11 +51,17 @@ class Dialect:
         self.limit: Limit = "max_tokens"
         self.dropped: set[str] = set()
         self.streams = False
+        # None until it was probed
+        self.keeps_schema: bool | None = None
+        self.told: set[str] = set()
 
-    def spell(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Give a canonical request body in this server's words."""
+    def spell(self, body: dict[str, Any], schema: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Give a canonical request body in this server's words, with the schema of the reply if it keeps to one."""
         spelled = {name: value for name, value in body.items() if name not in self.dropped}
         spelled[self.limit] = spelled.pop("max_tokens")
+        if schema is not None and self.keeps_schema is not False:
+            named = {"name": "reply", "strict": True, "schema": dict(schema)}
+            spelled["response_format"] = {"type": "json_schema", "json_schema": named}
         if self.streams:
             spelled["stream"] = True
             if "stream_options" not in self.dropped:
@@ -46,6 +71,9 @@ class Dialect:
     def learn(self, sent: dict[str, Any], said: str, named: str | None) -> str | None:
         """Read a refusal (`named` is the parameter it blames); give what changed, None if nothing did."""
         text = said.lower()
+        if "response_format" in sent and self.keeps_schema and (named == "response_format" or _SCHEMA.search(text)):
+            self.keeps_schema = False
+            return "it does not take the JSON schema of a verdict: asked by the prompt alone from now on"
         if not sent.get("stream") and not self.streams and _STREAM_ONLY.search(text):
             self.streams = True
             return "it replies only as a stream: streaming from now on"
@@ -61,44 +89,21 @@ class Dialect:
                 return f"it does not take {name}: sent without it from now on"
         return None
 
+    def is_news(self, name: str) -> bool:
+        """Tell whether something is to be told of this server for the first time."""
+        is_new = name not in self.told
+        self.told.add(name)
+        return is_new
 
-def read_reply(key: str, request: TeacherRequest, body: str) -> Reply | None:
-    """Read a chat completion, whole or streamed; None if it is none.
 
-    A `content` of null (all tokens spent on reasoning) is an empty text, for the caller to reject with a reason.
+def keeps_to_probe(text: str) -> bool:
+    """Tell whether a reply to `PROBE` has the form of its schema and no other.
+
+    >>> [keeps_to_probe(text) for text in ('{"agreed": true}', "hello", '{"hello": true}')]
+    [True, False, False]
     """
     try:
-        completion = _assemble(body) if body.lstrip().startswith(("data:", "event:", ":")) else json.loads(body)
-        choice = completion["choices"][0]
-        text, finish_reason, model = choice["message"]["content"], choice["finish_reason"], completion["model"]
-        usage = completion.get("usage")
-        prompt_tokens, completion_tokens = (
-            (usage["prompt_tokens"], usage["completion_tokens"]) if usage else (None, None)
-        )
-        well_formed = isinstance(text, str | None) and isinstance(finish_reason, str) and isinstance(model, str)
-        well_formed = well_formed and all(isinstance(n, int | None) for n in (prompt_tokens, completion_tokens))
-    except (json.JSONDecodeError, KeyError, IndexError, TypeError, AttributeError):
-        well_formed = False
-    if not well_formed:
-        return None
-    return Reply(
-        key, request.kind, request.label, (text or "").strip(), finish_reason, model, prompt_tokens, completion_tokens
-    )
-
-
-def _assemble(stream: str) -> dict[str, Any]:
-    """Put a stream of server-sent events together to one completion; raises KeyError if it broke off or failed."""
-    texts: list[str] = []
-    whole: dict[str, Any] = {"usage": None}
-    for line in stream.split("\n"):
-        data = line.removeprefix("data:").strip() if line.startswith("data:") else ""
-        if data in ("", "[DONE]"):
-            continue
-        chunk = json.loads(data)
-        whole["model"] = chunk["model"]
-        whole["usage"] = chunk.get("usage") or whole["usage"]
-        for choice in chunk["choices"]:
-            texts.append(choice["delta"].get("content") or "")
-            whole["finish_reason"] = choice.get("finish_reason") or whole.get("finish_reason")
-    choice = {"message": {"content": "".join(texts)}, "finish_reason": whole["finish_reason"]}
-    return {"model": whole["model"], "usage": whole["usage"], "choices": [choice]}
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and value.keys() == {"agreed"} and isinstance(value["agreed"], bool)

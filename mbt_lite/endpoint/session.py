@@ -1,4 +1,4 @@
-"""One session with a teacher: workers that ask, a writer that syncs, and what becomes of every kind of answer.
+"""One session with an endpoint: workers that ask, a writer that syncs, and what becomes of every kind of answer.
 
 A reply is handed to the kernel as soon as it is here, so `kill -9` loses only what is at a server. It counts as done
 once it is synced; replies that arrive while the disk is busy share the next sync, and workers wait when too many do.
@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
-import email.utils
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from mbt_lite.endpoint.budget import Budget, Cost, estimate_prompt_tokens
-from mbt_lite.endpoint.dialect import read_reply
-from mbt_lite.endpoint.endpoints import Endpoint, Endpoints
-from mbt_lite.endpoint.replies import Reply, ReplyJournal, TeacherRequest, request_body
+from mbt_lite.endpoint.budget import Budget, Cost
+from mbt_lite.endpoint.dialect import PROBE, keeps_to_probe
+from mbt_lite.endpoint.post import AttemptError, StatusError, hide_key, post
+from mbt_lite.endpoint.reading import NoReplyError, read_reply
+from mbt_lite.endpoint.replies import Reply, ReplyJournal, TeacherRequest, request_body, request_key
+from mbt_lite.endpoint.servers import Server, Servers
 from mbt_lite.errors import TeacherError
-from mbt_lite.recipe.schema import Teacher
-
-if TYPE_CHECKING:
-    import openai
+from mbt_lite.recipe.endpoint import Speaker
 
 RETRIED_STATUSES = (408, 409, 425, 429)
 # Statuses that may refuse a parameter rather than the request.
@@ -33,27 +30,8 @@ FAILURES_IN_A_ROW = 8
 LONGEST_BACKOFF_SECONDS = 60.0
 # A server that is not there will hardly come up while we wait.
 LONGEST_CONNECT_BACKOFF_SECONDS = 1.0
-# Placeholders for keys, such as EMPTY, are words that a reply may hold; keys are longer.
-SHORTEST_SECRET = 16
-
-
-class _AttemptError(Exception):
-    """One attempt failed in a way that another may cure; a free one does not count against `attempts`."""
-
-    def __init__(
-        self,
-        problem: str,
-        *,
-        wait_seconds: float | None = None,
-        connected: bool = True,
-        overloaded: bool = False,
-        is_free: bool = False,
-    ) -> None:
-        super().__init__(problem)
-        self.wait_seconds = wait_seconds
-        self.connected = connected
-        self.overloaded = overloaded
-        self.is_free = is_free
+# A verdict's probe is one word long; a model that thinks first may need more, and is asked without a schema.
+PROBE_TOKENS = 256
 
 
 class Job(NamedTuple):
@@ -68,13 +46,13 @@ class Session:
 
     def __init__(
         self,
-        endpoints: Endpoints,
-        settings: Teacher,
+        servers: Servers,
+        settings: Speaker,
         journal: ReplyJournal,
         on_reply: Callable[[Reply], None],
         backoff_seconds: float,
     ) -> None:
-        self.endpoints = endpoints
+        self.servers = servers
         self.settings = settings
         self.journal = journal
         self.on_reply = on_reply
@@ -91,19 +69,19 @@ class Session:
 
     @property
     def where(self) -> str:
-        """Name the endpoints, for errors that are about no single one."""
-        return f"{self.settings.section} " + ", ".join(endpoint.url for endpoint in self.endpoints.all)
+        """Name the servers, for errors that are about no single one."""
+        return f"{self.settings.key} " + ", ".join(server.url for server in self.servers.all)
 
     def count_under_way(self) -> int:
         """Count the requests that are at a server."""
-        return sum(endpoint.under_way for endpoint in self.endpoints.all)
+        return sum(server.under_way for server in self.servers.all)
 
     def stop(self, reason: BaseException) -> None:
         """Send nothing more; what is under way goes on. The first reason is the one that is told."""
         self.stopped_by = self.stopped_by or reason
         self.stopped.set()
         self.settled.set()
-        self.endpoints.close()
+        self.servers.close()
 
     async def ask_all(self, jobs: Sequence[Job]) -> dict[str, Reply]:
         """Ask with `concurrency` workers; give the refused replies by key, the others are in the journal."""
@@ -190,40 +168,40 @@ class Session:
     async def _ask(self, job: Job) -> Reply | None:
         """Try a request until it has a reply; None if it has used up its attempts, or the session stops."""
         attempt = 0
-        while (endpoint := await self.endpoints.take()) is not None:
+        while (server := await self.servers.take()) is not None:
             sent_at = time.monotonic()
             try:
-                reply = await self._send(job, endpoint, attempt + 1)
-            except _AttemptError as error:
+                reply = await self._send(job, server, attempt + 1)
+            except AttemptError as error:
                 failure = error
                 if failure.overloaded:
-                    endpoint.slow_down(sent_at)
+                    server.slow_down(sent_at)
                 if failure.wait_seconds is not None:
-                    endpoint.pause(failure.wait_seconds)
+                    server.pause(failure.wait_seconds)
             else:
-                endpoint.note_success()
+                server.note_success()
                 self._note_outcome(None if reply.finish_reason != "refused" else reply.text)
                 return reply
             finally:
-                self.endpoints.give_back(endpoint)
-            is_aside = not failure.is_free and self.endpoints.note_failure(
-                endpoint, str(failure), connected=failure.connected
+                self.servers.give_back(server)
+            is_aside = not failure.is_free and self.servers.note_failure(
+                server, str(failure), connected=failure.connected
             )
             if failure.is_free or (is_aside and not failure.connected):
                 continue
             attempt += 1
             if attempt == self.settings.attempts:
-                self._give_up(job, endpoint, failure)
+                self._give_up(job, server, failure)
                 break
-            await self._wait(failure, endpoint, attempt)
+            await self._wait(failure, server, attempt)
         return None
 
-    def _give_up(self, job: Job, endpoint: Endpoint, failure: _AttemptError) -> None:
+    def _give_up(self, job: Job, server: Server, failure: AttemptError) -> None:
         """Note that a request has used up its attempts; TeacherError where nothing listens."""
         problem = f"{failure} after {_count(self.settings.attempts, 'attempt')}"
         if not failure.connected:
-            section = self.settings.section
-            raise TeacherError(f"{section} {endpoint.url}: {problem}; start the server or set {section}.base_url")
+            section = self.settings.key
+            raise TeacherError(f"{section} {server.url}: {problem}; start the server or set {section}.base_url")
         self.failures.append(f"{job.request.label}: {problem}")
         self._note_outcome(problem)
 
@@ -236,13 +214,13 @@ class Session:
                 "mend the endpoint, then run the same command again"
             )
 
-    async def _wait(self, failure: _AttemptError, endpoint: Endpoint, attempt: int) -> None:
-        """Wait before the next attempt, doubling with jitter; where the server says how long, its endpoint pauses."""
+    async def _wait(self, failure: AttemptError, server: Server, attempt: int) -> None:
+        """Wait before the next attempt, doubling with jitter; where the server says how long, its server pauses."""
         if failure.wait_seconds is not None:
             longest = time.monotonic() + self.settings.timeout_seconds
-            if all(other.resumes_at > longest for other in self.endpoints.all):
+            if all(other.resumes_at > longest for other in self.servers.all):
                 raise TeacherError(
-                    f"{self.settings.section} {endpoint.url}: {failure}, and asks to wait "
+                    f"{self.settings.key} {server.url}: {failure}, and asks to wait "
                     f"{failure.wait_seconds:.0f} s; run the same command again then, the replies so far are kept"
                 )
             return
@@ -252,90 +230,98 @@ class Session:
             async with asyncio.timeout(seconds):
                 await self.stopped.wait()
 
-    async def _send(self, job: Job, endpoint: Endpoint, attempt: int) -> Reply:
-        """Make one attempt; _AttemptError if another may help, TeacherError if none can."""
-        import openai
-
-        body = endpoint.dialect.spell(request_body(self.settings, job.request))
+    async def _send(self, job: Job, server: Server, attempt: int) -> Reply:
+        """Make one attempt; AttemptError if another may help, TeacherError if none can."""
+        if job.request.schema is not None and server.dialect.keeps_schema is None:
+            async with server.probing:
+                await self._probe(server)
+        body = server.dialect.spell(request_body(self.settings, job.request), job.request.schema)
         try:
-            async with asyncio.timeout(self.settings.timeout_seconds):
-                text = await endpoint.client.post("/chat/completions", body=body, cast_to=str)
-        except openai.APIStatusError as error:
-            return self._judge_status(job, endpoint, error, attempt, body)
-        except (TimeoutError, openai.APITimeoutError):
-            problem = f"no reply within {self.settings.timeout_seconds:g} s"
-            raise _AttemptError(problem, overloaded=True) from None
-        except openai.APIConnectionError as error:
-            # The SDK has changed its HTTP library before; the name of this class has stayed.
-            if type(error.__cause__).__name__ == "ConnectError":
-                raise _AttemptError("cannot connect", connected=False) from None
-            raise _AttemptError(f"connection lost ({type(error.__cause__).__name__})") from None
-        if len(endpoint.client.api_key) >= SHORTEST_SECRET:
-            text = self._hide_key(text, endpoint)
-        reply = read_reply(job.key, job.request, text)
-        if reply is None:
-            raise _AttemptError(f"reply is not a chat completion (got {self._hide_key(text, endpoint)[:80]!r})")
-        if reply.prompt_tokens is None or reply.completion_tokens is None:
-            return dataclasses.replace(reply, estimated_prompt_tokens=estimate_prompt_tokens(job.request.messages))
+            return self._read(job, server, await post(server, body, self.settings.timeout_seconds))
+        except StatusError as error:
+            return self._judge_status(job, server, error, attempt, body)
+        except NoReplyError as error:
+            said = hide_key(str(error), server)
+            if error.status is None:
+                raise AttemptError(said) from None
+            return self._judge_status(job, server, StatusError(error.status, said), attempt, body)
+
+    def _read(self, job: Job, server: Server, text: str) -> Reply:
+        """Read a reply, and tell once what is odd about it."""
+        reply, odd = read_reply(job.key, job.request, text, self.settings)
+        for name, sentence in odd.items():
+            if server.dialect.is_news(name):
+                self.servers.say(server, sentence)
         return reply
 
-    def _hide_key(self, said: str, endpoint: Endpoint) -> str:
-        """Blot the key out of what a server said: some repeat it in their errors."""
-        return said if self.settings.api_key_env is None else said.replace(endpoint.client.api_key, "***")
+    async def _probe(self, server: Server) -> None:
+        """Find out whether a server keeps to a JSON schema: one that refuses or ignores it is asked without."""
+        job, dialect = Job(request_key(self.settings, PROBE), PROBE), server.dialect
+        most = self.budget.most(PROBE)
+        while dialect.keeps_schema is None and self.budget.exceeded_by(most) is None:
+            body = dialect.spell({**request_body(self.settings, PROBE), "max_tokens": self._probe_tokens}, PROBE.schema)
+            try:
+                reply = self._read(job, server, await post(server, body, self.settings.timeout_seconds))
+            except StatusError as error:
+                if error.status not in (*PARAMETER_STATUSES, 500, 501):
+                    return
+                if not self._learn(server, body, error):
+                    dialect.keeps_schema = False
+            except NoReplyError:
+                dialect.keeps_schema = False
+            else:
+                dialect.keeps_schema = keeps_to_probe(reply.text)
+                self.journal.write(reply)
+                self.budget.reserve(most)
+                self.budget.settle(most, reply)
+            if dialect.keeps_schema is not None:
+                how = "with their JSON schema, which it keeps to" if dialect.keeps_schema else "by the prompt alone"
+                self.servers.say(server, f"verdicts are asked for {how}")
 
-    def _judge_status(
-        self, job: Job, endpoint: Endpoint, error: openai.APIStatusError, attempt: int, body: dict[str, Any]
-    ) -> Reply:
-        """Turn an error status into a refusal, an _AttemptError or a TeacherError."""
-        status, said = error.status_code, " ".join(self._hide_key(_error_text(error.body), endpoint).split())
+    @property
+    def _probe_tokens(self) -> int:
+        return min(PROBE_TOKENS, self.settings.max_completion_tokens)
+
+    def _learn(self, server: Server, body: dict[str, Any], error: StatusError) -> bool:
+        """Learn from a refusal how to ask otherwise; tell whether there was anything to learn."""
+        learnt = server.dialect.learn(body, str(error), error.named)
+        if learnt is not None:
+            self.servers.say(server, f"{learnt} (got {error.status}: {str(error)[:200]!r})")
+        return learnt is not None
+
+    def _judge_status(self, job: Job, server: Server, error: StatusError, attempt: int, body: dict[str, Any]) -> Reply:
+        """Turn an error status into a refusal, an AttemptError or a TeacherError."""
+        status, said = error.status, str(error)[:200]
         if status in PARAMETER_STATUSES:
-            learnt = endpoint.dialect.learn(body, said, error.param)
-            if learnt is not None:
-                self.endpoints.say(f"{self.settings.section} {endpoint.url}: {learnt} (got {status}: {said[:200]!r})")
             # another request may have learnt it while this one was under way
-            if endpoint.dialect.spell(request_body(self.settings, job.request)) != body:
-                raise _AttemptError("spelled in another way", is_free=True) from None
-        said = said[:200]
-        variable, section = self.settings.api_key_env, self.settings.section
-        key_cure = f"set {variable} to a valid key" if variable else f"name the key's variable in {section}.api_key_env"
+            is_old = server.dialect.spell(request_body(self.settings, job.request), job.request.schema) != body
+            if is_old or self._learn(server, body, error):
+                raise AttemptError("spelled in another way", is_free=True) from None
+        variable, key = self.settings.api_key_env, self.settings.key
+        key_cure = f"set {variable} to a valid key" if variable else f"name the key's variable in {key}.api_key_env"
         cures = {
             401: key_cure,
             402: "top up the account",
             403: key_cure,
-            404: f"check {section}.base_url and {section}.model ({self.settings.model})",
+            404: f"check {key}.base_url and {self.settings.model_key} ({self.settings.model})",
         }
         if status in cures:
             tries = _count(attempt, "attempt")
-            raise TeacherError(
-                f"{self.settings.section} {endpoint.url}: {status} after {tries} (got {said!r}); {cures[status]}"
-            ) from None
+            raise TeacherError(f"{key} {server.url}: {status} after {tries} (got {said!r}); {cures[status]}") from None
         if status in RETRIED_STATUSES or status >= 500:
-            wait_seconds = _retry_after(error.response.headers)
             is_overload = status == 429 or status >= 500
-            raise _AttemptError(f"{status} ({said})", wait_seconds=wait_seconds, overloaded=is_overload) from None
-        request = job.request
+            raise AttemptError(f"{status} ({said})", wait_seconds=error.wait_seconds, overloaded=is_overload) from None
         return Reply(
-            job.key, request.kind, request.label, f"{status}: {said}", "refused", self.settings.model, None, None
+            key=job.key,
+            kind=job.request.kind,
+            label=job.request.label,
+            text=f"{status}: {said}",
+            finish_reason="refused",
+            model=self.settings.model,
+            prompt_tokens=None,
+            completion_tokens=None,
+            endpoint=self.settings.key,
         )
-
-
-def _error_text(body: Any) -> str:
-    """Give what an error body says: its message, or the body as it is."""
-    if isinstance(body, dict) and isinstance(body.get("message"), str):
-        return str(body["message"])
-    return str(body) if body is not None else ""
-
-
-def _retry_after(headers: Any) -> float | None:
-    """Read `Retry-After`: seconds or an HTTP date; None where it is missing or neither."""
-    value = headers.get("retry-after")
-    if value is None:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        parsed = email.utils.parsedate_tz(value)
-        return None if parsed is None else max(0.0, email.utils.mktime_tz(parsed) - time.time())
 
 
 def _count(number: int, noun: str) -> str:

@@ -6,9 +6,11 @@ ends, each paragraph's being redundant or not, and so on. What either rater left
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
+from mbt_lite.judge.ask import Finding
 from mbt_lite.judge.subjects import Kind, Subject, Verdict
 from mbt_lite.metrics.agreement import agreement
 from mbt_lite.text.phases import PHASES
@@ -55,3 +57,22 @@ def agreements(pairs: Iterable[tuple[Mapping[str, Hashable], Mapping[str, Hashab
         for name in one.keys() & other.keys():
             by_name.setdefault(name.partition("/")[0], []).append((one[name], other[name]))
     return {name: agreement(rated) for name, rated in sorted(by_name.items())}
+
+
+def count_tries(found: Iterable[tuple[Kind, Finding]]) -> dict[str, dict[str, Any]]:
+    """Count per kind what a judge was asked (`n`), how many had a verdict by each try, and why the others have none."""
+    by_kind: dict[Kind, list[Finding]] = {}
+    for kind, finding in found:
+        if not finding.by_rule:
+            by_kind.setdefault(kind, []).append(finding)
+    return {
+        kind: {
+            "n": len(findings),
+            "by_try": [
+                sum(one.verdict is not None and one.attempts <= number for one in findings)
+                for number in range(1, 1 + max(one.attempts for one in findings))
+            ],
+            "unscored": dict(Counter(one.unscored for one in findings if one.unscored is not None).most_common()),
+        }
+        for kind, findings in by_kind.items()
+    }

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from mbt_lite.endpoint.replies import Reply, TeacherRequest
 from mbt_lite.judge.subjects import Kind, Subject, Verdict, applies, messages, verdict_by_rule
-from mbt_lite.judge.verdicts import NoVerdictError, read_verdict
+from mbt_lite.judge.verdicts import NoVerdictError, read_verdict, verdict_schema
+from mbt_lite.recipe.endpoint import EMBEDDED
 from mbt_lite.recipe.schema import Judge
 
 # More than a verdict may have attempts: no two requests about one thing share a seed.
@@ -67,7 +68,15 @@ def find(items: Mapping[str, Item], judge: Judge, send: Send, what: str) -> dict
 
 def _request(label: str, item: Item, judge: Judge, attempt: int) -> TeacherRequest:
     seed = judge.seed + SEEDS_PER_REPEAT * item.repeat + attempt
-    return TeacherRequest(f"judge_{item.kind}", f"{label}:try{attempt}", messages(item.kind, item.subject), seed)
+    # the embedded judge writes by rule, in the agreed form
+    wants_schema = judge.json_schema == "auto" and judge.base_url != EMBEDDED
+    return TeacherRequest(
+        kind=f"judge_{item.kind}",
+        label=f"{label}:try{attempt}",
+        messages=messages(item.kind, item.subject),
+        seed=seed,
+        schema=verdict_schema(item.kind, item.subject) if wants_schema else None,
+    )
 
 
 def _read(item: Item, reply: Reply, attempts: int) -> Finding:

@@ -20,7 +20,7 @@ from mbt_lite.data.fields import field, of_type, optional, texts
 from mbt_lite.data.stream import iter_records
 from mbt_lite.data.synthetic import FILES, generate_questions
 from mbt_lite.errors import DataError
-from mbt_lite.judge.agreement import agreements, labels
+from mbt_lite.judge.agreement import agreements, count_tries, labels
 from mbt_lite.judge.ask import Item, Send, find
 from mbt_lite.judge.subjects import KINDS, Kind, Subject
 from mbt_lite.metrics.breakdown import tier
@@ -29,6 +29,11 @@ from mbt_lite.records import Question
 from mbt_lite.text.phases import PHASES
 
 QUESTIONS_PER_SHAPE = 8
+# What is asked only where our label on accuracy is one of these.
+ASKED_OF: Mapping[Kind, tuple[str, ...]] = {
+    "overthinking": ("correct",),
+    "underthinking": ("incorrect", "not attempted"),
+}
 Labels = Mapping[str, Hashable]
 
 
@@ -329,12 +334,13 @@ def read_labels(path: Path) -> list[LabelledTrace]:
 def hold_against(labelled: Sequence[LabelledTrace], judge: Judge, send: Send) -> dict[str, Any]:
     """Let a judge see labelled traces; give its agreement with the labels, and how many verdicts it failed to give.
 
-    Over- and underthinking are asked as our label on accuracy says, so that one slip is not counted twice.
+    Over- and underthinking are asked as the label on accuracy says, so that one slip is not counted twice.
     """
     places: dict[str, tuple[LabelledTrace, Kind]] = {}
     for one in labelled:
         for kind in KINDS:
-            if kind not in ("overthinking", "underthinking") or f"{kind} paragraph" in one.labels:
+            answers = ASKED_OF.get(kind)
+            if answers is None or one.labels.get("accuracy") in answers or f"{kind} paragraph" in one.labels:
                 places[f"{one.label_id}:{kind}"] = (one, kind)
     items = {label: Item(kind, one.subject, 0) for label, (one, kind) in places.items()}
     found = find(items, judge, send, "judge: labelled traces")
@@ -348,16 +354,21 @@ def hold_against(labelled: Sequence[LabelledTrace], judge: Judge, send: Send) ->
         "n_traces": len(labelled),
         "n_verdicts": len(found),
         "n_unscored": sum(finding.verdict is None for finding in found.values()),
+        "tries": count_tries((places[label][1], finding) for label, finding in found.items()),
         "agreement": agreements(pairs),
     }
 
 
 def agreement_lines(held: Mapping[str, Any]) -> list[str]:
-    """Write the agreement for people, a measure a line."""
+    """Write for people how many tries verdicts took, and the agreement, a measure a line."""
     lines = [
         f"judge {held['judge']}: {held['n_traces']} labelled traces, {held['n_verdicts']} verdicts, "
         f"{held['n_unscored']} unscored"
     ]
+    for kind, tries in held["tries"].items():
+        shares = ", ".join(f"{100 * n / tries['n']:.1f} %" for n in tries["by_try"])
+        reasons = "".join(f"; {n} {reason}" for reason, n in tries["unscored"].items())
+        lines.append(f"{kind:<26} a verdict by try 1, 2, ...: {shares} of {tries['n']}{reasons}")
     for name, found in held["agreement"].items():
         kappa = "undefined" if found["kappa"] is None else f"{found['kappa']:.2f}"
         lines.append(f"{name:<26} agrees in {100 * found['share']:5.1f} %  kappa {kappa}  n={found['n']}")

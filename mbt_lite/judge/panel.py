@@ -10,13 +10,12 @@ import contextlib
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from mbt_lite import prompts
-from mbt_lite.endpoint.client import complete
-from mbt_lite.endpoint.replies import ReplyJournal, TeacherRequest, count_usage
+from mbt_lite.endpoint.opening import Counting, open_endpoints
+from mbt_lite.endpoint.replies import Reply, TeacherRequest
 from mbt_lite.errors import RunError
 from mbt_lite.judge.agreement import agreements, labels
 from mbt_lite.judge.ask import Finding, Item, Send, find
@@ -26,11 +25,10 @@ from mbt_lite.judge.verdicts import prefix_share
 from mbt_lite.metrics.judged import JudgedCompletion, aggregate_judged, base_lengths
 from mbt_lite.recipe.schema import Judge, Recipe
 from mbt_lite.records import Prediction, Question
-from mbt_lite.run_dir import write_json, write_jsonl
+from mbt_lite.run_dir import write_jsonl
 from mbt_lite.scripted import server as scripted
 from mbt_lite.text.paragraphs import sentences
 
-Counting = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
 Predictions = Mapping[str, Sequence[Prediction]]
 
 
@@ -82,7 +80,7 @@ def judge_variants(
     Raises TeacherError where the judge cannot be asked; all replies are kept then.
     """
     judge = recipe.judge
-    if judge.base_url == "none":
+    if not judge.is_asked:
         return None
     cases = [
         Case(variant, row, make_subject(questions[row.question_id], row, prefilled_think=prefilled_think), {})
@@ -100,30 +98,29 @@ def judge_variants(
 @contextlib.contextmanager
 def open_judge(judge: Judge, folder: Path, counting: Counting) -> Iterator[Send]:
     """Lend the function that asks the judge; what was spent is in `judge_usage.json` at the end."""
-    with contextlib.ExitStack() as stack:
-        is_embedded = judge.base_url == "embedded"
-        url = stack.enter_context(scripted.serve()) if is_embedded else judge.base_url
-        journal = stack.enter_context(ReplyJournal(folder / "judge_replies.jsonl"))
+    with open_endpoints(folder / "judge_replies.jsonl", folder / "judge_usage.json", counting, judge) as ask:
 
-        def send(requests: Sequence[TeacherRequest], what: str) -> Mapping[str, Any]:
-            with counting(what, journal.count_missing(requests, judge)) as step:
-                return complete(requests, judge, url, journal, on_reply=lambda _: step())
+        def send(requests: Sequence[TeacherRequest], what: str) -> Mapping[str, Reply]:
+            return ask(requests, what, judge)
 
-        try:
-            yield send
-        finally:
-            write_json(folder / "judge_usage.json", count_usage(journal.replies.values(), judge))
+        yield send
 
 
-def hold_judge_against_labels(recipe: Recipe, labels_path: Path | None, folder: Path, *, quiet: bool) -> dict[str, Any]:
+def hold_judge_against_labels(
+    recipe: Recipe, labels_path: Path | None, folder: Path, *, limit: int | None = None, quiet: bool
+) -> dict[str, Any]:
     """Ask the recipe's judge about labelled traces, ours if no file is named; the replies are kept in the folder.
+
+    `limit` takes so many of them, spread over all.
 
     Raises RunError without a judge.
     """
     judge = recipe.judge
-    if judge.base_url == "none":
+    if not judge.is_asked:
         raise RunError("judge.base_url: no judge to hold against labels (got none); set it to embedded or a URL")
-    traces = labelled_traces() if labels_path is None else read_labels(labels_path)
+    labelled = labelled_traces() if labels_path is None else read_labels(labels_path)
+    n = min(limit or len(labelled), len(labelled))
+    traces = [labelled[place * len(labelled) // n] for place in range(n)]
 
     @contextlib.contextmanager
     def announcing(what: str, total: int) -> Iterator[Callable[[], None]]:

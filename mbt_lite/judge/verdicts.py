@@ -1,29 +1,35 @@
 """From a judge's reply to a verdict: exactly one JSON object of exactly the agreed keys, or the reason why it is none.
 
-Nothing is repaired, searched for or guessed: a verdict inside prose, inside a code fence or beside a second one is no
-verdict, for it may be quoted from the trace. What can be checked is checked: numbers are whole and in their range, a
-prefix is a beginning of the trace (white space aside), paragraphs exist, a level fits the phases it was given for.
+What a verdict holds is said once, in `fields`: the JSON schema that a server may keep a judge to is made of it, and
+every reply is read by it.
+
+Nothing is repaired, searched for or guessed: a verdict inside prose or beside a second one is no verdict, for it may be
+quoted from the trace. What encloses a whole reply can quote nothing, and is taken off: one thinking block before the
+object, one code fence around it. What can be checked is checked: numbers are whole and in their range, a prefix is a
+beginning of the trace (white space aside), paragraphs exist, a level fits the phases it was given for.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple, NoReturn
 
 from mbt_lite.judge.subjects import Kind, Subject, Verdict
+from mbt_lite.text.completion import THINK_CLOSE, THINK_OPEN
 from mbt_lite.text.phases import PHASES
 
 ACCURACY = ("correct", "incorrect", "not attempted")
-KEYS: Mapping[Kind, frozenset[str]] = {
-    "accuracy": frozenset({"reason", "verdict"}),
-    "hit": frozenset({"reason", "hit"}),
-    "overthinking": frozenset({"reason", "prefix"}),
-    "underthinking": frozenset({"reason", "prefix"}),
-    "metacognition": frozenset({"reason", "score"}),
-    "reach": frozenset({"reason", "first_correct", "redundant"}),
-    "quality": frozenset({"reason", "phases", "level"}),
-}
+LEVELS = range(6)
+_FENCE = re.compile(r"```(?:json)?[ \t]*\n(.*)\n[ \t]*```", re.DOTALL)
+
+
+class Field(NamedTuple):
+    """One value of a verdict: its JSON schema, and the check that raises NoVerdictError for what does not fit it."""
+
+    schema: Mapping[str, Any]
+    check: Callable[[Any], None]
 
 
 class NoVerdictError(Exception):
@@ -37,13 +43,100 @@ def read_verdict(kind: Kind, text: str, subject: Subject) -> Verdict:
     >>> read_verdict("accuracy", '{"reason": "the same name", "verdict": "correct"}', subject)
     {'verdict': 'correct'}
     """
-    verdict = _read_object(text)
-    if verdict.keys() != KEYS[kind]:
+    verdict, agreed = _read_object(_unwrap(text)), fields(kind, subject)
+    if verdict.keys() != agreed.keys():
         raise NoVerdictError("other keys than agreed")
-    if type(verdict.pop("reason")) is not str:
-        raise NoVerdictError("reason is not text")
-    CHECKS[kind](verdict, subject)
+    for name, field in agreed.items():
+        field.check(verdict[name])
+    del verdict["reason"]
+    if kind in RELATIONS:
+        RELATIONS[kind](verdict, subject)
     return verdict
+
+
+def verdict_schema(kind: Kind, subject: Subject) -> dict[str, Any]:
+    """Give the JSON schema of a verdict, in the part of the standard that servers keep to."""
+    agreed = fields(kind, subject)
+    properties = {name: dict(field.schema) for name, field in agreed.items()}
+    return {"type": "object", "properties": properties, "required": list(agreed), "additionalProperties": False}
+
+
+def fields(kind: Kind, subject: Subject) -> dict[str, Field]:
+    """Give what a verdict of this kind holds, in the order in which a judge is to write it: the reason first."""
+    paragraph = _whole(range(1, len(subject.paragraphs) + 1), "no such paragraph")
+    own: Mapping[Kind, dict[str, Field]] = {
+        "accuracy": {"verdict": _word(ACCURACY, "not one of the words agreed")},
+        "hit": {"hit": _flag()},
+        "overthinking": {"prefix": _text("prefix is not text")},
+        "underthinking": {"prefix": _text("prefix is not text")},
+        "metacognition": {"score": _whole(LEVELS, "out of range")},
+        "reach": {
+            "first_correct": _or_null(paragraph),
+            "redundant": _list(paragraph, "redundant is not a list", "a paragraph twice"),
+        },
+        "quality": {
+            "phases": _list(_word(PHASES, "no such phase"), "phases are not a list", "a phase twice"),
+            "level": _whole(LEVELS, "out of range"),
+        },
+    }
+    return {"reason": _text("reason is not text"), **own[kind]}
+
+
+def _check(is_fine: bool, wrong: str) -> None:
+    if not is_fine:
+        raise NoVerdictError(wrong)
+
+
+def _text(wrong: str) -> Field:
+    return Field({"type": "string"}, lambda value: _check(type(value) is str, wrong))
+
+
+def _word(words: Collection[str], wrong: str) -> Field:
+    schema = {"type": "string", "enum": list(words)}
+    return Field(schema, lambda value: _check(type(value) is str and value in words, wrong))
+
+
+def _flag() -> Field:
+    return Field({"type": "boolean"}, lambda value: _check(type(value) is bool, "neither true nor false"))
+
+
+def _whole(numbers: range, beyond: str) -> Field:
+    def check(value: Any) -> None:
+        _check(type(value) is int, "not a whole number")
+        _check(value in numbers, beyond)
+
+    return Field({"type": "integer", "enum": list(numbers)}, check)
+
+
+def _or_null(field: Field) -> Field:
+    schema = {"anyOf": [dict(field.schema), {"type": "null"}]}
+    return Field(schema, lambda value: None if value is None else field.check(value))
+
+
+def _list(item: Field, wrong: str, twice: str) -> Field:
+    def check(value: Any) -> None:
+        _check(type(value) is list, wrong)
+        for one in value:
+            item.check(one)
+        _check(len(set(value)) == len(value), twice)
+
+    # no schema that all servers take says that items differ; this bounds what a weak judge repeats
+    schema = {"type": "array", "items": dict(item.schema), "maxItems": len(item.schema["enum"])}
+    return Field(schema, check)
+
+
+def _unwrap(text: str) -> str:
+    r"""Take off what encloses a reply as a whole: one thinking block before it, one code fence around it.
+
+    >>> _unwrap('<think>Hm.</think>\n```json\n{"hit": true}\n```')
+    '{"hit": true}'
+    """
+    before, closed, after = text.strip().partition(THINK_CLOSE)
+    # a chat template may have opened the block; an object or a fence has no thinking before it
+    is_thought = bool(closed) and not before.startswith(("{", "```")) and THINK_CLOSE not in after
+    rest = after if is_thought and THINK_OPEN not in before.removeprefix(THINK_OPEN) else text
+    fenced = _FENCE.fullmatch(rest.strip())
+    return fenced[1] if fenced and "```" not in fenced[1] else rest
 
 
 def _read_object(text: str) -> dict[str, Any]:
@@ -71,22 +164,8 @@ def _refuse_constant(name: str) -> NoReturn:
     raise NoVerdictError("not a number")
 
 
-def _check_accuracy(verdict: Verdict, subject: Subject) -> None:
-    if verdict["verdict"] not in ACCURACY:
-        raise NoVerdictError("not one of the words agreed")
-
-
-def _check_hit(verdict: Verdict, subject: Subject) -> None:
-    if type(verdict["hit"]) is not bool:
-        raise NoVerdictError("neither true nor false")
-
-
 def _check_prefix(verdict: Verdict, subject: Subject) -> None:
-    if type(verdict["prefix"]) is not str:
-        raise NoVerdictError("prefix is not text")
-    share = prefix_share(verdict["prefix"], subject.trace or "")
-    if share is None:
-        raise NoVerdictError("not a beginning of the trace")
+    _check(prefix_share(verdict["prefix"], subject.trace or "") is not None, "not a beginning of the trace")
 
 
 def prefix_share(prefix: str, trace: str) -> float | None:
@@ -99,52 +178,20 @@ def prefix_share(prefix: str, trace: str) -> float | None:
     return len(begun) / len(whole) if begun and whole.startswith(begun) else None
 
 
-def _check_score(verdict: Verdict, subject: Subject) -> None:
-    _check_level(verdict["score"])
-
-
-def _check_level(value: object) -> None:
-    if type(value) is not int:
-        raise NoVerdictError("not a whole number")
-    if not 0 <= value <= 5:
-        raise NoVerdictError("out of range")
-
-
 def _check_reach(verdict: Verdict, subject: Subject) -> None:
-    first, redundant = verdict["first_correct"], verdict["redundant"]
-    if type(redundant) is not list:
-        raise NoVerdictError("redundant is not a list")
-    for number in [*redundant, *([] if first is None else [first])]:
-        if type(number) is not int:
-            raise NoVerdictError("not a whole number")
-        if not 1 <= number <= len(subject.paragraphs):
-            raise NoVerdictError("no such paragraph")
-    if len(set(redundant)) < len(redundant):
-        raise NoVerdictError("a paragraph twice")
-    if first in redundant:
-        raise NoVerdictError("contradicts itself")
+    _check(verdict["first_correct"] not in verdict["redundant"], "contradicts itself")
 
 
 def _check_quality(verdict: Verdict, subject: Subject) -> None:
-    phases, level = verdict["phases"], verdict["level"]
-    if type(phases) is not list or not all(type(phase) is str for phase in phases):
-        raise NoVerdictError("phases are not a list of names")
-    if not set(phases) <= set(PHASES):
-        raise NoVerdictError("no such phase")
-    if len(set(phases)) < len(phases):
-        raise NoVerdictError("a phase twice")
-    _check_level(level)
     # four and five phases are levels 4 and 5, and nothing else is
-    if (level if level >= 4 else 0) != (len(phases) if len(phases) >= 4 else 0):
-        raise NoVerdictError("contradicts itself")
+    level, shown = verdict["level"], len(verdict["phases"])
+    _check((level if level >= 4 else 0) == (shown if shown >= 4 else 0), "contradicts itself")
 
 
-CHECKS: Mapping[Kind, Callable[[Verdict, Subject], None]] = {
-    "accuracy": _check_accuracy,
-    "hit": _check_hit,
+# What no schema can say: how the values of a verdict go together, and with the trace.
+RELATIONS: Mapping[Kind, Callable[[Verdict, Subject], None]] = {
     "overthinking": _check_prefix,
     "underthinking": _check_prefix,
-    "metacognition": _check_score,
     "reach": _check_reach,
     "quality": _check_quality,
 }

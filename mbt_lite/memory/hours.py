@@ -120,7 +120,7 @@ def hours_lines(hours: Mapping[str, Hours], recipe: Recipe, where: str) -> Itera
             yield f"time, {stage}: unknown, {one.unknown}"
         else:
             yield f"time, {stage}: {_span(one.low, one.high)} ({'; '.join(one.sources)})"
-    others = "the teacher, the judge and loading" if recipe.judge.base_url != "none" else "the teacher and loading"
+    others = "the teacher, the judge and loading" if recipe.judge.is_asked else "the teacher and loading"
     yield f"time, not counted: {others}"
 
 
@@ -170,7 +170,7 @@ def _rewarding(recipe: Recipe, plan: Plan, rates: Rates, run_folder: Path) -> Ho
 
 def _answering(recipe: Recipe, workload: Workload, rates: Rates, run_folder: Path) -> Hours:
     settings = recipe.eval
-    if settings.student_base_url is not None or settings.engine == "vllm":
+    if settings.student.is_asked or settings.engine == "vllm":
         return Hours(None, None, unknown=ELSEWHERE)
     if rates.generate is None:
         return _unmeasured("generation", _grpo_command(recipe))

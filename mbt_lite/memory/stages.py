@@ -50,7 +50,7 @@ def merge_phase(setup: Setup) -> Phase:
 
 def _gen(recipe: Recipe, setup: Setup, lengths: Lengths) -> list[Phase]:
     gen = recipe.gen
-    if KINDS[gen.kind].drafter != "student" or gen.student_base_url is not None:
+    if KINDS[gen.kind].drafter != "student" or gen.student.is_asked:
         return []
     drafts = rollout(
         setup,

@@ -26,7 +26,7 @@ class VllmEngine:
         if importlib.util.find_spec("vllm") is None:
             raise ModelError(
                 "eval.engine: vLLM is not installed (got vllm); `pip install vllm`, set it to local, or serve the "
-                "student and name it in `eval.student_base_url`"
+                "student and name it in `eval.student.base_url`"
             )
         if model.name.startswith(PREFIX):
             raise ModelError(f"eval.engine: vLLM needs a hub id or a folder (got {model.name}); set it to local")

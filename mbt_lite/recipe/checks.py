@@ -7,10 +7,11 @@ the schema and these checks is one that every stage can start.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, get_args
 
-from mbt_lite.recipe.schema import Questions, Recipe, Teacher, Variant
+from mbt_lite.recipe.endpoint import EMBEDDED, Endpoint, Speaker
+from mbt_lite.recipe.schema import Questions, Recipe, Variant
 
 # The largest of vLLM's `MaxLoRARanks`.
 VLLM_MAX_RANK = 512
@@ -59,49 +60,59 @@ def _questions(name: str, questions: Questions) -> Iterator[Conflict]:
         yield Conflict(keys, f"`{keys[1]}` is set, but a file has no splits (got {questions.split}); remove it")
 
 
-def _endpoint(teacher: Teacher) -> Iterator[Conflict]:
-    """Check what teacher and judge have in common."""
-    name = teacher.section
-    urls = (teacher.base_url,) if isinstance(teacher.base_url, str) else teacher.base_url
-    for url in urls:
-        if teacher.base_url != "embedded" and not re.match(r"https?://[^\s/]", url):
-            yield Conflict(
-                (f"{name}.base_url",),
-                f"`{name}.base_url` is no endpoint (got {url}); write embedded, or a URL with http:// or https://",
-            )
-    if len(set(urls)) < len(urls):
-        yield Conflict((f"{name}.base_url",), f"`{name}.base_url` names a URL twice (got {', '.join(urls)}); keep one")
-    prices = (f"{name}.price_per_million_prompt_tokens", f"{name}.price_per_million_completion_tokens")
-    if teacher.budget_usd is not None and None in (
-        teacher.price_per_million_prompt_tokens,
-        teacher.price_per_million_completion_tokens,
+def _endpoint(endpoint: Endpoint) -> Iterator[Conflict]:
+    """Check what all endpoints have in common."""
+    key = endpoint.key
+    for url in endpoint.urls:
+        yield from _url(endpoint, url)
+    if len(set(endpoint.urls)) < len(endpoint.urls):
+        said = ", ".join(endpoint.urls)
+        yield Conflict((f"{key}.base_url",), f"`{key}.base_url` names a URL twice (got {said}); keep one")
+    prices = (f"{key}.price_per_million_prompt_tokens", f"{key}.price_per_million_completion_tokens")
+    if endpoint.budget_usd is not None and None in (
+        endpoint.price_per_million_prompt_tokens,
+        endpoint.price_per_million_completion_tokens,
     ):
         yield Conflict(
-            (f"{name}.budget_usd", *prices),
-            f"`{name}.budget_usd` needs prices (got {teacher.budget_usd:g}); set `{prices[0]}` and `{prices[1]}`",
+            (f"{key}.budget_usd", *prices),
+            f"`{key}.budget_usd` needs prices (got {endpoint.budget_usd:g}); set `{prices[0]}` and `{prices[1]}`",
         )
-    if teacher.base_url == "embedded" and teacher.model != "scripted":
-        yield Conflict(
-            (f"{name}.model", f"{name}.base_url"),
-            f"`{name}.model` is {teacher.model}, but the embedded {name} is scripted; "
-            f"set `{name}.base_url` to its server",
-        )
-    yield from _key_name(f"{name}.api_key_env", teacher.api_key_env)
-
-
-def _key_name(key: str, variable: str | None) -> Iterator[Conflict]:
     # The value is not repeated: it may be the key itself.
-    if variable is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):
+    if endpoint.api_key_env is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", endpoint.api_key_env):
+        yield Conflict(
+            (f"{key}.api_key_env",),
+            f"`{key}.api_key_env` is no variable name; "
+            "write the name of the environment variable that holds the key, never the key itself",
+        )
+
+
+def _url(endpoint: Endpoint, url: str) -> Iterator[Conflict]:
+    key = f"{endpoint.key}.base_url"
+    if not re.match(r"https?://[^\s/]", url):
+        words = "".join(f"{word}, " for word in endpoint.words)
+        yield Conflict((key,), f"`{key}` is no endpoint (got {url}); write {words}or a URL with http:// or https://")
+    elif re.search(r"[@?#]", url):
+        # What stands there may be a key: it is not repeated.
         yield Conflict(
             (key,),
-            f"`{key}` is no variable name; "
-            "write the name of the environment variable that holds the key, never the key itself",
+            f"`{key}` holds more than an address (one of @ ? #); leave user, key and query out, "
+            f"and name the key's variable in `{endpoint.key}.api_key_env`",
+        )
+
+
+def _embedded(speaker: Speaker) -> Iterator[Conflict]:
+    key = speaker.key
+    if speaker.base_url == EMBEDDED and speaker.model != "scripted":
+        yield Conflict(
+            (f"{key}.model", f"{key}.base_url"),
+            f"`{key}.model` is {speaker.model}, but the embedded {key} is scripted; set `{key}.base_url` to its server",
         )
 
 
 def _teacher(recipe: Recipe) -> Iterator[Conflict]:
     teacher = recipe.teacher
     yield from _endpoint(teacher)
+    yield from _embedded(teacher)
     if teacher.temperature == 0 and recipe.gen.traces_per_draft > 1:
         yield Conflict(
             ("gen.traces_per_draft", "teacher.temperature"),
@@ -112,9 +123,10 @@ def _teacher(recipe: Recipe) -> Iterator[Conflict]:
 
 def _judge(recipe: Recipe) -> Iterator[Conflict]:
     judge = recipe.judge
-    if judge.base_url == "none":
+    if not judge.is_asked:
         return
     yield from _endpoint(judge)
+    yield from _embedded(judge)
     if judge.temperature == 0 and max(judge.verdict_attempts, judge.repeats) > 1:
         yield Conflict(
             ("judge.temperature", "judge.verdict_attempts", "judge.repeats"),
@@ -152,26 +164,23 @@ def _gen(recipe: Recipe) -> Iterator[Conflict]:
             f"`gen.attempts` is {gen.attempts}, but at `teacher.temperature` 0 another try gives the same trace; "
             "raise the temperature or try once",
         )
-    yield from _student_endpoint(recipe)
+    yield from _student(gen.student, {"model": gen.student.model}, ["model"])
 
 
-def _student_endpoint(recipe: Recipe) -> Iterator[Conflict]:
-    gen = recipe.gen
-    if gen.student_base_url is None:
-        for key in ("student_model", "student_api_key_env"):
-            if getattr(gen, key) is not None:
-                message = f"`gen.{key}` is set without an endpoint; set `gen.student_base_url` or remove it"
-                yield Conflict((f"gen.{key}",), message)
+def _student(student: Endpoint, models: Mapping[str, str | None], wanted: Sequence[str]) -> Iterator[Conflict]:
+    """Check the endpoint of a student: `models` are its names there by their keys, `wanted` those that are asked."""
+    key = student.key
+    if not student.is_asked:
+        for name, value in {**models, "api_key_env": student.api_key_env}.items():
+            if value is not None:
+                message = f"`{key}.{name}` is set without an endpoint; set `{key}.base_url` or remove it"
+                yield Conflict((f"{key}.{name}",), message)
         return
-    if not re.match(r"https?://[^\s/]", gen.student_base_url):
-        yield Conflict(
-            ("gen.student_base_url",),
-            f"`gen.student_base_url` is no endpoint (got {gen.student_base_url}); write a URL with http:// or https://",
-        )
-    if gen.student_model is None:
-        message = "`gen.student_model` is missing for `gen.student_base_url`; name the student as that server does"
-        yield Conflict(("gen.student_base_url",), message)
-    yield from _key_name("gen.student_api_key_env", gen.student_api_key_env)
+    yield from _endpoint(student)
+    for name in dict.fromkeys(wanted):
+        if models[name] is None:
+            message = f"`{key}.{name}` is missing for `{key}.base_url`; name the student as that server does"
+            yield Conflict((f"{key}.base_url", f"{key}.{name}"), message)
 
 
 def _sft(recipe: Recipe) -> Iterator[Conflict]:
@@ -282,44 +291,18 @@ def _eval(recipe: Recipe) -> Iterator[Conflict]:
             f"`eval.samples_per_question` is {eval_.samples_per_question}, but at `eval.temperature` 0 "
             "all completions of a question are alike; raise the temperature or ask for one",
         )
-    yield from _eval_endpoint(recipe)
-
-
-def _eval_endpoint(recipe: Recipe) -> Iterator[Conflict]:
-    eval_, models = recipe.eval, recipe.eval.student_models
-    if eval_.student_base_url is None:
-        for key, value in (
-            ("student_api_key_env", eval_.student_api_key_env),
-            *((f"student_models.{name}", name_there) for name, name_there in models),
-        ):
-            if value is not None:
-                message = f"`eval.{key}` is set without an endpoint; set `eval.student_base_url` or remove it"
-                yield Conflict((f"eval.{key}",), message)
-        return
-    if not re.match(r"https?://[^\s/]", eval_.student_base_url):
+    models = {f"models.{name}": name_there for name, name_there in eval_.student.models}
+    yield from _student(eval_.student, models, [f"models.{served_as(variant)}" for variant in variants])
+    if eval_.student.is_asked and eval_.engine != "local":
         yield Conflict(
-            ("eval.student_base_url",),
-            f"`eval.student_base_url` is no endpoint (got {eval_.student_base_url}); "
-            "write a URL with http:// or https://",
+            ("eval.engine", "eval.student.base_url"),
+            f"`eval.engine` is {eval_.engine}, but `eval.student.base_url` answers elsewhere; remove one of them",
         )
-    yield from _key_name("eval.student_api_key_env", eval_.student_api_key_env)
-    if eval_.engine != "local":
+    if eval_.student.is_asked and eval_.top_k:
         yield Conflict(
-            ("eval.engine", "eval.student_base_url"),
-            f"`eval.engine` is {eval_.engine}, but `eval.student_base_url` answers elsewhere; remove one of them",
+            ("eval.top_k", "eval.student.base_url"),
+            f"`eval.top_k` is {eval_.top_k}, but the chat schema of `eval.student.base_url` has none; set it to 0",
         )
-    if eval_.top_k:
-        yield Conflict(
-            ("eval.top_k", "eval.student_base_url"),
-            f"`eval.top_k` is {eval_.top_k}, but the chat schema of `eval.student_base_url` has none; set it to 0",
-        )
-    for variant in eval_.variants:
-        if getattr(models, served_as(variant)) is None:
-            yield Conflict(
-                ("eval.student_base_url", f"eval.student_models.{served_as(variant)}"),
-                f"`eval.student_models.{served_as(variant)}` is missing for variant {variant}; "
-                "name the student as that server does",
-            )
 
 
 def served_as(variant: Variant) -> str:

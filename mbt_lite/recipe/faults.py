@@ -13,6 +13,16 @@ from pydantic_core import ErrorDetails, PydanticUndefined
 from mbt_lite.recipe.keys import choices, field_at, known_keys, section_of
 from mbt_lite.recipe.tree import Fault, Node, Path, dotted, kind_of
 
+# Keys that went -> where what they said is written now.
+RENAMED = {
+    "gen.student_base_url": "gen.student.base_url",
+    "gen.student_model": "gen.student.model",
+    "gen.student_api_key_env": "gen.student.api_key_env",
+    "eval.student_base_url": "eval.student.base_url",
+    "eval.student_models": "eval.student.models",
+    "eval.student_api_key_env": "eval.student.api_key_env",
+}
+
 # What pydantic refuses -> (what is wrong with the value, what to write instead).
 WRONG_TYPES = {
     "int_type": ("is not a whole number", "write a whole number"),
@@ -90,6 +100,8 @@ def _what_was_meant(path: Path) -> str:
     """Guess what was meant: nested keys written flat, the same name elsewhere, a near name here."""
     if path in GONE:
         return GONE[path]
+    if dotted(path) in RENAMED:
+        return f"it is `{RENAMED[dotted(path)]}` now"
     section, name = path[:-1], str(path[-1])
     nested = (*section, *name.split("."))
     known = known_keys()

@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 
 from mbt_lite.errors import RecipeError
 from mbt_lite.recipe.checks import conflicts
-from mbt_lite.recipe.faults import schema_fault
+from mbt_lite.recipe.faults import RENAMED, schema_fault
 from mbt_lite.recipe.keys import field_at, section_of
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.recipe.tree import Fault, Node, Path, dotted, read_setting, read_tree
@@ -35,6 +35,7 @@ def load_recipe(path: pathlib.Path, overrides: Sequence[str] = ()) -> Recipe:
     root, faults = read_tree(_read_text(path), str(path))
     if root is None:
         raise _refusal(faults)
+    _leave_out_unsaid(root)
     faults += _apply(overrides, root)
     already = {fault.path for fault in faults if fault.path is not None}
     recipe, errors = _validate(root.plain())
@@ -65,6 +66,17 @@ def _read_text(path: pathlib.Path) -> str:
         raise RecipeError([f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8"]) from error
     except OSError as error:
         raise RecipeError([f"{path}: cannot be read ({error.strerror}); give the path of a recipe file"]) from error
+
+
+def _leave_out_unsaid(root: Node) -> None:
+    """Leave out keys that went and hold nothing: the recipe that an older run folder keeps names every key."""
+    for key in RENAMED:
+        *above, name = key.split(".")
+        section, node = root.at(tuple(above)), root.at(tuple(key.split(".")))
+        if section is not None and isinstance(section.value, dict) and node is not None:
+            inside = node.value.values() if isinstance(node.value, dict) else [node]
+            if all(one.value is None for one in inside):
+                del section.value[name]
 
 
 def _apply(overrides: Sequence[str], root: Node) -> list[Fault]:

@@ -3,17 +3,22 @@
 One recipe is one method: the shared sections `model data teacher lora tracking` and one section per stage. The
 docstring under an attribute is its help text, in `mbt-lite schema` too. Units stand in the names. Keys marked `Free`
 change how fast or how safely a stage runs but not what it makes, so a run may be resumed with another value. The
-sections of training stand in `training`, and are imported from here like the others.
+sections of training stand in `training`, those of endpoints in `endpoint`; all are imported from here.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, Literal
 
-from pydantic import Field, PlainValidator, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
-from mbt_lite.recipe.section import Free, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Section
+from mbt_lite.recipe.endpoint import EvalStudent as EvalStudent
+from mbt_lite.recipe.endpoint import GenStudent as GenStudent
+from mbt_lite.recipe.endpoint import Judge as Judge
+from mbt_lite.recipe.endpoint import JudgeMeasure as JudgeMeasure
+from mbt_lite.recipe.endpoint import StudentModels as StudentModels
+from mbt_lite.recipe.endpoint import Teacher as Teacher
+from mbt_lite.recipe.section import Free, NonNegativeFloat, NonNegativeInt, PositiveInt, Section
 from mbt_lite.recipe.training import Grpo as Grpo
 from mbt_lite.recipe.training import Reward as Reward
 from mbt_lite.recipe.training import RewardWeights as RewardWeights
@@ -58,86 +63,6 @@ class Data(Section):
     """Distractor documents are dropped until the prompt fits; a question that cannot fit is left out and counted."""
     seed: int = 0
     """Chooses which questions `limit` keeps."""
-
-
-def _read_urls(value: object) -> str | tuple[str, ...]:
-    """Take a URL or a list of them; a plain union would put its branches into the places of its errors."""
-    if isinstance(value, list | tuple) and value and all(isinstance(url, str) for url in value):
-        return tuple(value)
-    if isinstance(value, str):
-        return value
-    raise PydanticCustomError("string_type", "neither a URL nor a list of URLs")
-
-
-_URLS_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
-Urls = Annotated[str | tuple[str, ...], PlainValidator(_read_urls), WithJsonSchema(_URLS_SCHEMA)]
-
-
-class Teacher(Section):
-    """Who writes the traces: any endpoint with the OpenAI chat schema."""
-
-    section: ClassVar[str] = "teacher"
-
-    base_url: Urls = "embedded"
-    """`embedded`: the scripted teacher on a loopback server; else a URL (`http://localhost:8000/v1`) or a list."""
-    model: str = "scripted"
-    """The model's name at that endpoint."""
-    api_key_env: str | None = None
-    """Name of the environment variable that holds the key; none for servers without keys."""
-    temperature: NonNegativeFloat = 0.6
-    """Sampling temperature of the teacher."""
-    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
-    """Nucleus of the teacher."""
-    max_completion_tokens: PositiveInt = 8192
-    """Longest reply of the teacher."""
-    concurrency: Annotated[PositiveInt, Free] = 16
-    """Requests under way at once."""
-    timeout_seconds: Annotated[PositiveFloat, Free] = 600.0
-    """Longest wait for one reply."""
-    attempts: Annotated[PositiveInt, Free] = 5
-    """Tries of one request before it is given up."""
-    budget_usd: Annotated[PositiveFloat | None, Free] = None
-    """Most that all replies of a run may cost; asking stops before it would be exceeded. Needs both prices."""
-    budget_tokens: Annotated[PositiveInt | None, Free] = None
-    """Most prompt and completion tokens of all replies of a run together."""
-    price_per_million_prompt_tokens: Annotated[NonNegativeFloat | None, Free] = None
-    """US dollars for a million tokens of prompts."""
-    price_per_million_completion_tokens: Annotated[NonNegativeFloat | None, Free] = None
-    """US dollars for a million tokens of completions."""
-
-
-JudgeMeasure = Literal["accuracy", "hit", "thinking", "metacognition", "reach", "quality"]
-
-
-class Judge(Teacher):
-    """Who judges the traces in `eval`, beside the rules; any endpoint with the OpenAI chat schema.
-
-    Verdicts are kept by what was asked, and the metrics are made anew on every run: all keys may change.
-    """
-
-    section: ClassVar[str] = "judge"
-
-    base_url: Annotated[Urls, Free] = "none"
-    """`none`: no judge; `embedded`: the scripted one on a loopback server; else a URL or a list of them."""
-    model: Annotated[str, Free] = "scripted"
-    """The model's name at that endpoint."""
-    api_key_env: Annotated[str | None, Free] = None
-    """Name of the environment variable that holds the key; none for servers without keys."""
-    temperature: Annotated[NonNegativeFloat, Free] = 0.6
-    """Sampling temperature of the judge; above 0, so that asking again can give another reply."""
-    top_p: Annotated[float, Field(gt=0, le=1), Free] = 0.95
-    """Nucleus of the judge."""
-    max_completion_tokens: Annotated[PositiveInt, Free] = 4096
-    """Longest reply of the judge; a prefix it quotes must fit."""
-    measures: Annotated[tuple[JudgeMeasure, ...], Free] = get_args(JudgeMeasure)
-    """What is asked of each completion, one request each: `accuracy` of the answer, answer `hit` of the trace, over- or
-    underthinking (`thinking`, needs accuracy), `metacognition` 0-5, `reach` and redundancy, `quality` by tier."""
-    verdict_attempts: Annotated[int, Field(gt=0, le=100), Free] = 3
-    """Tries of one verdict, each with another seed; a reply that is none after the last leaves it unscored."""
-    repeats: Annotated[PositiveInt, Free] = 1
-    """Verdicts on the same thing; from 2 on the judge's agreement with itself is measured. The first one counts."""
-    seed: Annotated[int, Free] = 0
-    """Seeds the requests."""
 
 
 class Lora(Section):
@@ -198,29 +123,13 @@ class Gen(Section):
     """Longest draft of the student; one that is cut off is not rewritten."""
     batch_size: Annotated[PositiveInt, Free] = 16
     """Drafts generated at once."""
-    student_base_url: str | None = None
-    """An endpoint with the OpenAI chat schema (vLLM, Ollama, llama.cpp) that serves the student and writes its drafts;
-    none drafts in this process. It gets no `top_k`: the schema has none. Serve without a reasoning parser."""
-    student_model: str | None = None
-    """The student's name at that endpoint."""
-    student_api_key_env: str | None = None
-    """Name of the environment variable that holds that endpoint's key; none for servers without keys."""
+    student: GenStudent = GenStudent()
+    """An endpoint that serves the student and writes its drafts."""
     seed: int = 0
     """Seeds drafts and teacher requests."""
 
 
 Variant = Literal["base", "metacognitive", "sft", "grpo"]
-
-
-class StudentModels(Section):
-    """The names under which an endpoint serves the student, untrained and with each adapter."""
-
-    base: str | None = None
-    """The untrained student; the variant `metacognitive` uses it too."""
-    sft: str | None = None
-    """The student with the adapter of `sft`."""
-    grpo: str | None = None
-    """The student with the adapter of `grpo`."""
 
 
 class Aes(Section):
@@ -255,13 +164,8 @@ class Eval(Section):
     """Completions generated at once."""
     engine: Literal["local", "vllm"] = "local"
     """`local`: the student of `model.backend`; `vllm`: vLLM in this process, where it is installed."""
-    student_base_url: str | None = None
-    """An endpoint with the OpenAI chat schema (vLLM, Ollama, llama.cpp) that serves the student; none answers in this
-    process. It gets no `top_k`: the schema has none. Serve without a reasoning parser."""
-    student_models: StudentModels = StudentModels()
-    """The student's names at that endpoint, one per adapter."""
-    student_api_key_env: str | None = None
-    """Name of the environment variable that holds that endpoint's key; none for servers without keys."""
+    student: EvalStudent = EvalStudent()
+    """An endpoint that serves the student and answers."""
     aliases_path: Annotated[str | None, Free] = None
     """2Wiki's `id_aliases.json`: other right answers to the questions of `data.dev`, where that is a 2Wiki file."""
     bootstrap_samples: Annotated[PositiveInt, Free] = 2000

@@ -33,9 +33,9 @@ from mbt_lite import prompts
 from mbt_lite.data.answer_keys import read_answer_keys
 from mbt_lite.data.questions import read_questions
 from mbt_lite.data.trimming import trim_question
-from mbt_lite.endpoint.client import complete
-from mbt_lite.endpoint.replies import ReplyJournal
-from mbt_lite.endpoint.served_student import completion_requests, read_completions, served_student
+from mbt_lite.endpoint.budget import estimate
+from mbt_lite.endpoint.opening import open_endpoints
+from mbt_lite.endpoint.served_student import answering_student, completion_requests, read_completions
 from mbt_lite.errors import DataError, RunError
 from mbt_lite.judge.panel import judge_variants
 from mbt_lite.metrics.answers import rules_for
@@ -43,8 +43,7 @@ from mbt_lite.metrics.phase_reader import fit_reader, held_out, read_traces
 from mbt_lite.metrics.predictions import score_completion, with_phases
 from mbt_lite.metrics.scorecard import scorecards
 from mbt_lite.model.chat import refuse_other_template
-from mbt_lite.recipe.checks import served_as
-from mbt_lite.recipe.schema import Recipe, Teacher, Variant
+from mbt_lite.recipe.schema import Recipe
 from mbt_lite.records import Completion, Message, Prediction, Question, from_row, to_row
 from mbt_lite.report.contents import Report, read_run
 from mbt_lite.report.html import write_report
@@ -107,17 +106,29 @@ def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
         n_there = len(read_jsonl(_completions_file(run_dir.stage_dir("eval"), variant)))
         n_wanted = len(questions) * recipe.eval.samples_per_question
         line = f"eval: {variant}: {max(n_wanted - n_there, 0)} completions to make, {n_there} there"
-        if recipe.eval.student_base_url is not None:
-            line += f", by {getattr(recipe.eval.student_models, served_as(variant))} at {recipe.eval.student_base_url}"
+        if recipe.eval.student.is_asked:
+            line += f", by {answering_student(recipe.eval, variant).model} at {', '.join(recipe.eval.student.urls)}"
         elif variant in TRAINED and not _has_adapter(run_dir, variant):
             line += f"; waits for {run_dir.stage_dir(variant) / 'adapter'} (`mbt-lite {variant}` makes it)"
         lines.append(line)
-    return [*lines, *_judge_lines(recipe, len(questions))]
+    return [*lines, *_served_lines(recipe, questions), *_judge_lines(recipe, len(questions))]
+
+
+def _served_lines(recipe: Recipe, questions: Sequence[Question]) -> list[str]:
+    """Estimate what the endpoint of the student is asked, and with prices what that costs."""
+    if not recipe.eval.student.is_asked:
+        return []
+    lines, samples = [], recipe.eval.samples_per_question
+    for variant in recipe.eval.variants:
+        asked = {question.question_id: _student_messages(question, variant) for question in questions}
+        requests = completion_requests("answer", asked, samples, recipe.eval.seed).values()
+        lines.append(f"eval: {variant}: {estimate(requests, answering_student(recipe.eval, variant)).words}")
+    return lines
 
 
 def _judge_lines(recipe: Recipe, n_questions: int) -> list[str]:
     judge = recipe.judge
-    if judge.base_url == "none":
+    if not judge.is_asked:
         return []
     n_things = n_questions * recipe.eval.samples_per_question * len(recipe.eval.variants)
     requests = n_things * len(judge.measures) * judge.repeats
@@ -133,7 +144,7 @@ def _has_adapter(run_dir: RunDir, variant: str) -> bool:
 
 def _adapter(recipe: Recipe, run_dir: RunDir, variant: str) -> Path | None:
     """Give the adapter folder of a trained variant, None where none is loaded here; RunError if it is missing."""
-    if variant not in TRAINED or recipe.eval.student_base_url is not None:
+    if variant not in TRAINED or recipe.eval.student.is_asked:
         return None
     adapter = run_dir.stage_dir(variant) / "adapter"
     if not _has_adapter(run_dir, variant):
@@ -211,8 +222,8 @@ def _complete_missing(
     recipe: Recipe, adapters: Mapping[str, Path | None], exam: Exam, folder: Path, console: Console
 ) -> Exam:
     """Make every completion that is not in the journals; give the exam without what an endpoint would not answer."""
-    if recipe.eval.student_base_url is not None:
-        return _complete_at_endpoint(recipe, recipe.eval.student_base_url, exam, folder, console)
+    if recipe.eval.student.is_asked:
+        return _complete_at_endpoint(recipe, exam, folder, console)
     missing = {variant: _missing(recipe, folder, variant, exam) for variant in adapters}
     # variants without an adapter share one loaded student
     for adapter in dict.fromkeys(adapters.values()):
@@ -240,7 +251,11 @@ def _missing(recipe: Recipe, folder: Path, variant: str, exam: Exam) -> frozense
 
 
 def _messages(exam: Exam, variant: str) -> list[list[Message]]:
-    return [prompts.student_messages(question, metacognitive=variant == "metacognitive") for question in exam.questions]
+    return [_student_messages(question, variant) for question in exam.questions]
+
+
+def _student_messages(question: Question, variant: str) -> list[Message]:
+    return prompts.student_messages(question, metacognitive=variant == "metacognitive")
 
 
 def _complete_with(
@@ -305,38 +320,27 @@ def _completions(
         )
 
 
-def _complete_at_endpoint(recipe: Recipe, base_url: str, exam: Exam, folder: Path, console: Console) -> Exam:
+def _complete_at_endpoint(recipe: Recipe, exam: Exam, folder: Path, console: Console) -> Exam:
     """Ask an endpoint that serves the student; what it will not answer is left out of all variants, with the reason."""
     refused: dict[str, str] = {}
-    with ReplyJournal(folder / "replies.jsonl") as journal:
+    files, count = (folder / "replies.jsonl", folder / "usage.json"), functools.partial(counting, console)
+    with open_endpoints(*files, count, recipe.eval.student) as ask:
         for variant in recipe.eval.variants:
             asked = dict(zip((q.question_id for q in exam.questions), _messages(exam, variant), strict=True))
-            settings = _served(recipe, base_url, variant)
             requests = completion_requests("answer", asked, recipe.eval.samples_per_question, recipe.eval.seed)
-            todo = list(requests.values())
-            what = f"eval: {variant} completions"
-            with counting(console, what, journal.count_missing(todo, settings)) as count:
-                replies = complete(todo, settings, base_url, journal, on_reply=lambda _, count=count: count())  # type: ignore[misc]
-            completions, unended = read_completions(requests, replies, exam.count_prompt, exam.count_text)
+            student = answering_student(recipe.eval, variant)
+            replies = ask(list(requests.values()), f"eval: {variant} completions", student)
+            completions, unended = read_completions(
+                requests, replies, exam.count_prompt, exam.count_text, prefilled_think=exam.prefills_think
+            )
             write_jsonl(_completions_file(folder, variant), map(to_row, completions.values()))
             refused |= {key[0]: f"endpoint gave no completion for {variant}: {why}" for key, why in unended.items()}
     kept = tuple(question for question in exam.questions if question.question_id not in refused)
     if not kept:
-        raise DataError(f"{base_url}: no question was answered (first: {next(iter(refused.values()))}); mend it")
+        why = next(iter(refused.values()))
+        raise DataError(f"{recipe.eval.student.key}: no question was answered (first: {why}); mend the server")
     left_out = [{"question_id": question_id, "reason": reason} for question_id, reason in refused.items()]
     return dataclasses.replace(exam, questions=kept, left_out=(*exam.left_out, *left_out))
-
-
-def _served(recipe: Recipe, base_url: str, variant: Variant) -> Teacher:
-    return served_student(
-        recipe.teacher,
-        base_url=base_url,
-        model=getattr(recipe.eval.student_models, served_as(variant)),
-        api_key_env=recipe.eval.student_api_key_env,
-        temperature=recipe.eval.temperature,
-        top_p=recipe.eval.top_p,
-        max_completion_tokens=recipe.eval.max_completion_tokens,
-    )
 
 
 def _score(recipe: Recipe, exam: Exam, folder: Path, console: Console) -> dict[str, dict[str, Any]]:

@@ -17,28 +17,28 @@ gate has changed. Drafts that did not stop by themselves become no traces, but a
 from __future__ import annotations
 
 import collections
-import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 
 from mbt_lite.data.questions import read_questions
 from mbt_lite.data.trimming import trim_question
 from mbt_lite.endpoint.budget import estimate
-from mbt_lite.endpoint.client import complete
-from mbt_lite.endpoint.replies import Reply, ReplyJournal, TeacherRequest, count_usage
-from mbt_lite.endpoint.served_student import completion_requests, read_completions, served_student
+from mbt_lite.endpoint.opening import Ask, open_endpoints
+from mbt_lite.endpoint.replies import TeacherRequest
+from mbt_lite.endpoint.served_student import completion_requests, drafting_student, read_completions
 from mbt_lite.errors import DataError
 from mbt_lite.prompts import completion_text, student_messages
-from mbt_lite.recipe.schema import Recipe, Teacher
+from mbt_lite.recipe.endpoint import Speaker
+from mbt_lite.recipe.schema import Recipe
 from mbt_lite.records import Completion, Message, Question, from_row, to_row
 from mbt_lite.report.progress import counting
-from mbt_lite.run_dir import Journal, RunDir, read_json, read_jsonl, write_json, write_jsonl
-from mbt_lite.scripted import server as scripted
+from mbt_lite.run_dir import Journal, RunDir, read_json, read_jsonl, write_jsonl
 from mbt_lite.traces.asking import Made, Maker, check_trial
 from mbt_lite.traces.build import draft_messages
 from mbt_lite.traces.checks import rules_for
@@ -46,8 +46,6 @@ from mbt_lite.traces.drafts import pass_rates
 from mbt_lite.traces.jobs import expected_messages, plan_jobs
 from mbt_lite.traces.kinds import KINDS, count_requests
 from mbt_lite.traces.tables import counted, rejection_table, spread, usage_table
-
-EMBEDDED = "embedded"
 
 Drafts = dict[tuple[str, int], Completion]
 
@@ -84,13 +82,6 @@ class Fitted:
         return self.count_prompt(student_messages(question)) + self.count_text(completion_text(trace, answer)) + 1
 
 
-class Ask(Protocol):
-    """Who can be asked."""
-
-    def __call__(self, requests: list[TeacherRequest], what: str, settings: Teacher) -> dict[str, Reply]:
-        """Send requests, or find their replies in the journal; give replies by label."""
-
-
 def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
     """Say what a run would do: reads the questions, loads no model, sends no request."""
     found, gen = read_questions(recipe.data.train, recipe.data.seed), recipe.gen
@@ -102,22 +93,26 @@ def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
     most = "at most " if kind.wants_guide else ""
     line = f"gen: {', '.join(parts)}, {most}{requests} teacher requests ({gen.kind})"
     again = "" if gen.attempts == 1 else f"; rejected traces are tried up to {gen.attempts} times"
-    return [line + again, *_cost_line(recipe, found)]
+    return [line + again, *_cost_lines(recipe, found)]
 
 
-def _cost_line(recipe: Recipe, questions: Sequence[Question]) -> list[str]:
-    """Estimate tokens and, with prices, dollars of one attempt at every trace."""
-    expected = expected_messages(recipe.gen, questions)
-    if not expected:
-        return []
+def _cost_lines(recipe: Recipe, questions: Sequence[Question]) -> list[str]:
+    """Estimate tokens and, with prices, dollars of one attempt at everything that an endpoint is asked."""
+    gen, lines = recipe.gen, []
+    if KINDS[gen.kind].drafter == "student" and gen.student.is_asked:
+        student = drafting_student(gen)
+        asked = {question.question_id: draft_messages(question) for question in questions}
+        drafts = completion_requests("draft", asked, gen.rollouts_per_question, gen.seed)
+        where = f"{student.model} at {', '.join(student.urls)}"
+        lines.append(f"gen: drafts by {where}: {estimate(drafts.values(), student).words}")
     # seeds keep equal requests apart
-    requests = [TeacherRequest("plan", str(index), messages, index) for index, messages in enumerate(expected)]
-    cost = estimate(requests, recipe.teacher)
-    dollars = "no prices in the recipe" if cost.usd is None else f"at most {cost.usd:.2f} USD"
-    return [
-        f"gen: about {cost.prompt_tokens:,} prompt tokens without the drafts and guides they will quote, "
-        f"at most {cost.completion_tokens:,} completion tokens ({dollars})"
-    ]
+    expected = enumerate(expected_messages(gen, questions))
+    requests = [TeacherRequest("plan", str(index), messages, index) for index, messages in expected]
+    if requests:
+        lines.append(
+            f"gen: teacher, drafts and guides in its prompts left out: {estimate(requests, recipe.teacher).words}"
+        )
+    return lines
 
 
 def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
@@ -186,7 +181,7 @@ def _try_first(recipe: Recipe, fitted: Fitted, maker: Maker, ask: Ask, console: 
     if not gen.trial_traces or not (kind.request or kind.drafter == "teacher"):
         return None
     first = fitted
-    if kind.drafter == "teacher" or gen.student_base_url is not None:
+    if kind.drafter == "teacher" or gen.student.is_asked:
         count = math.ceil(gen.trial_traces / gen.rollouts_per_question)
         first = dataclasses.replace(fitted, questions=fitted.questions[:count])
     drafted = _draft(recipe, first, maker.folder, ask, console)
@@ -232,23 +227,13 @@ def _fit(recipe: Recipe, questions: Sequence[Question]) -> Fitted:
     return Fitted(fitting, sum(found.dropped for found in trimmed if found.question), count_prompt, count_text)
 
 
-@contextlib.contextmanager
-def _open_teacher(recipe: Recipe, folder: Path, console: Console) -> Iterator[Ask]:
-    """Lend the function that asks; what was spent is in `usage.json` at the end, also of a run that fails."""
-    with contextlib.ExitStack() as stack:
-        is_embedded = recipe.teacher.base_url == EMBEDDED
-        url = stack.enter_context(scripted.serve()) if is_embedded else recipe.teacher.base_url
-        journal = stack.enter_context(ReplyJournal(folder / "replies.jsonl"))
+def _open_teacher(recipe: Recipe, folder: Path, console: Console) -> AbstractContextManager[Ask]:
+    """Lend the function that asks the teacher, or the student where it is served."""
 
-        def ask(requests: list[TeacherRequest], what: str, settings: Teacher) -> dict[str, Reply]:
-            base_url = url if settings is recipe.teacher else settings.base_url
-            with counting(console, f"gen: {what}", journal.count_missing(requests, settings)) as step:
-                return complete(requests, settings, base_url, journal, on_reply=lambda _: step())
+    def count(what: str, total: int) -> AbstractContextManager[Callable[[], None]]:
+        return counting(console, f"gen: {what}", total)
 
-        try:
-            yield ask
-        finally:
-            write_json(folder / "usage.json", count_usage(journal.replies.values(), recipe.teacher))
+    return open_endpoints(folder / "replies.jsonl", folder / "usage.json", count, recipe.teacher, recipe.gen.student)
 
 
 def _draft(recipe: Recipe, fitted: Fitted, folder: Path, ask: Ask, console: Console) -> Drafted:
@@ -259,8 +244,8 @@ def _draft(recipe: Recipe, fitted: Fitted, folder: Path, ask: Ask, console: Cons
         return Drafted({}, unended)
     if drafter == "teacher":
         drafts, unended = _draft_at_endpoint(recipe, fitted, folder, ask, recipe.teacher)
-    elif gen.student_base_url is not None:
-        drafts, unended = _draft_at_endpoint(recipe, fitted, folder, ask, _student_endpoint(recipe))
+    elif gen.student.is_asked:
+        drafts, unended = _draft_at_endpoint(recipe, fitted, folder, ask, drafting_student(gen))
     else:
         drafts = _draft_here(recipe, fitted.questions, folder, console)
     by_id = {question.question_id: question for question in fitted.questions}
@@ -268,23 +253,8 @@ def _draft(recipe: Recipe, fitted: Fitted, folder: Path, ask: Ask, console: Cons
     return Drafted(drafts, unended)
 
 
-def _student_endpoint(recipe: Recipe) -> Teacher:
-    gen = recipe.gen
-    assert gen.student_base_url is not None
-    assert gen.student_model is not None
-    return served_student(
-        recipe.teacher,
-        base_url=gen.student_base_url,
-        model=gen.student_model,
-        api_key_env=gen.student_api_key_env,
-        temperature=gen.sampling.temperature,
-        top_p=gen.sampling.top_p,
-        max_completion_tokens=gen.max_completion_tokens,
-    )
-
-
 def _draft_at_endpoint(
-    recipe: Recipe, fitted: Fitted, folder: Path, ask: Ask, settings: Teacher
+    recipe: Recipe, fitted: Fitted, folder: Path, ask: Ask, settings: Speaker
 ) -> tuple[Drafts, dict[str, int]]:
     """Ask an endpoint for drafts; give them, and how many replies ended in some other way."""
     gen = recipe.gen

@@ -23,7 +23,7 @@ from mbt_lite.doctor.versions import SETS, check_python, check_versions, read_se
 from mbt_lite.memory.plan import make_plan
 from mbt_lite.memory.target import GIB, Target
 from mbt_lite.recipe import load_recipe
-from mbt_lite.recipe.schema import Recipe
+from mbt_lite.recipe.schema import Recipe, Teacher
 
 ROOT = Path(__file__).parents[2]
 HEALTHY = Machine(disk=10**12, cache_disk=10**12, memory=10**12, kernel="Linux version 6.1")
@@ -205,6 +205,7 @@ class Refusing(http.server.BaseHTTPRequestHandler):
         right = self.headers.get("Authorization") == "Bearer right"
         self.send_response(200 if right else 401)
         self.end_headers()
+        self.wfile.write(b'{"data": [{"id": "student"}, {"id": "big"}]}')
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -230,25 +231,49 @@ def test_doctor_finds_a_key_that_is_not_set(server: str, monkeypatch: pytest.Mon
     monkeypatch.delenv("MBT_TEST_KEY", raising=False)
     recipe = demo(f"teacher.base_url={server}", "teacher.model=x", "teacher.api_key_env=MBT_TEST_KEY")
     found = problems(check_services(recipe))
-    assert found["key MBT_TEST_KEY"] == "export MBT_TEST_KEY=..."
-    assert found[f"endpoint {server}"] == "export a valid MBT_TEST_KEY"
+    assert found["teacher key MBT_TEST_KEY"] == "export MBT_TEST_KEY=..."
+    assert found[f"teacher {server}"] == "export a valid MBT_TEST_KEY"
 
 
 def test_doctor_finds_a_key_that_is_refused_and_never_prints_it(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MBT_TEST_KEY", "wrong-and-secret")
-    finding = check_endpoint(server, "MBT_TEST_KEY")
+    teacher = Teacher(base_url=server, model="big", api_key_env="MBT_TEST_KEY")
+    finding = check_endpoint(teacher, server)
     assert finding.is_problem
     assert "secret" not in str(finding)
     monkeypatch.setenv("MBT_TEST_KEY", "right")
-    assert not check_endpoint(server, "MBT_TEST_KEY").is_problem
+    assert not check_endpoint(teacher, server).is_problem
+
+
+ENDPOINTS = {
+    "teacher": ("teacher.model=x",),
+    "judge": ("judge.model=x",),
+    "gen.student": ("gen.student.model=x",),
+    "eval.student": ("eval.variants=[base]", "eval.student.models.base=x"),
+}
+
+
+@pytest.mark.parametrize("key", ENDPOINTS)
+def test_doctor_looks_at_every_endpoint(key: str, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MBT_TEST_KEY", raising=False)
+    url = closed_url()
+    found = problems(
+        check_services(demo(f"{key}.base_url=[{url}, {server}]", f"{key}.api_key_env=MBT_TEST_KEY", *ENDPOINTS[key]))
+    )
+    assert found[f"{key} key MBT_TEST_KEY"] == "export MBT_TEST_KEY=..."
+    assert found[f"{key} {url}"] == f"start the server, or mend {key}.base_url"
+    assert found[f"{key} {server}"] == "export a valid MBT_TEST_KEY"
+    monkeypatch.setenv("MBT_TEST_KEY", "right")
+    found = problems(
+        check_services(demo(f"{key}.base_url={server}", f"{key}.api_key_env=MBT_TEST_KEY", *ENDPOINTS[key]))
+    )
+    assert found == {f"{key} {server}": f"name a model that it has in {key}"}
 
 
 def test_doctor_finds_an_endpoint_that_nobody_serves() -> None:
     url = closed_url()
-    assert (
-        "start the server"
-        in problems(check_services(demo(f"teacher.base_url={url}", "teacher.model=x")))[f"endpoint {url}"]
-    )
+    found = problems(check_services(demo(f"teacher.base_url={url}", "teacher.model=x")))
+    assert "start the server" in found[f"teacher {url}"]
 
 
 def test_doctor_finds_a_missing_question_file() -> None:

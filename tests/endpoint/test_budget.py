@@ -128,7 +128,7 @@ def test_complete_gives_back_what_a_failed_request_had_set_aside(ask: Ask) -> No
 
     with teacher_server(answer) as server:
         # room for one under way and for five replies
-        assert len(ask(server, n=10, concurrency=4, max_completion_tokens=50, budget_tokens=130)) == 10
+        assert len(ask(server, n=10, concurrency=4, max_completion_tokens=50, budget_tokens=135)) == 10
 
 
 def test_complete_without_room_for_one_request_sends_none(ask: Ask) -> None:

@@ -75,11 +75,12 @@ def test_complete_uses_the_content_only(
         Answer(200, '{"error": {"message": "overloaded"}}'),
         Answer(200, "[]"),
         Answer(200, "<html>", (("Content-Type", "text/html"),)),
-        completion(finish_reason=None),
+        completion(None, finish_reason=None),
+        completion(finish_reason="error"),
     ],
     ids=[
         *("500", "502 html", "503 empty", "408", "429", "429 wait 0", "429 odd wait", "half json", "half a body"),
-        *("reset", "no choices", "an error with status 200", "a list", "html", "no finish reason"),
+        *("reset", "no choices", "an error with status 200", "a list", "html", "no text and no end", "broken off"),
     ],
 )
 def test_complete_tries_again_what_may_pass(ask: Ask, journaled: Callable[[], list[str]], first: Answer) -> None:

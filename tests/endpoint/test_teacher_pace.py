@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 from teacher_server import Answer, Body, completion, refusal, teacher_server
 
-from mbt_lite.endpoint.endpoints import Endpoint, Endpoints
+from mbt_lite.endpoint.dialect import Dialect
 from mbt_lite.endpoint.replies import Reply
+from mbt_lite.endpoint.servers import Server, Servers
 from mbt_lite.errors import TeacherError
 
 Ask = Callable[..., dict[str, Reply]]
@@ -19,32 +20,32 @@ def slow_completion(number: int, body: Body) -> Answer:
     return completion()
 
 
-def make_endpoint(concurrency: int = 16) -> Endpoint:
-    return Endpoint("http://x/v1", None, concurrency)  # type: ignore[arg-type]
+def make_server(concurrency: int = 16) -> Server:
+    return Server("http://x/v1", None, Dialect(), concurrency, has_key=False)  # type: ignore[arg-type]
 
 
 def test_slow_down_halves_once_for_requests_under_way_together_and_successes_bring_it_back() -> None:
-    endpoint = make_endpoint(16)
+    server = make_server(16)
     sent_at = time.monotonic()
     for _ in range(5):
-        endpoint.slow_down(sent_at)
-    assert endpoint.limit == 8
-    endpoint.slow_down(time.monotonic())
-    assert endpoint.limit == 4
+        server.slow_down(sent_at)
+    assert server.limit == 8
+    server.slow_down(time.monotonic())
+    assert server.limit == 4
     for _ in range(5):
-        endpoint.note_success()
-    assert 5 <= endpoint.limit < 5.3
+        server.note_success()
+    assert 5 <= server.limit < 5.3
     for _ in range(500):
-        endpoint.note_success()
-    assert endpoint.limit == 16
+        server.note_success()
+    assert server.limit == 16
 
 
 def test_slow_down_never_stops() -> None:
-    endpoint = make_endpoint(4)
+    server = make_server(4)
     for _ in range(9):
-        endpoint.slow_down(time.monotonic())
-    assert endpoint.limit == 1
-    assert Endpoints([endpoint], print).all[0].has_room(time.monotonic())
+        server.slow_down(time.monotonic())
+    assert server.limit == 1
+    assert Servers([server], "teacher", print).all[0].has_room(time.monotonic())
 
 
 def test_complete_asks_an_overloaded_server_less_until_it_recovers(ask: Ask) -> None:

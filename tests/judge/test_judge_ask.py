@@ -35,7 +35,7 @@ def judging(tmp_path: Path) -> Judging:
     """Judge kinds of one subject at a server that gives these answers; the journal stays from call to call."""
 
     def run(server: TeacherServer, kinds: Sequence[Kind] = ("accuracy",), repeat: int = 0, **changes: Any) -> Any:
-        judge = Judge(base_url=server.url, model="m", attempts=1, **changes)
+        judge = Judge(**{"base_url": server.url, "model": "m", "attempts": 1, "json_schema": "off", **changes})
         with open_judge(judge, tmp_path, silent) as send:
             return find({kind: Item(kind, SUBJECT, repeat) for kind in kinds}, judge, send, "judge")
 

@@ -1,5 +1,6 @@
 """The labelled traces: enough of them, labels that fit their traces, and judges held against them."""
 
+import dataclasses
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -103,7 +104,34 @@ def test_a_judge_that_says_one_thing_always_agrees_no_better_than_chance() -> No
     held = hold_against(labelled_traces(), Judge(), send)
     assert held["n_unscored"] == 5 * 96
     assert held["agreement"] == {"hit": {"n": 96, "share": 8 / 12, "kappa": 0.0, "undefined_reason": None}}
-    assert agreement_lines(held)[1].endswith("agrees in  66.7 %  kappa 0.00  n=96")
+    assert agreement_lines(held)[-1].endswith("agrees in  66.7 %  kappa 0.00  n=96")
+
+
+def test_verdicts_are_counted_by_the_try_that_gave_them() -> None:
+    tries: Counter[str] = Counter()
+
+    def say(one: LabelledTrace, kind: Kind) -> str:
+        tries[f"{one.label_id}:{kind}"] += 1
+        # the first of each shape at once, the second at the second try, and so on: the fourth to eighth never
+        place = int(one.label_id.rpartition("-")[2])
+        good = json.dumps({"reason": "r", **our_verdict(one, kind)})
+        return good if kind != "hit" or tries[f"{one.label_id}:{kind}"] > place else "Surely."
+
+    held = hold_against(labelled_traces(), Judge(), sender(say))
+    assert held["tries"]["accuracy"] == {"n": 96, "by_try": [96], "unscored": {}}
+    assert held["tries"]["hit"] == {"n": 96, "by_try": [12, 24, 36], "unscored": {"not one JSON object": 60}}
+    line = next(line for line in agreement_lines(held) if line.startswith("hit"))
+    assert line.endswith("by try 1, 2, ...: 12.5 %, 25.0 %, 37.5 % of 96; 60 not one JSON object")
+
+
+def test_traces_without_labels_are_asked_about_and_agree_with_nothing() -> None:
+    bare = [dataclasses.replace(one, labels={}) for one in labelled_traces()[:3]]
+    held = hold_against(bare, Judge(verdict_attempts=1), sender(lambda one, kind: '{"reason": "r", "hit": true}'))
+    assert {kind: tries["by_try"] for kind, tries in held["tries"].items()} == {
+        **{kind: [0] for kind in ("accuracy", "metacognition", "reach", "quality")},
+        "hit": [3],
+    }
+    assert held["agreement"] == {}
 
 
 def recipe(**judge: Any) -> Recipe:
@@ -112,6 +140,8 @@ def recipe(**judge: Any) -> Recipe:
 
 
 def test_the_scripted_judge_is_held_against_our_labels_over_http(tmp_path: Path) -> None:
+    few = hold_judge_against_labels(recipe(base_url="embedded"), None, tmp_path, limit=12, quiet=True)
+    assert (few["n_traces"], few["agreement"]["metacognition"]["n"]) == (12, 12)
     held = hold_judge_against_labels(recipe(base_url="embedded"), None, tmp_path, quiet=True)
     assert (held["judge"], held["n_unscored"]) == ("scripted", 0)
     # a rule cannot tell a name in a list from one derived, nor another form of an answer from a wrong one

@@ -1,11 +1,13 @@
 """Replies of a judge: what is a verdict, and the many things that are none."""
 
+import contextlib
 import json
+from typing import Any
 
 import pytest
 
 from mbt_lite.judge.subjects import KINDS, Kind, Subject
-from mbt_lite.judge.verdicts import NoVerdictError, prefix_share, read_verdict
+from mbt_lite.judge.verdicts import NoVerdictError, prefix_share, read_verdict, verdict_schema
 from mbt_lite.metrics.judged import BaseLengths, JudgedCompletion, aggregate_judged
 from mbt_lite.text.phases import PHASES
 
@@ -48,8 +50,13 @@ BROKEN: dict[str, tuple[Kind, str]] = {
     "prose": ("accuracy", "The answer is correct."),
     "prose before": ("accuracy", f"Here is my verdict: {VERDICT}"),
     "prose after": ("accuracy", f"{VERDICT}\nI hope this helps."),
-    "code fence": ("accuracy", f"```json\n{VERDICT}\n```"),
-    "plain fence": ("metacognition", f"```\n{SCORE}\n```"),
+    "code fence with prose before": ("accuracy", f"Here it is:\n```json\n{VERDICT}\n```"),
+    "code fence with prose after": ("accuracy", f"```json\n{VERDICT}\n```\nI hope this helps."),
+    "code fence that never ends": ("accuracy", f"```json\n{VERDICT}"),
+    "code fence on one line": ("accuracy", f"```json {VERDICT}```"),
+    "two code fences": ("accuracy", f"```json\n{VERDICT}\n```\n```json\n{VERDICT}\n```"),
+    "a fence in a fence": ("accuracy", f"```\n```json\n{VERDICT}\n```\n```"),
+    "code fence of another language": ("accuracy", f"```python\n{VERDICT}\n```"),
     "truncated": ("accuracy", VERDICT[:-1]),
     "truncated in a text": ("accuracy", VERDICT[:-6]),
     "trailing comma": ("accuracy", '{"reason": "r", "verdict": "correct",}'),
@@ -60,7 +67,11 @@ BROKEN: dict[str, tuple[Kind, str]] = {
     "two verdicts in a list": ("accuracy", f"[{VERDICT}, {VERDICT}]"),
     "verdict in a list": ("accuracy", f"[{VERDICT}]"),
     "the verdict twice in one": ("accuracy", '{"reason": "r", "verdict": "incorrect", "verdict": "correct"}'),
-    "thinking aloud first": ("accuracy", f"<think>Hm.</think>{VERDICT}"),
+    "thinking that never ends": ("accuracy", f"<think>Hm. {VERDICT}"),
+    "verdict inside the thinking": ("accuracy", f"<think>{VERDICT}</think>"),
+    "thinking twice": ("accuracy", f"<think>Hm.</think><think>Hm.</think>{VERDICT}"),
+    "thinking after the verdict": ("accuracy", f"{VERDICT}<think>Hm.</think>"),
+    "prose between thinking and verdict": ("accuracy", f"<think>Hm.</think>So: {VERDICT}"),
     "a number alone": ("metacognition", "4"),
     "a word alone": ("hit", "true"),
     "a text of JSON": ("accuracy", json.dumps(VERDICT)),
@@ -142,6 +153,67 @@ def test_read_verdict_takes_what_was_agreed(kind: Kind, text: str) -> None:
     expected = json.loads(text)
     del expected["reason"]
     assert read_verdict(kind, text, SUBJECT) == expected
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        "```json\n{}\n```",
+        "```\n{}\n```\n",
+        "<think>\nLet me judge.\n</think>\n\n{}",
+        "Let me judge.\n</think>\n\n{}",
+        '<think>{{"reason": "x", "verdict": "incorrect"}}?</think>\n```json\n{}\n  ```',
+    ],
+    ids=["code fence", "plain fence", "thinking", "thinking that the template opened", "thinking, then a fence"],
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_read_verdict_takes_off_what_encloses_the_whole_reply(kind: Kind, wrapped: str) -> None:
+    for text in GOOD[kind]:
+        assert read_verdict(kind, wrapped.format(text), SUBJECT) == read_verdict(kind, text, SUBJECT)
+
+
+def test_read_verdict_takes_a_reason_that_speaks_of_tags() -> None:
+    text = '{"reason": "after </think> stands ``` and no answer", "verdict": "not attempted"}'
+    assert read_verdict("accuracy", text, SUBJECT) == {"verdict": "not attempted"}
+
+
+def fits(value: Any, schema: dict[str, Any]) -> bool:
+    """Validate against the part of JSON Schema that verdicts use."""
+    if "anyOf" in schema:
+        return any(fits(value, one) for one in schema["anyOf"])
+    types = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool, "null": type(None)}
+    if type(value) is not types[schema["type"]] or value not in schema.get("enum", [value]):
+        return False
+    if schema["type"] == "array":
+        return len(value) <= schema["maxItems"] and all(fits(one, schema["items"]) for one in value)
+    if schema["type"] == "object":
+        assert schema["additionalProperties"] is False
+        return value.keys() == set(schema["required"]) == schema["properties"].keys() and all(
+            fits(value[name], one) for name, one in schema["properties"].items()
+        )
+    return True
+
+
+@pytest.mark.parametrize(("kind", "text"), [(kind, text) for kind, texts in GOOD.items() for text in texts])
+def test_verdict_schema_takes_every_good_verdict(kind: Kind, text: str) -> None:
+    schema = verdict_schema(kind, SUBJECT)
+    assert fits(json.loads(text), schema)
+    # a judge writes in the order of the schema: the reason first
+    assert next(iter(schema["properties"])) == "reason"
+
+
+# What a schema cannot say: of one value with another, and with the trace.
+BEYOND_SCHEMA = ("prefix", "twice", "contradicts itself", "not a beginning of the trace")
+
+
+@pytest.mark.parametrize(("kind", "text"), BROKEN.values(), ids=BROKEN)
+def test_verdict_schema_refuses_what_read_verdict_refuses(kind: Kind, text: str) -> None:
+    with pytest.raises(NoVerdictError) as refused:
+        read_verdict(kind, text, SUBJECT)
+    if not any(word in str(refused.value) for word in BEYOND_SCHEMA):
+        with contextlib.suppress(ValueError, RecursionError):
+            value = json.loads(text)
+            assert not fits(value, verdict_schema(kind, SUBJECT)) or "a key twice" in str(refused.value)
 
 
 def test_good_verdicts_are_known_for_every_kind_and_broken_ones_are_many() -> None:

@@ -132,7 +132,7 @@ def test_estimate_has_no_figure_without_a_rate_or_a_number_of_questions(tmp_path
 
 
 def test_estimate_says_nothing_of_answers_from_an_endpoint(tmp_path: Path) -> None:
-    served = recipe_of("eval.student_base_url=http://localhost:1/v1", "eval.student_models.base=m",
+    served = recipe_of("eval.student.base_url=http://localhost:1/v1", "eval.student.models.base=m",
                        "eval.variants=[base]")  # fmt: skip
     assert "an endpoint" in (estimate(served, WORKLOAD, ALL, tmp_path)["eval"].unknown or "")
 

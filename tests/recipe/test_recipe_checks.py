@@ -80,6 +80,16 @@ CONFLICTS = {
         "a.yaml:5: `teacher.base_url` is no endpoint (got localhost:8000); "
         "write embedded, or a URL with http:// or https://",
     ),
+    "key in a URL": (
+        "teacher:\n  base_url: https://user:sk-1234@a/v1\n",
+        "a.yaml:5: `teacher.base_url` holds more than an address (one of @ ? #); leave user, key and query out, "
+        "and name the key's variable in `teacher.api_key_env`",
+    ),
+    "key in a query": (
+        "eval:\n  variants: [base]\n  student: {base_url: 'https://a/v1?api_key=sk-1234', models: {base: m}}\n",
+        "a.yaml:6: `eval.student.base_url` holds more than an address (one of @ ? #); leave user, key and query out, "
+        "and name the key's variable in `eval.student.api_key_env`",
+    ),
     "endpoint in a list": (
         "teacher:\n  base_url: [http://a/v1, embedded]\n",
         "a.yaml:5: `teacher.base_url` is no endpoint (got embedded); write embedded, or a URL with http:// or https://",
@@ -119,20 +129,27 @@ CONFLICTS = {
         "raise the temperature or try once",
     ),
     "student without endpoint": (
-        "gen:\n  student_model: tiny\n",
-        "a.yaml:5: `gen.student_model` is set without an endpoint; set `gen.student_base_url` or remove it",
+        "gen:\n  student:\n    model: tiny\n",
+        "a.yaml:6: `gen.student.model` is set without an endpoint; set `gen.student.base_url` or remove it",
     ),
     "endpoint without student": (
-        "gen:\n  student_base_url: http://127.0.0.1:8000/v1\n",
-        "a.yaml:5: `gen.student_model` is missing for `gen.student_base_url`; name the student as that server does",
+        "gen:\n  student:\n    base_url: http://127.0.0.1:8000/v1\n",
+        "a.yaml:6: `gen.student.model` is missing for `gen.student.base_url`; name the student as that server does",
     ),
     "student at no URL": (
-        "gen:\n  student_model: tiny\n  student_base_url: localhost\n",
-        "a.yaml:6: `gen.student_base_url` is no endpoint (got localhost); write a URL with http:// or https://",
+        "gen:\n  student:\n    model: tiny\n    base_url: localhost\n",
+        "a.yaml:7: `gen.student.base_url` is no endpoint (got localhost); "
+        "write none, or a URL with http:// or https://",
+    ),
+    "student's budget without prices": (
+        "gen:\n  student: {model: tiny, base_url: 'http://a/v1', budget_usd: 5}\n",
+        "a.yaml:5: `gen.student.budget_usd` needs prices (got 5); set `gen.student.price_per_million_prompt_tokens` "
+        "and `gen.student.price_per_million_completion_tokens`",
     ),
     "judge at no URL": (
         "judge:\n  base_url: localhost\n  model: big\n",
-        "a.yaml:5: `judge.base_url` is no endpoint (got localhost); write embedded, or a URL with http:// or https://",
+        "a.yaml:5: `judge.base_url` is no endpoint (got localhost); "
+        "write none, embedded, or a URL with http:// or https://",
     ),
     "judge that is scripted, by another name": (
         "judge:\n  base_url: embedded\n  model: big\n",
@@ -169,28 +186,30 @@ CONFLICTS = {
         "alike; raise the temperature or ask for one",
     ),
     "evaluated student without endpoint": (
-        "eval:\n  student_models:\n    base: tiny\n",
-        "a.yaml:6: `eval.student_models.base` is set without an endpoint; set `eval.student_base_url` or remove it",
+        "eval:\n  student:\n    models: {base: tiny}\n",
+        "a.yaml:6: `eval.student.models.base` is set without an endpoint; set `eval.student.base_url` or remove it",
     ),
     "evaluated student at no URL": (
-        "eval:\n  variants: [metacognitive]\n  student_models: {base: m}\n  student_base_url: localhost\n",
-        "a.yaml:7: `eval.student_base_url` is no endpoint (got localhost); write a URL with http:// or https://",
+        "eval:\n  variants: [metacognitive]\n  student: {models: {base: m},\n    base_url: localhost}\n",
+        "a.yaml:7: `eval.student.base_url` is no endpoint (got localhost); "
+        "write none, or a URL with http:// or https://",
     ),
     "endpoint without the evaluated adapter": (
-        "eval:\n  variants: [base, sft]\n  student_models: {base: m}\n  student_base_url: http://a/v1\n",
-        "a.yaml:7: `eval.student_models.sft` is missing for variant sft; name the student as that server does",
+        "eval:\n  variants: [base, sft]\n  student:\n    {models: {base: m}, base_url: 'http://a/v1'}\n",
+        "a.yaml:7: `eval.student.models.sft` is missing for `eval.student.base_url`; "
+        "name the student as that server does",
     ),
     "top_k at an endpoint": (
-        "eval:\n  variants: [base]\n  student_models: {base: m}\n  student_base_url: http://a/v1\n  top_k: 20\n",
-        "a.yaml:8: `eval.top_k` is 20, but the chat schema of `eval.student_base_url` has none; set it to 0",
+        "eval:\n  variants: [base]\n  student: {models: {base: m}, base_url: 'http://a/v1'}\n  top_k: 20\n",
+        "a.yaml:7: `eval.top_k` is 20, but the chat schema of `eval.student.base_url` has none; set it to 0",
     ),
     "two engines": (
-        "eval:\n  variants: [base]\n  student_models: {base: m}\n  student_base_url: http://a/v1\n  engine: vllm\n",
-        "a.yaml:8: `eval.engine` is vllm, but `eval.student_base_url` answers elsewhere; remove one of them",
+        "eval:\n  variants: [base]\n  student: {models: {base: m}, base_url: 'http://a/v1'}\n  engine: vllm\n",
+        "a.yaml:7: `eval.engine` is vllm, but `eval.student.base_url` answers elsewhere; remove one of them",
     ),
     "student's key in place of its variable": (
-        "gen:\n  student_model: tiny\n  student_base_url: http://a/v1\n  student_api_key_env: sk-1234\n",
-        "a.yaml:7: `gen.student_api_key_env` is no variable name; "
+        "gen:\n  student:\n    model: tiny\n    base_url: http://a/v1\n    api_key_env: sk-1234\n",
+        "a.yaml:8: `gen.student.api_key_env` is no variable name; "
         "write the name of the environment variable that holds the key, never the key itself",
     ),
 }
@@ -261,8 +280,9 @@ SOUND = {
     "real teacher": "teacher: {base_url: 'https://api.example.org/v1', model: big, api_key_env: MY_KEY_2}",
     "scripted teacher elsewhere": "teacher: {base_url: 'http://127.0.0.1:8000/v1'}",
     "student at an endpoint": (
-        "gen: {student_base_url: 'http://127.0.0.1:8000/v1', student_model: m, student_api_key_env: KEY, attempts: 3}"
+        "gen: {student: {base_url: 'http://127.0.0.1:8000/v1', model: m, api_key_env: KEY}, attempts: 3}"
     ),
+    "no nucleus": "teacher: {top_p: null}",
     "several endpoints": "teacher: {base_url: ['http://a/v1', 'http://b/v1'], model: big}",
     "budget with prices": (
         "teacher: {budget_usd: 5, price_per_million_prompt_tokens: 1, price_per_million_completion_tokens: 4}"
@@ -279,8 +299,8 @@ SOUND = {
     "judge elsewhere": "judge: {base_url: 'http://a/v1', model: big, api_key_env: KEY, measures: [reach]}",
     "several completions": "eval: {temperature: 0.6, samples_per_question: 8}",
     "variants at an endpoint": (
-        "eval: {variants: [base, metacognitive, grpo], student_base_url: 'http://a/v1', "
-        "student_models: {base: m, grpo: m-grpo}, student_api_key_env: KEY}"
+        "eval: {variants: [base, metacognitive, grpo], student: {base_url: ['http://a/v1', 'http://b/v1'], "
+        "models: {base: m, grpo: m-grpo}, api_key_env: KEY, budget_tokens: 9}}"
     ),
 }
 

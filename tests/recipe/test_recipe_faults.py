@@ -12,6 +12,14 @@ from mbt_lite.recipe import load_recipe
 FAULTS = {
     "unknown key, near name": ("lora:\n  rnak: 8\n", "a.yaml:5: unknown key `lora.rnak`; did you mean `rank`?"),
     "unknown section, near name": ("lroa:\n  rank: 8\n", "a.yaml:4: unknown key `lroa`; did you mean `lora`?"),
+    "key that went": (
+        "gen:\n  student_base_url: http://a/v1\n",
+        "a.yaml:5: unknown key `gen.student_base_url`; it is `gen.student.base_url` now",
+    ),
+    "section that went": (
+        "eval:\n  student_models: {base: m}\n",
+        "a.yaml:5: unknown key `eval.student_models`; it is `eval.student.models` now",
+    ),
     "key of another section": (
         "sft:\n  group_size: 4\n",
         "a.yaml:5: unknown key `sft.group_size`; it belongs in `grpo`",

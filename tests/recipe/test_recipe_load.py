@@ -1,5 +1,6 @@
 """What a sound recipe and its overrides mean."""
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from recipe_texts import MINIMAL, Problems
 
+from mbt_lite.errors import RecipeError
 from mbt_lite.recipe import load_recipe
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.recipe.tree import dotted, read_scalar
@@ -205,3 +207,20 @@ def test_load_recipe_leaves_an_override_below_a_wrong_section_to_the_section(pro
     assert problems(MINIMAL + "lora: 4\n", ["lora.rank=4"]) == [
         "a.yaml:4: `lora` is a section (got 4); give it keys of its own, or leave it out"
     ]
+
+
+def test_load_recipe_reads_what_an_older_run_kept_of_its_recipe(tmp_path: Path) -> None:
+    # every key stood there, those that have other names now too
+    path = tmp_path / "recipe.resolved.json"
+    kept = {
+        "model": {"name": "tiny"},
+        "data": {"train": {"path": "a.jsonl"}, "dev": {"path": "b.jsonl"}},
+        "gen": {"student_base_url": None, "student_model": None, "student_api_key_env": None, "seed": 3},
+        "eval": {"student_base_url": None, "student_models": {"base": None, "sft": None, "grpo": None}},
+    }
+    path.write_text(json.dumps(kept))
+    assert load_recipe(path).gen.seed == 3
+    kept["gen"]["student_model"] = "tiny"
+    path.write_text(json.dumps(kept))
+    with pytest.raises(RecipeError, match=r"unknown key `gen.student_model`; it is `gen.student.model` now"):
+        load_recipe(path)

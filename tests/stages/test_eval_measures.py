@@ -9,7 +9,7 @@ from eval_lab import ANSWERS, Lab, metrics, question
 from teacher_server import Answer, Body, completion, refusal, teacher_server
 
 from mbt_lite.errors import ModelError
-from mbt_lite.recipe.schema import Aes, Questions, StudentModels
+from mbt_lite.recipe.schema import Aes, EvalStudent, Questions, StudentModels
 from mbt_lite.records import PhaseSpan, Trace, to_row
 from mbt_lite.run_dir import read_jsonl, write_jsonl
 from mbt_lite.stages import eval as stage
@@ -149,8 +149,11 @@ def test_run_answers_through_an_endpoint(lab: Lab) -> None:
         return completion(ANSWERS["metacognitive" if len(body["messages"]) == 2 else variant])
 
     with teacher_server(answer) as server:
-        lab.with_eval(student_base_url=server.url, student_models=StudentModels(**models))
-        assert stage.plan(lab.recipe, lab.run_dir)[1].endswith(f"0 there, by student at {server.url}")
+        lab.with_eval(student=EvalStudent(base_url=server.url, models=StudentModels(**models)))
+        plan = stage.plan(lab.recipe, lab.run_dir)
+        assert plan[1].endswith(f"0 there, by student at {server.url}")
+        assert plan[6].startswith("eval: sft: about ")
+        assert plan[6].endswith("at most 12,288 completion tokens (no prices in the recipe)")
         lab.run()
         sent = len(server.bodies)
         lab.run()

@@ -8,7 +8,7 @@ import pytest
 from gen_lab import make_recipe, run, stand_in
 
 from mbt_lite.data.questions import read_questions
-from mbt_lite.endpoint import client
+from mbt_lite.endpoint import client, opening
 from mbt_lite.errors import DataError, TeacherError
 from mbt_lite.prompts import completion_text, student_messages
 from mbt_lite.records import Completion
@@ -106,13 +106,13 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_run_sends_what_its_kind_says_and_writes_its_rows(recipe, tmp_path, monkeypatch, kind):
     drafter, wanted = KINDS[kind]
-    sent, asked = [], gen.complete
+    sent, asked = [], opening.complete
 
     def listen(requests, *arguments, **options):
         sent.extend(requests)
         return asked(requests, *arguments, **options)
 
-    monkeypatch.setattr(gen, "complete", listen)
+    monkeypatch.setattr(opening, "complete", listen)
     if kind == "self_distill":
         monkeypatch.setattr(gen, "_roll_out", roll_out_right)
     made = recipe(kind)
@@ -159,7 +159,7 @@ def test_run_drafts_at_an_endpoint_through_the_same_journal(recipe, tmp_path, mo
     monkeypatch.setattr(gen, "_roll_out", lambda *_: pytest.fail("the student was about to load"))
     bodies = []
     with scripted.serve(on_request=bodies.append) as url:
-        section = {"student_base_url": url, "student_model": "scripted", "rollouts_per_question": 2, "seed": 5}
+        section = {"student": {"base_url": url, "model": "scripted"}, "rollouts_per_question": 2, "seed": 5}
         made = recipe("mbt_r", gen={**section, "sampling": {"temperature": 0.3}, "max_completion_tokens": 77})
         run(made, tmp_path / "run")
     assert len(bodies) == 12
@@ -177,14 +177,14 @@ def test_run_drafts_at_an_endpoint_through_the_same_journal(recipe, tmp_path, mo
 
 def answer_with(monkeypatch, change):
     """Let `change` alter what the scripted teacher replies, before it is kept."""
-    asked = gen.complete
+    asked = opening.complete
 
     def altered(requests, *arguments, **options):
         replies = asked(requests, *arguments, **options)
         by_label = {request.label: request for request in requests}
         return {label: change(by_label[label], reply) for label, reply in replies.items()}
 
-    monkeypatch.setattr(gen, "complete", altered)
+    monkeypatch.setattr(opening, "complete", altered)
 
 
 def test_run_counts_drafts_that_ended_in_another_way_and_keeps_cut_off_ones(recipe, tmp_path, monkeypatch):
@@ -292,10 +292,20 @@ def test_plan_estimates_tokens_and_dollars(recipe, tmp_path):
         len(messages[0]["content"]) for messages in expected_messages(made.gen, read_questions(made.data.train, 0))
     )
     _, line = gen.plan(made, RunDir(tmp_path / "run"))
-    tokens = int(line.split()[2].replace(",", ""))
+    tokens = int(line.partition("about ")[2].split()[0].replace(",", ""))
     # four characters a token, and a few around each message
     assert characters / 4 <= tokens <= characters / 4 + 6 * 20
     assert line.endswith("at most 6,000 completion tokens (at most 0.01 USD)")
+
+
+def test_plan_estimates_what_a_served_student_is_asked(recipe, tmp_path):
+    prices = {"price_per_million_prompt_tokens": 0.0, "price_per_million_completion_tokens": 100.0}
+    student = {"base_url": "http://a/v1", "model": "tiny", **prices}
+    made = recipe(gen={"student": student, "rollouts_per_question": 4, "max_completion_tokens": 500})
+    line = gen.plan(made, RunDir(tmp_path / "run"))[1]
+    assert line.startswith("gen: drafts by tiny at http://a/v1: about ")
+    # six questions, four drafts each
+    assert line.endswith("at most 12,000 completion tokens (at most 1.20 USD)")
 
 
 def test_traces_load_as_a_dataset_of_prompt_and_completion(recipe, tmp_path):

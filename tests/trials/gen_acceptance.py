@@ -39,7 +39,7 @@ UNSUPPORTED = "UNSUPPORTED"
 
 def student_section(base_url: str, model: str) -> dict[str, Any]:
     """Give the keys of `gen` that let an endpoint write the drafts."""
-    return {"student_base_url": base_url, "student_model": model}
+    return {"student": {"base_url": base_url, "model": model}}
 
 
 def recipe_of(kind: str, questions: Path, options: argparse.Namespace) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""The endpoints of a session: which one takes the next request, how many it takes at once, and which are put aside.
+"""The servers of an endpoint: which one takes the next request, how many it takes at once, and which are put aside.
 
-Each endpoint has a limit of requests under way. It starts at the recipe's concurrency, is halved when the server says
+Each server has a limit of requests under way. It starts at the recipe's concurrency, is halved when the server says
 that it is overloaded (429, 5xx, time-outs) and grows back by one for every round of replies, as TCP does (additive
-increase, multiplicative decrease). A server's `Retry-After` holds for all requests to it. With several endpoints, one
-that fails again and again is put aside for a minute, as long as another is left.
+increase, multiplicative decrease). Its `Retry-After` holds for all requests to it. With several servers, one that fails
+again and again is put aside for a minute, as long as another is left.
 """
 
 from __future__ import annotations
@@ -21,17 +21,21 @@ if TYPE_CHECKING:
     import openai
 
 ASIDE_SECONDS = 60.0
-# So many failed attempts in a row put an endpoint aside if another works; one is enough where nothing listens.
+# So many failed attempts in a row put an server aside if another works; one is enough where nothing listens.
 FAILURES_TO_PUT_ASIDE = 4
 
 
-class Endpoint:
+class Server:
     """One server: its client, its dialect, its pace."""
 
-    def __init__(self, url: str, client: openai.AsyncOpenAI, concurrency: int) -> None:
+    def __init__(
+        self, url: str, client: openai.AsyncOpenAI, dialect: Dialect, concurrency: int, *, has_key: bool
+    ) -> None:
         self.url = url
         self.client = client
-        self.dialect = Dialect()
+        self.dialect = dialect
+        self.has_key = has_key
+        self.probing = asyncio.Lock()
         self.concurrency = concurrency
         self.limit = float(concurrency)
         self.under_way = 0
@@ -51,7 +55,7 @@ class Endpoint:
             self.limit = max(1.0, self.limit / 2)
 
     def pause(self, seconds: float) -> None:
-        """Send nothing to this endpoint for some seconds."""
+        """Send nothing to this server for some seconds."""
         self.resumes_at = max(self.resumes_at, time.monotonic() + seconds)
 
     def has_room(self, now: float) -> bool:
@@ -59,31 +63,36 @@ class Endpoint:
         return self.under_way < math.floor(self.limit) and now >= self.resumes_at
 
 
-class Endpoints:
-    """All endpoints of a session; requests wait here until one has room, or until the session stops."""
+class Servers:
+    """All servers of a session; requests wait here until one has room, or until the session stops."""
 
-    def __init__(self, endpoints: Sequence[Endpoint], say: Callable[[str], None]) -> None:
-        self.all = list(endpoints)
-        self.say = say
+    def __init__(self, servers: Sequence[Server], key: str, say: Callable[[str], None]) -> None:
+        self.all = list(servers)
+        self.key = key
+        self._say = say
         self.is_closed = False
-        self._aside: dict[Endpoint, float] = {}
+        self._aside: dict[Server, float] = {}
         self._waiting: collections.deque[asyncio.Future[None]] = collections.deque()
 
-    async def take(self) -> Endpoint | None:
-        """Wait for an endpoint with room, the least busy first; None once the session has stopped."""
+    def say(self, server: Server, line: str) -> None:
+        """Tell something about a server."""
+        self._say(f"{self.key} {server.url}: {line}")
+
+    async def take(self) -> Server | None:
+        """Wait for an server with room, the least busy first; None once the session has stopped."""
         while not self.is_closed:
             now = time.monotonic()
-            ready = [endpoint for endpoint in self._in_use(now) if endpoint.has_room(now)]
+            ready = [server for server in self._in_use(now) if server.has_room(now)]
             if ready:
-                endpoint = min(ready, key=lambda one: one.under_way / one.limit)
-                endpoint.under_way += 1
-                return endpoint
+                server = min(ready, key=lambda one: one.under_way / one.limit)
+                server.under_way += 1
+                return server
             await self._wait(now)
         return None
 
-    def give_back(self, endpoint: Endpoint) -> None:
+    def give_back(self, server: Server) -> None:
         """Note that a request is no longer under way, and let waiting ones look again."""
-        endpoint.under_way -= 1
+        server.under_way -= 1
         self.wake()
 
     def wake(self) -> None:
@@ -100,23 +109,23 @@ class Endpoints:
         self.is_closed = True
         self.wake()
 
-    def note_failure(self, endpoint: Endpoint, problem: str, *, connected: bool) -> bool:
-        """Count a failed attempt; tell whether it put the endpoint aside."""
-        endpoint.failures_in_a_row += 1
+    def note_failure(self, server: Server, problem: str, *, connected: bool) -> bool:
+        """Count a failed attempt; tell whether it put the server aside."""
+        server.failures_in_a_row += 1
         now = time.monotonic()
-        others = [one for one in self._in_use(now) if one is not endpoint]
-        if not others or (connected and endpoint.failures_in_a_row < FAILURES_TO_PUT_ASIDE):
+        others = [one for one in self._in_use(now) if one is not server]
+        if not others or (connected and server.failures_in_a_row < FAILURES_TO_PUT_ASIDE):
             return False
-        if endpoint not in self._aside:
-            self.say(f"teacher {endpoint.url}: {problem}; put aside for {ASIDE_SECONDS:.0f} s, the others go on")
-        self._aside[endpoint] = now + ASIDE_SECONDS
+        if server not in self._aside:
+            self.say(server, f"{problem}; put aside for {ASIDE_SECONDS:.0f} s, the others go on")
+        self._aside[server] = now + ASIDE_SECONDS
         return True
 
-    def _in_use(self, now: float) -> list[Endpoint]:
-        """Give the endpoints that are not put aside; the time of those that were may be over."""
+    def _in_use(self, now: float) -> list[Server]:
+        """Give the servers that are not put aside; the time of those that were may be over."""
         if self._aside:
-            self._aside = {endpoint: until for endpoint, until in self._aside.items() if until > now}
-        return [endpoint for endpoint in self.all if endpoint not in self._aside]
+            self._aside = {server: until for server, until in self._aside.items() if until > now}
+        return [server for server in self.all if server not in self._aside]
 
     async def _wait(self, now: float) -> None:
         """Wait until woken, or until a pause is over."""

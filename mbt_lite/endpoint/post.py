@@ -1,0 +1,86 @@
+"""One body to one server, and what can come of it: a text, an error status, or an attempt that failed otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import time
+from typing import Any
+
+from mbt_lite.endpoint.servers import Server
+
+# Placeholders for keys, such as EMPTY, are words that a reply may hold; keys are longer.
+SHORTEST_SECRET = 16
+
+
+class AttemptError(Exception):
+    """One attempt failed in a way that another may cure; a free one does not count against `attempts`."""
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        wait_seconds: float | None = None,
+        connected: bool = True,
+        overloaded: bool = False,
+        is_free: bool = False,
+    ) -> None:
+        super().__init__(problem)
+        self.wait_seconds = wait_seconds
+        self.connected = connected
+        self.overloaded = overloaded
+        self.is_free = is_free
+
+
+class StatusError(Exception):
+    """A server answered with an error status; `str()` is what it said, `named` the parameter it blames."""
+
+    def __init__(self, status: int, said: str, named: str | None = None, wait_seconds: float | None = None) -> None:
+        super().__init__(said)
+        self.status = status
+        self.named = named
+        self.wait_seconds = wait_seconds
+
+
+async def post(server: Server, body: dict[str, Any], timeout_seconds: float) -> str:
+    """Send a body; give what came back with status 200, without the key. Raises StatusError or AttemptError."""
+    import openai
+
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            text = await server.client.post("/chat/completions", body=body, cast_to=str)
+    except openai.APIStatusError as error:
+        said = " ".join(hide_key(_error_text(error.body), server).split())
+        raise StatusError(error.status_code, said, error.param, _retry_after(error.response.headers)) from None
+    except (TimeoutError, openai.APITimeoutError):
+        raise AttemptError(f"no reply within {timeout_seconds:g} s", overloaded=True) from None
+    except openai.APIConnectionError as error:
+        # The SDK has changed its HTTP library before; the name of this class has stayed.
+        if type(error.__cause__).__name__ == "ConnectError":
+            raise AttemptError("cannot connect", connected=False) from None
+        raise AttemptError(f"connection lost ({type(error.__cause__).__name__})") from None
+    return hide_key(text, server) if len(server.client.api_key) >= SHORTEST_SECRET else text
+
+
+def hide_key(said: str, server: Server) -> str:
+    """Blot the key out of what a server said: some repeat it in their errors."""
+    return said.replace(server.client.api_key, "***") if server.has_key else said
+
+
+def _error_text(body: Any) -> str:
+    """Give what an error body says: its message, or the body as it is."""
+    if isinstance(body, dict) and isinstance(body.get("message"), str):
+        return str(body["message"])
+    return str(body) if body is not None else ""
+
+
+def _retry_after(headers: Any) -> float | None:
+    """Read `Retry-After`: seconds or an HTTP date; None where it is missing or neither."""
+    value = headers.get("retry-after")
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        parsed = email.utils.parsedate_tz(value)
+        return None if parsed is None else max(0.0, email.utils.mktime_tz(parsed) - time.time())

@@ -1,0 +1,244 @@
+"""From what a server sends to a reply: the text is what counts; the rest is read where it can be, and else unknown.
+
+Servers say the same in many words. A complete reply is never given up for a field beside its text: how it ended is read
+from the words of other schemas, tokens from other names, content from a list of parts. Where the server says nothing of
+the end, the length tells. What is odd is told once. Sources: replies of OpenAI, Anthropic, Gemini, Mistral, vLLM,
+SGLang, TGI, llama.cpp and Ollama, as public bug reports quote them.
+
+Reasoning beside the content is left out, with one exception: a student's completion is a trace and an answer, and a
+server that splits them hides the trace. They are put together again; where the trace is kept back, the reply says so.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from mbt_lite.endpoint.budget import estimate_prompt_tokens
+from mbt_lite.endpoint.replies import CHARACTERS_PER_TOKEN, Reply, TeacherRequest
+from mbt_lite.recipe.endpoint import Speaker
+from mbt_lite.text.completion import THINK_CLOSE, THINK_OPEN
+
+STOPPED = ("stop", "eos", "eos_token", "end_turn", "stop_sequence", "stop_token", "complete", "completed", "finished")
+CUT_OFF = ("length", "max_tokens", "max_new_tokens", "max_output_tokens", "max_completion_tokens", "model_length")
+BROKEN_OFF = ("error", "abort", "aborted", "cancelled", "canceled")
+# How a reply ends whose reasoning was made, and is not there.
+HIDDEN_REASONING = "hidden reasoning"
+REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
+# A server's count of the prompt below this share of ours, on prompts of so many tokens, means that it was cut.
+CUT_SHARE, CUT_FROM_TOKENS = 0.5, 200
+
+Odd = dict[str, str]
+
+
+class NoReplyError(Exception):
+    """A body that is no complete reply; `status` is that of an error which it holds, None where it holds none."""
+
+    def __init__(self, problem: str, status: int | None = None) -> None:
+        super().__init__(problem)
+        self.status = status
+
+
+def read_reply(key: str, request: TeacherRequest, body: str, speaker: Speaker) -> tuple[Reply, Odd]:
+    """Read a chat completion, whole or streamed; give it with what is odd about it, a sentence by its name.
+
+    No content (all tokens spent on reasoning) is an empty text, for the caller to reject with a reason. Raises
+    NoReplyError for what is no completion, for one that broke off, and for text that is not Unicode.
+    """
+    completion = _read_completion(body)
+    choice, odd = _choice(completion), Odd()
+    text, reasoning = _split(choice["message"])
+    usage = completion.get("usage")
+    usage = usage if isinstance(usage, Mapping) else {}
+    prompt_tokens, completion_tokens = _count_tokens(usage, text or reasoning)
+    ending = _ending(choice.get("finish_reason"), completion_tokens, text or reasoning, speaker, odd)
+    if request.is_completion:
+        text, ending = _with_reasoning(text, reasoning, ending, usage, odd)
+    signed = completion.get("model")
+    model = signed if isinstance(signed, str) and signed else None
+    _note_model(model, speaker, odd)
+    _note_cut(prompt_tokens, request, odd)
+    _refuse_surrogates(text, ending, model or "")
+    counted = prompt_tokens is not None and completion_tokens is not None
+    return (
+        Reply(
+            key=key,
+            kind=request.kind,
+            label=request.label,
+            text=text.strip(),
+            finish_reason=ending,
+            model=model,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            estimated_prompt_tokens=None if counted else estimate_prompt_tokens(request.messages),
+            endpoint=speaker.key,
+        ),
+        odd,
+    )
+
+
+def _read_completion(body: str) -> Mapping[str, Any]:
+    """Parse a body, whole or a stream of server-sent events; NoReplyError for the error that it holds instead."""
+    try:
+        is_stream = body.lstrip().startswith(("data:", "event:", ":"))
+        completion = _assemble(body) if is_stream else json.loads(body)
+    except (ValueError, RecursionError, TypeError, AttributeError):
+        completion = None
+    if not isinstance(completion, Mapping):
+        raise NoReplyError(f"reply is not a chat completion (got {body.strip()[:80]!r})")
+    if completion.get("error"):
+        raise _error(completion["error"])
+    return completion
+
+
+def _error(said: object) -> NoReplyError:
+    """Take status and message from the error that a body holds in place of a reply."""
+    code = said.get("code") if isinstance(said, Mapping) else None
+    message = said.get("message") if isinstance(said, Mapping) else said
+    status = code if type(code) is int and 400 <= code < 600 else None
+    return NoReplyError(f"an error in place of a reply ({' '.join(str(message).split())[:200]})", status)
+
+
+def _assemble(stream: str) -> dict[str, Any]:
+    """Put a stream together to one completion; NoReplyError if it broke off."""
+    whole: dict[str, Any] = {}
+    texts: list[str] = []
+    thoughts: list[str] = []
+    finish_reason, is_done = None, False
+    for line in stream.split("\n"):
+        data = line.removeprefix("data:").strip() if line.startswith("data:") else ""
+        is_done = is_done or data == "[DONE]"
+        if data in ("", "[DONE]"):
+            continue
+        chunk = json.loads(data)
+        if chunk.get("error"):
+            return {"error": chunk["error"]}
+        whole |= {name: chunk[name] for name in ("model", "usage") if chunk.get(name)}
+        for choice in chunk.get("choices") or ():
+            text, reasoning = _split(choice.get("delta") or {})
+            texts.append(text)
+            thoughts.append(reasoning)
+            finish_reason = choice.get("finish_reason") or finish_reason
+    if finish_reason is None and not is_done:
+        raise NoReplyError("the stream broke off")
+    message = {"content": "".join(texts), "reasoning_content": "".join(thoughts)}
+    return {**whole, "choices": [{"message": message, "finish_reason": finish_reason}]}
+
+
+def _choice(completion: Mapping[str, Any]) -> Mapping[str, Any]:
+    choices = completion.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    message = choice.get("message") if isinstance(choice, Mapping) else None
+    if not isinstance(message, Mapping):
+        raise NoReplyError(f"reply is not a chat completion (got {json.dumps(completion)[:80]!r})")
+    return choice  # type: ignore[return-value]
+
+
+def _split(message: Mapping[str, Any]) -> tuple[str, str]:
+    """Give content and reasoning of a message; content may be text, a list of parts, or nothing.
+
+    >>> _split({"content": [{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "Rome"}]})
+    ('Rome', 'Hm.')
+    """
+    content = message.get("content")
+    if not isinstance(content, str | list | None):
+        raise NoReplyError(f"content is neither text nor parts (got {type(content).__name__})")
+    parts = content if isinstance(content, list) else [content]
+    text = "".join(_text_of(part, ("text",)) for part in parts)
+    beside = next((said for name in REASONING_FIELDS if isinstance(said := message.get(name), str) and said), "")
+    return text, beside or "".join(_text_of(part, REASONING_FIELDS) for part in parts if isinstance(part, Mapping))
+
+
+def _text_of(part: object, names: tuple[str, ...]) -> str:
+    """Give the text of a part of the content under these names, itself text or a list of parts."""
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, Mapping):
+        return ""
+    held = next((part[name] for name in names if name in part), "")
+    return "".join(_text_of(one, ("text",)) for one in held) if isinstance(held, list) else str(held or "")
+
+
+def _count_tokens(usage: Mapping[str, Any], text: str) -> tuple[int | None, int | None]:
+    """Give prompt and completion tokens; what is missing, negative, no whole number or an impossible 0 is unknown.
+
+    >>> _count_tokens({"input_tokens": 12.0, "total_tokens": 15}, "Rome")
+    (12, 3)
+    """
+    prompt = _first_count(usage, "prompt_tokens", "input_tokens") or None
+    completion = _first_count(usage, "completion_tokens", "output_tokens")
+    total = _first_count(usage, "total_tokens")
+    if completion is None and prompt is not None and total is not None and total > prompt:
+        completion = total - prompt
+    return prompt, None if text and completion == 0 else completion
+
+
+def _first_count(usage: Mapping[str, Any], *names: str) -> int | None:
+    for name in names:
+        value = usage.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 and value == value // 1:
+            return int(value)
+    return None
+
+
+def _ending(said: object, completion_tokens: int | None, text: str, speaker: Speaker, odd: Odd) -> str:
+    """Give "stop" or "length" in our words, or any other end in the server's."""
+    word = said.strip().lower() if isinstance(said, str) else ""
+    if word in BROKEN_OFF:
+        raise NoReplyError(f"the server broke the reply off (finish_reason {word})")
+    if word in STOPPED:
+        return "stop"
+    if word in CUT_OFF:
+        return "length"
+    if word:
+        return word
+    if not text:
+        raise NoReplyError("a reply without text and without an end")
+    odd["ending"] = "it does not say how replies end: one below max_completion_tokens counts as ended by itself"
+    tokens = completion_tokens if completion_tokens is not None else math.ceil(len(text) / CHARACTERS_PER_TOKEN)
+    return "length" if tokens >= speaker.max_completion_tokens else "stop"
+
+
+def _with_reasoning(text: str, reasoning: str, ending: str, usage: Mapping[str, Any], odd: Odd) -> tuple[str, str]:
+    """Put a completion together whose trace the server split off; give its text and its ending."""
+    has_trace = THINK_OPEN in text or THINK_CLOSE in text
+    details = usage.get("completion_tokens_details")
+    hidden = _first_count(details, "reasoning_tokens") if isinstance(details, Mapping) else None
+    if not reasoning:
+        if hidden and not has_trace:
+            odd["hidden"] = "it keeps the reasoning to itself: such completions are left out; serve it so that it shows"
+            return text, HIDDEN_REASONING
+        return text, ending
+    # some servers send the trace in both places
+    if has_trace and reasoning.strip() in text:
+        return text, ending
+    odd["reasoning"] = "it sends the reasoning beside the content: they are put together again"
+    if THINK_OPEN in reasoning or THINK_CLOSE in reasoning:
+        return reasoning + text, ending
+    # nothing after the reasoning: it was never closed
+    closed = f"\n{THINK_CLOSE}\n\n{text.strip()}" if text.strip() else ""
+    return f"{THINK_OPEN}\n{reasoning.strip()}{closed}", ending
+
+
+def _note_model(signed: str | None, speaker: Speaker, odd: Odd) -> None:
+    """Note a signature that is not the name asked for, dates and folders aside."""
+    asked, given = (name.lower().rpartition("/")[2] for name in (speaker.model, signed or speaker.model))
+    if asked not in given and given not in asked:
+        odd["model"] = f"it answers as {signed!r}, not as {speaker.model!r} that {speaker.key} asks for"
+
+
+def _note_cut(prompt_tokens: int | None, request: TeacherRequest, odd: Odd) -> None:
+    ours = estimate_prompt_tokens(request.messages)
+    if prompt_tokens is not None and ours >= CUT_FROM_TOKENS and prompt_tokens < CUT_SHARE * ours:
+        odd["cut"] = (
+            f"it counted {prompt_tokens} tokens in a prompt of about {ours}: if it cut it, raise its context length"
+        )
+
+
+def _refuse_surrogates(*texts: str) -> None:
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError as error:
+        raise NoReplyError("reply is not Unicode text (half a character)") from error

@@ -1,0 +1,170 @@
+"""What a recipe may say of the endpoints it asks: the teacher, the judge, the student where a server serves it.
+
+An endpoint is where to ask, how patiently, and what it may cost. Its class knows the path of its keys, so that every
+error names the right one. Where and how it is asked changes no reply, so those keys are `Free`; the model does.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, get_args
+
+from pydantic import Field, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from mbt_lite.recipe.section import Free, NonNegativeFloat, PositiveFloat, PositiveInt, Section
+
+NONE, EMBEDDED = "none", "embedded"
+
+
+def _read_urls(value: object) -> str | tuple[str, ...]:
+    """Take a URL or a list of them; a plain union would put its branches into the places of its errors."""
+    if isinstance(value, list | tuple) and value and all(isinstance(url, str) for url in value):
+        return tuple(value)
+    if isinstance(value, str):
+        return value
+    raise PydanticCustomError("string_type", "neither a URL nor a list of URLs")
+
+
+_URLS_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
+Urls = Annotated[str | tuple[str, ...], PlainValidator(_read_urls), WithJsonSchema(_URLS_SCHEMA)]
+
+
+class Endpoint(Section):
+    """Any server with the OpenAI chat schema, or several that share the work: where, how patiently, at what cost."""
+
+    path: ClassVar[str]
+    words: ClassVar[tuple[str, ...]] = (NONE,)
+
+    base_url: Annotated[Urls, Free] = NONE
+    """`none`, or a URL (`http://localhost:8000/v1`), or a list of them."""
+    api_key_env: Annotated[str | None, Free] = None
+    """Name of the environment variable that holds the key; none for servers without keys."""
+    concurrency: Annotated[PositiveInt, Free] = 16
+    """Requests under way at once."""
+    timeout_seconds: Annotated[PositiveFloat, Free] = 600.0
+    """Longest wait for one reply."""
+    attempts: Annotated[PositiveInt, Free] = 5
+    """Tries of one request before it is given up."""
+    budget_usd: Annotated[PositiveFloat | None, Free] = None
+    """Most that all its replies in a run may cost; asking stops before it would be exceeded. Needs both prices."""
+    budget_tokens: Annotated[PositiveInt | None, Free] = None
+    """Most prompt and completion tokens of all its replies in a run together."""
+    price_per_million_prompt_tokens: Annotated[NonNegativeFloat | None, Free] = None
+    """US dollars for a million tokens of prompts."""
+    price_per_million_completion_tokens: Annotated[NonNegativeFloat | None, Free] = None
+    """US dollars for a million tokens of completions."""
+
+    @property
+    def key(self) -> str:
+        """The path of its section: `teacher`, `gen.student`."""
+        return self.path
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The servers that are asked; none for `none` and `embedded`."""
+        urls = (self.base_url,) if isinstance(self.base_url, str) else self.base_url
+        return () if self.base_url in self.words else urls
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether there is anything to ask."""
+        return self.base_url != NONE
+
+
+class Speaker(Endpoint):
+    """An endpoint with what shapes its replies: the model there, and how it samples."""
+
+    model: str = "scripted"
+    """The model's name at that endpoint."""
+    temperature: NonNegativeFloat = 0.6
+    """Sampling temperature."""
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = 0.95
+    """Nucleus; none leaves it to the server, for one that takes no nucleus beside a temperature."""
+    max_completion_tokens: PositiveInt = 8192
+    """Longest reply."""
+
+    @property
+    def model_key(self) -> str:
+        """The path of the key that names the model."""
+        return f"{self.key}.model"
+
+
+class Teacher(Speaker):
+    """Who writes the traces: any endpoint with the OpenAI chat schema."""
+
+    path: ClassVar[str] = "teacher"
+    words: ClassVar[tuple[str, ...]] = (EMBEDDED,)
+
+    base_url: Annotated[Urls, Free] = EMBEDDED
+    """`embedded`: the scripted teacher on a loopback server; else a URL (`http://localhost:8000/v1`) or a list."""
+
+
+JudgeMeasure = Literal["accuracy", "hit", "thinking", "metacognition", "reach", "quality"]
+
+
+class Judge(Speaker):
+    """Who judges the traces in `eval`, beside the rules; any endpoint with the OpenAI chat schema.
+
+    Verdicts are kept by what was asked, and the metrics are made anew on every run: all keys may change.
+    """
+
+    path: ClassVar[str] = "judge"
+    words: ClassVar[tuple[str, ...]] = (NONE, EMBEDDED)
+
+    base_url: Annotated[Urls, Free] = NONE
+    """`none`: no judge; `embedded`: the scripted one on a loopback server; else a URL or a list of them."""
+    model: Annotated[str, Free] = "scripted"
+    """The model's name at that endpoint."""
+    temperature: Annotated[NonNegativeFloat, Free] = 0.6
+    """Sampling temperature of the judge; above 0, so that asking again can give another reply."""
+    top_p: Annotated[Annotated[float, Field(gt=0, le=1)] | None, Free] = 0.95
+    """Nucleus of the judge; none leaves it to the server."""
+    max_completion_tokens: Annotated[PositiveInt, Free] = 4096
+    """Longest reply of the judge; a prefix it quotes must fit."""
+    measures: Annotated[tuple[JudgeMeasure, ...], Free] = get_args(JudgeMeasure)
+    """What is asked of each completion, one request each: `accuracy` of the answer, answer `hit` of the trace, over- or
+    underthinking (`thinking`, needs accuracy), `metacognition` 0-5, `reach` and redundancy, `quality` by tier."""
+    json_schema: Annotated[Literal["auto", "off"], Free] = "auto"
+    """`auto`: where a probe finds that the server keeps to a JSON schema, a verdict is asked for with its own; `off`:
+    the prompt alone says what a verdict is, and a model may think before it. Both are read as strictly."""
+    verdict_attempts: Annotated[int, Field(gt=0, le=100), Free] = 3
+    """Tries of one verdict, each with another seed; a reply that is none after the last leaves it unscored."""
+    repeats: Annotated[PositiveInt, Free] = 1
+    """Verdicts on the same thing; from 2 on the judge's agreement with itself is measured. The first one counts."""
+    seed: Annotated[int, Free] = 0
+    """Seeds the requests."""
+
+
+class GenStudent(Endpoint):
+    """The student behind an endpoint, for its drafts."""
+
+    path: ClassVar[str] = "gen.student"
+
+    base_url: Annotated[Urls, Free] = NONE
+    """`none`: the student drafts in this process; else a URL, or a list of them, that serves it (vLLM, Ollama,
+    llama.cpp). Drafts are sampled as `gen.sampling` says, but for `top_k`: the schema has none."""
+    model: str | None = None
+    """The student's name at that endpoint."""
+
+
+class StudentModels(Section):
+    """The names under which an endpoint serves the student, untrained and with each adapter."""
+
+    base: str | None = None
+    """The untrained student; the variant `metacognitive` uses it too."""
+    sft: str | None = None
+    """The student with the adapter of `sft`."""
+    grpo: str | None = None
+    """The student with the adapter of `grpo`."""
+
+
+class EvalStudent(Endpoint):
+    """The student behind an endpoint, for the answers that are scored."""
+
+    path: ClassVar[str] = "eval.student"
+
+    base_url: Annotated[Urls, Free] = NONE
+    """`none`: the student answers in this process; else a URL, or a list of them, that serves it (vLLM, Ollama,
+    llama.cpp). Answers are sampled as `eval` says, but for `top_k`: the schema has none."""
+    models: StudentModels = StudentModels()
+    """The student's names at that endpoint, one per adapter."""
