@@ -69,9 +69,14 @@ def run(stage: Any, made: Recipe, folder: Path) -> str:
     return out.getvalue()
 
 
+def drafts_of(n: int, teacher: dict[str, Any]) -> Recipe:
+    """Give a recipe whose teacher answers n questions itself: short prompts, one reply each, no trace that is kept."""
+    return recipe(n, teacher=teacher, gen={"kind": "teacher_distill", "trial_traces": 0})
+
+
 def run_to_no_trace(made: Recipe, folder: Path) -> list[dict[str, Any]]:
     """Run `gen` with a teacher that writes no trace; give its replies."""
-    with pytest.raises(DataError, match="rejected"):
+    with pytest.raises(DataError, match="no trace was accepted"):
         run(gen, made, folder)
     return replies(folder)
 
@@ -152,13 +157,15 @@ def test_gen_drafts_at_the_server(llama: LlamaServer, tmp_path: Path) -> None:
     assert len(read_jsonl(tmp_path / "gen/traces.jsonl")) == len(stopped) > 0
 
 
-def test_gen_with_a_teacher_at_the_server_rejects_and_keeps_its_replies(llama: LlamaServer, tmp_path: Path) -> None:
-    kept = run_to_no_trace(recipe(2, teacher=teaching_at(llama.url), gen={"kind": "mbt_s"}), tmp_path)
-    assert [row["finish_reason"] for row in kept] == ["length"] * 2
-    rejected = read_jsonl(tmp_path / "gen/rejected.jsonl")
-    assert {row["reason"] for row in rejected} == {"truncated"}
+def test_gen_asks_a_teacher_at_the_server_no_further_than_the_trial(llama: LlamaServer, tmp_path: Path) -> None:
+    before = llama.count_written()
+    made = recipe(4, teacher=teaching_at(llama.url), gen={"kind": "mbt_s", "trial_traces": 2})
+    with pytest.raises(DataError, match="0 of the first 2 traces passed"):
+        run(gen, made, tmp_path)
+    kept, rejected = replies(tmp_path), read_jsonl(tmp_path / "gen/rejected.jsonl")
+    assert len(kept) == len(rejected) == 2
+    assert llama.count_written() - before == count_paid(kept)
     assert sorted(row["text"] for row in rejected) == sorted(row["text"] for row in kept)
-    assert count_paid(kept) == 2 * 24
 
 
 def test_eval_answers_at_the_server_and_asks_for_nothing_again(llama: LlamaServer, tmp_path: Path) -> None:
@@ -197,7 +204,7 @@ def test_judge_at_the_server_gives_verdicts_or_the_reason_why_there_is_none(llam
 def test_gen_interrupted_in_mid_stream_keeps_what_is_under_way_and_pays_nothing_twice(
     llama: LlamaServer, tmp_path: Path
 ) -> None:
-    made = recipe(6, teacher=teaching_at(llama.url), gen={"kind": "mbt_s"})
+    made = drafts_of(6, teaching_at(llama.url))
     before = llama.count_written()
     interrupt = after_replies(tmp_path, 1, lambda: os.kill(os.getpid(), signal.SIGINT))
     with interrupt, pytest.raises(KeyboardInterrupt):
@@ -213,7 +220,7 @@ def test_gen_interrupted_in_mid_stream_keeps_what_is_under_way_and_pays_nothing_
 
 def test_gen_goes_on_when_the_server_dies_and_comes_back(tmp_path: Path) -> None:
     with llama_server(tmp_path) as server:
-        made = recipe(6, teacher=teaching_at(server.url), gen={"kind": "mbt_s"})
+        made = drafts_of(6, teaching_at(server.url))
 
         def restart() -> None:
             server.kill()
@@ -222,13 +229,13 @@ def test_gen_goes_on_when_the_server_dies_and_comes_back(tmp_path: Path) -> None
         with after_replies(tmp_path, 2, restart):
             kept = run_to_no_trace(made, tmp_path)
         assert len({row["key"] for row in kept}) == len(kept) == 6
-        # since its second start it has written what was missing; one more may have come while it was being killed
-        assert server.count_written() in (24 * (6 - 2), 24 * (6 - 3))
+        # since its second start it has written what was missing; a few more may have come before it was dead
+        assert server.count_written() in [count_paid(kept[there:]) for there in (2, 3, 4)]
 
 
 def test_gen_ends_with_one_line_when_the_server_stays_dead_and_goes_on_later(tmp_path: Path) -> None:
     with llama_server(tmp_path) as server:
-        made = recipe(6, teacher=teaching_at(server.url, attempts=3), gen={"kind": "mbt_s"})
+        made = drafts_of(6, teaching_at(server.url, attempts=3))
         line = f"teacher {server.url}: cannot connect after 3 attempts; start the server or set teacher.base_url"
         with after_replies(tmp_path, 2, server.kill), pytest.raises(TeacherError) as caught:
             run(gen, made, tmp_path)
@@ -237,18 +244,18 @@ def test_gen_ends_with_one_line_when_the_server_stays_dead_and_goes_on_later(tmp
         server.start()
         both = run_to_no_trace(made, tmp_path)
         assert both[: len(kept)] == kept
-        assert server.count_written() == count_paid(both) - count_paid(kept) == 24 * (6 - len(kept))
+        assert server.count_written() == count_paid(both) - count_paid(kept)
 
 
 def test_gen_shares_the_work_between_two_servers(llama: LlamaServer, tmp_path: Path) -> None:
     with llama_server(tmp_path) as second:
         before = llama.count_written()
-        made = recipe(6, teacher=teaching_at(llama.url, second.url, concurrency=4), gen={"kind": "mbt_s"})
+        made = drafts_of(6, teaching_at(llama.url, second.url, concurrency=4))
         kept = run_to_no_trace(made, tmp_path)
         shares = llama.count_written() - before, second.count_written()
     assert len({row["key"] for row in kept}) == 6
-    assert sum(shares) == count_paid(kept) == 24 * 6
-    assert min(shares) >= 24
+    assert sum(shares) == count_paid(kept)
+    assert min(shares) > 0
 
 
 def test_gen_counts_what_does_not_fit_into_the_context_of_a_slot(tmp_path: Path) -> None:
