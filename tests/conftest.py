@@ -1,8 +1,10 @@
 """Fixtures shared by all tests."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from llama_server import LlamaServer, llama_server
 from tiny_student import save_tiny_student
 
 ROOT = Path(__file__).parents[1]
@@ -24,3 +26,10 @@ def student_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("student")
     save_tiny_student(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaServer]:
+    """A real llama.cpp server that serves the embedded student, one for all tests; it must not be killed."""
+    with llama_server(tmp_path_factory.mktemp("llama")) as server:
+        yield server

@@ -26,7 +26,8 @@ def notebook_code() -> str:
 
 def texts() -> dict[str, str]:
     recipes = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "recipes").glob("*.yaml"))}
-    return {"README.md": README, "notebook": notebook_code(), **recipes}
+    endpoints = (ROOT / "recipes" / "ENDPOINTS.md").read_text(encoding="utf-8")
+    return {"README.md": README, "ENDPOINTS.md": endpoints, "notebook": notebook_code(), **recipes}
 
 
 @pytest.mark.parametrize("name", texts())

