@@ -24,6 +24,10 @@ from mbt_lite.text.completion import THINK_CLOSE, THINK_OPEN
 STOPPED = ("stop", "eos", "eos_token", "end_turn", "stop_sequence", "stop_token", "complete", "completed", "finished")
 CUT_OFF = ("length", "max_tokens", "max_new_tokens", "max_output_tokens", "max_completion_tokens", "model_length")
 BROKEN_OFF = ("error", "abort", "aborted", "cancelled", "canceled")
+# How a student's completion ends that its server cut before the limit it was asked for.
+CONTEXT_FULL = "context full"
+# Some servers do not count the last token.
+UNCOUNTED_TOKENS = 2
 # How a reply ends whose reasoning was made, and is not there.
 HIDDEN_REASONING = "hidden reasoning"
 REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
@@ -54,6 +58,8 @@ def read_reply(key: str, request: TeacherRequest, body: str, speaker: Speaker) -
     usage = usage if isinstance(usage, Mapping) else {}
     prompt_tokens, completion_tokens = _count_tokens(usage, text or reasoning)
     ending = _ending(choice.get("finish_reason"), completion_tokens, text or reasoning, speaker, odd)
+    if ending == "length":
+        ending = _early_end(completion_tokens, request, speaker, odd)
     if request.is_completion:
         text, ending = _with_reasoning(text, reasoning, ending, usage, odd)
     signed = completion.get("model")
@@ -199,6 +205,18 @@ def _ending(said: object, completion_tokens: int | None, text: str, speaker: Spe
     odd["ending"] = "it does not say how replies end: one below max_completion_tokens counts as ended by itself"
     tokens = completion_tokens if completion_tokens is not None else math.ceil(len(text) / CHARACTERS_PER_TOKEN)
     return "length" if tokens >= speaker.max_completion_tokens else "stop"
+
+
+def _early_end(completion_tokens: int | None, request: TeacherRequest, speaker: Speaker, odd: Odd) -> str:
+    """Note a reply that the server cut before `max_completion_tokens`; a student is not to blame for that."""
+    most = speaker.max_completion_tokens
+    if completion_tokens is None or completion_tokens >= most - UNCOUNTED_TOKENS:
+        return "length"
+    odd["full"] = (
+        f"it cut a reply after {completion_tokens} of {most} tokens: its context is full, or a limit of its own; "
+        "raise it, and take such lines out of the journal to ask again"
+    )
+    return CONTEXT_FULL if request.is_completion else "length"
 
 
 def _with_reasoning(text: str, reasoning: str, ending: str, usage: Mapping[str, Any], odd: Odd) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from teacher_server import Answer, Body, completion, delta, refusal, stream, teacher_server
 
-from mbt_lite.endpoint.reading import HIDDEN_REASONING, NoReplyError, Odd, read_reply
+from mbt_lite.endpoint.reading import CONTEXT_FULL, HIDDEN_REASONING, NoReplyError, Odd, read_reply
 from mbt_lite.endpoint.replies import Reply, TeacherRequest
 from mbt_lite.errors import TeacherError
 from mbt_lite.recipe.schema import Teacher
@@ -34,6 +34,19 @@ def read(answer: Answer, *, is_completion: bool = False, prompt: str = "Why?") -
 )
 def test_read_reply_knows_the_words_for_an_end(said: str, expected: str) -> None:
     assert read(completion(finish_reason=said))[0].finish_reason == expected
+
+
+@pytest.mark.parametrize(
+    ("tokens", "of_teacher", "of_student"),
+    [(50, "length", "length"), (49, "length", "length"), (30, "length", CONTEXT_FULL)],
+    ids=["at the limit", "the last one not counted", "before the limit"],
+)
+def test_read_reply_tells_a_context_that_is_full_from_the_limit(tokens: int, of_teacher: str, of_student: str) -> None:
+    cut = completion(finish_reason="length", usage=(20, tokens))
+    assert read(cut)[0].finish_reason == of_teacher
+    reply, odd = read(cut, is_completion=True)
+    assert reply.finish_reason == of_student
+    assert ("cut a reply after 30 of 50 tokens" in odd.get("full", "")) == (tokens == 30)
 
 
 @pytest.mark.parametrize("said", [None, "", " "])
