@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from mbt_lite.recipe.endpoint import Speaker
 
 RETRIED_STATUSES = (408, 409, 425, 429)
 # Statuses that may refuse a parameter rather than the request.
+_NO_MODEL = re.compile(r"\bmodel\b.{0,80}\b(not found|not exist|unknown)\b", re.IGNORECASE)
 PARAMETER_STATUSES = (400, 422)
 # So many failed requests without a success between them mean that the endpoint is down, not that a request is odd.
 FAILURES_IN_A_ROW = 8
@@ -305,9 +307,11 @@ class Session:
             403: key_cure,
             404: f"check {key}.base_url and {self.settings.model_key} ({self.settings.model})",
         }
-        if status in cures:
+        # some servers have no 404 for a model that they do not have
+        cure = cures.get(404 if status == 400 and _NO_MODEL.search(said) else status)
+        if cure is not None:
             tries = _count(attempt, "attempt")
-            raise TeacherError(f"{key} {server.url}: {status} after {tries} (got {said!r}); {cures[status]}") from None
+            raise TeacherError(f"{key} {server.url}: {status} after {tries} (got {said!r}); {cure}") from None
         if status in RETRIED_STATUSES or status >= 500:
             is_overload = status == 429 or status >= 500
             raise AttemptError(f"{status} ({said})", wait_seconds=error.wait_seconds, overloaded=is_overload) from None

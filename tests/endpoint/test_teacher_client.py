@@ -287,6 +287,12 @@ def test_complete_refuses_what_is_no_url(ask: Ask, url: str) -> None:
         ask(url)
 
 
+def test_complete_stops_at_once_when_a_server_says_with_a_400_that_it_has_no_such_model(ask: Ask) -> None:
+    pattern = r"400 after 1 attempt \(got \"model 'm' not found\"\); check teacher.base_url and teacher.model \(m\)$"
+    with teacher_server(refusal(400, "model 'm' not found")) as server, pytest.raises(TeacherError, match=pattern):
+        ask(server, n=3, concurrency=1)
+
+
 @pytest.mark.parametrize("status", [400, 413, 422])
 def test_complete_reports_a_refused_request_and_goes_on(
     ask: Ask, journaled: Callable[[], list[str]], status: int
