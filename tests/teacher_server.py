@@ -36,13 +36,14 @@ def completion(
     *,
     finish_reason: str | None = "stop",
     usage: tuple[int, int] | Body | None = (7, 3),
+    model: str = "m",
     **beside: str,
 ) -> Answer:
     """Give a chat completion; `beside` are further fields of its message."""
     counted = {"prompt_tokens": usage[0], "completion_tokens": usage[1]} if isinstance(usage, tuple) else usage
     message = {"role": "assistant", "content": text, **beside}
     choice = {"index": 0, "message": message, "finish_reason": finish_reason}
-    body = {"id": "c", "object": "chat.completion", "model": "m", "choices": [choice], "usage": counted}
+    body = {"id": "c", "object": "chat.completion", "model": model, "choices": [choice], "usage": counted}
     return Answer(200, json.dumps(body))
 
 

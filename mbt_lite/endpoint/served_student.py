@@ -7,9 +7,10 @@ template's or the student's own, and servers show it or not: it is put where com
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from mbt_lite.endpoint.replies import Reply, TeacherRequest
+from mbt_lite.errors import TeacherError
 from mbt_lite.recipe.checks import served_as
 from mbt_lite.recipe.endpoint import Endpoint, Speaker
 from mbt_lite.recipe.schema import Eval, Gen, Variant
@@ -105,6 +106,17 @@ def read_completions(
             completion_tokens=count_text(reply.text) + (reply.finish_reason == "stop"),
         )
     return completions, unended
+
+
+def refuse_one_model_for_two(student: Speaker, replies: Iterable[Reply], signed: dict[str, str]) -> None:
+    """Raise TeacherError if a server answers as one model to two names; `signed` maps its names to those asked for."""
+    for reply in replies:
+        before = signed.setdefault(reply.model, student.model) if reply.model is not None else student.model
+        if before != student.model:
+            raise TeacherError(
+                f"{student.key}: {before} and {student.model} are answered by one model (it signs {reply.model!r}); "
+                "serve each under its own name, then run `mbt-lite eval` with --overwrite"
+            )
 
 
 def with_think_tag(text: str, *, prefilled_think: bool) -> str:

@@ -35,7 +35,12 @@ from mbt_lite.data.questions import read_questions
 from mbt_lite.data.trimming import trim_question
 from mbt_lite.endpoint.budget import estimate
 from mbt_lite.endpoint.opening import open_endpoints
-from mbt_lite.endpoint.served_student import answering_student, completion_requests, read_completions
+from mbt_lite.endpoint.served_student import (
+    answering_student,
+    completion_requests,
+    read_completions,
+    refuse_one_model_for_two,
+)
 from mbt_lite.errors import DataError, RunError
 from mbt_lite.judge.panel import judge_variants
 from mbt_lite.metrics.answers import rules_for
@@ -323,6 +328,7 @@ def _completions(
 def _complete_at_endpoint(recipe: Recipe, exam: Exam, folder: Path, console: Console) -> Exam:
     """Ask an endpoint that serves the student; what it will not answer is left out of all variants, with the reason."""
     refused: dict[str, str] = {}
+    signed: dict[str, str] = {}
     files, count = (folder / "replies.jsonl", folder / "usage.json"), functools.partial(counting, console)
     with open_endpoints(*files, count, recipe.eval.student) as ask:
         for variant in recipe.eval.variants:
@@ -330,6 +336,7 @@ def _complete_at_endpoint(recipe: Recipe, exam: Exam, folder: Path, console: Con
             requests = completion_requests("answer", asked, recipe.eval.samples_per_question, recipe.eval.seed)
             student = answering_student(recipe.eval, variant)
             replies = ask(list(requests.values()), f"eval: {variant} completions", student)
+            refuse_one_model_for_two(student, replies.values(), signed)
             completions, unended = read_completions(
                 requests, replies, exam.count_prompt, exam.count_text, prefilled_think=exam.prefills_think
             )

@@ -8,7 +8,7 @@ import pytest
 from eval_lab import ANSWERS, Lab, metrics, question
 from teacher_server import Answer, Body, completion, refusal, teacher_server
 
-from mbt_lite.errors import ModelError
+from mbt_lite.errors import ModelError, TeacherError
 from mbt_lite.recipe.schema import Aes, EvalStudent, Questions, StudentModels
 from mbt_lite.records import PhaseSpan, Trace, to_row
 from mbt_lite.run_dir import read_jsonl, write_jsonl
@@ -146,7 +146,7 @@ def test_run_answers_through_an_endpoint(lab: Lab) -> None:
         if "number 5?" in body["messages"][-1]["content"]:
             return refusal(451, "not here")
         variant = "sft" if body["model"] == "student-sft" else "base"
-        return completion(ANSWERS["metacognitive" if len(body["messages"]) == 2 else variant])
+        return completion(ANSWERS["metacognitive" if len(body["messages"]) == 2 else variant], model=body["model"])
 
     with teacher_server(answer) as server:
         lab.with_eval(student=EvalStudent(base_url=server.url, models=StudentModels(**models)))
@@ -168,6 +168,14 @@ def test_run_answers_through_an_endpoint(lab: Lab) -> None:
         {"question_id": "q5", "reason": "endpoint gave no completion for sft: refused"}
     ]
     assert metrics(lab, "sft")["metrics"]["completion_tokens"]["mean"] == len(ANSWERS["sft"].split()) + 1
+
+
+def test_run_refuses_a_server_that_answers_as_one_model_to_two_names(lab: Lab) -> None:
+    models = StudentModels(base="student", sft="student-sft")
+    with teacher_server(completion(ANSWERS["base"], model="student")) as server:
+        lab.with_eval(student=EvalStudent(base_url=server.url, models=models))
+        with pytest.raises(TeacherError, match=r"^eval\.student: student and student-sft are answered by one model"):
+            lab.run()
 
 
 def test_run_with_vllm_says_that_it_is_missing(lab: Lab) -> None:
