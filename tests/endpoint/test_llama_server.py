@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import signal
 import threading
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fetch_qwen3_tokenizer import FOLDER
 from llama_server import MODEL, LlamaServer, free_port, llama_server
 from rich.console import Console
 
@@ -18,7 +20,7 @@ from mbt_lite.errors import DataError, TeacherError
 from mbt_lite.judge.ask import Item, find
 from mbt_lite.judge.panel import open_judge
 from mbt_lite.judge.subjects import Kind, Subject
-from mbt_lite.recipe import resolved, resumable_keys
+from mbt_lite.recipe import RENAMED, resolved, resumable_keys
 from mbt_lite.recipe.schema import Judge, Questions, Recipe
 from mbt_lite.run_dir import RunDir, read_json, read_jsonl
 from mbt_lite.stages import eval as eval_stage
@@ -38,12 +40,12 @@ SUBJECT = Subject(
 
 def drafting_at(url: str) -> dict[str, Any]:
     """Give the keys of `gen` that name the student's endpoint."""
-    return {"student_base_url": url, "student_model": MODEL}
+    return {"student": {"base_url": url, "model": MODEL, "concurrency": 2}}
 
 
-def answering_at(url: str) -> dict[str, Any]:
+def answering_at(url: str, *, attempts: int = 5, **models: str) -> dict[str, Any]:
     """Give the keys of `eval` that name the student's endpoint."""
-    return {"student_base_url": url, "student_models": {"base": MODEL}}
+    return {"student": {"base_url": url, "models": {"base": MODEL, **models}, "attempts": attempts}}
 
 
 def teaching_at(*urls: str, tokens: int = 24, **keys: Any) -> dict[str, Any]:
@@ -64,7 +66,7 @@ def recipe(n: int, **sections: Any) -> Recipe:
 
 def run(stage: Any, made: Recipe, folder: Path) -> str:
     """Run a stage; give what it printed."""
-    out, run_dir = io.StringIO(), RunDir.open(folder, resolved(made), resumable_keys())
+    out, run_dir = io.StringIO(), RunDir.open(folder, resolved(made), resumable_keys(), RENAMED)
     stage.run(made, run_dir, Console(file=out, width=300))
     return out.getvalue()
 
@@ -196,7 +198,7 @@ def test_judge_at_the_server_gives_verdicts_or_the_reason_why_there_is_none(llam
         found = find({kind: Item(kind, SUBJECT, 0) for kind in kinds}, judge, send, "judge")
     assert list(found) == list(kinds)
     assert all((one.verdict is None) == bool(one.unscored) and not one.by_rule for one in found.values())
-    asked = read_jsonl(tmp_path / "judge_replies.jsonl")
+    asked = [row for row in read_jsonl(tmp_path / "judge_replies.jsonl") if row["kind"] != "probe"]
     assert len(asked) == sum(one.attempts for one in found.values())
     assert all(row["text"] and row["completion_tokens"] for row in asked)
 
@@ -269,9 +271,44 @@ def test_gen_counts_what_does_not_fit_into_the_context_of_a_slot(tmp_path: Path)
         assert server.count_written() == 0
 
 
+def test_gen_leaves_out_drafts_that_a_full_context_cut_off(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with llama_server(tmp_path, "--ignore-eos", slot_tokens=256) as server:
+        section = {**drafting_at(server.url), "max_completion_tokens": 400, "trial_traces": 0}
+        with pytest.raises(DataError, match="no trace was accepted"):
+            run(gen, recipe(2, gen={"kind": "mbt_r", **section}), tmp_path)
+    assert [row["finish_reason"] for row in replies(tmp_path)] == ["context full"] * 2
+    assert read_jsonl(tmp_path / "gen/rollouts.jsonl") == []
+    said = [line for line in capsys.readouterr().err.splitlines() if "context is full" in line]
+    # told once
+    assert len(said) == 1
+    assert said[0].startswith(f"gen.student {server.url}: it cut a reply after ")
+
+
+def test_gen_puts_the_trace_back_that_the_server_splits_off(tmp_path: Path) -> None:
+    settings = FOLDER / "tokenizer_config.json"
+    if not settings.exists():
+        pytest.skip("needs the real Qwen3 tokenizer: python tests/fetch_qwen3_tokenizer.py")
+    template = tmp_path / "qwen3.jinja"
+    template.write_text(json.loads(settings.read_text())["chat_template"])
+    # whatever it is asked, it writes this
+    grammar = r'root ::= "<think>\nIt rains.\n</think>\n\n<answer>Rain</answer>"'
+    with llama_server(tmp_path, "--chat-template-file", str(template), "--grammar", grammar) as server:
+        run(gen, recipe(1, gen={"kind": "mbt_r", **drafting_at(server.url), "max_completion_tokens": 96}), tmp_path)
+    [draft] = read_jsonl(tmp_path / "gen/rollouts.jsonl")
+    assert draft["text"] == "<think>\nIt rains.\n</think>\n\n<answer>Rain</answer>"
+
+
+def test_eval_refuses_the_server_when_it_answers_as_one_model_to_two_names(llama: LlamaServer, tmp_path: Path) -> None:
+    section = {"variants": ("base", "sft"), "max_completion_tokens": 8, **answering_at(llama.url, sft="trained")}
+    line = rf"^eval\.student: {MODEL} and trained are answered by one model \(it signs '{MODEL}'\)"
+    with pytest.raises(TeacherError, match=line):
+        run(eval_stage, recipe(1, eval=section), tmp_path)
+
+
 def test_eval_at_a_dead_endpoint_is_one_line_that_names_it(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}/v1"
-    section = {"variants": ("base",), **answering_at(url)}
-    with pytest.raises(TeacherError, match=f"{url}: cannot connect after 2 attempts; start the server or set ") as dead:
-        run(eval_stage, recipe(1, eval=section, teacher={"attempts": 2}), tmp_path)
-    assert "\n" not in str(dead.value)
+    section = {"variants": ("base",), **answering_at(url, attempts=2)}
+    line = f"eval.student {url}: cannot connect after 2 attempts; start the server or set eval.student.base_url"
+    with pytest.raises(TeacherError) as dead:
+        run(eval_stage, recipe(1, eval=section), tmp_path)
+    assert str(dead.value) == line

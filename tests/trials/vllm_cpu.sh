@@ -36,9 +36,9 @@ serve() {
 
 try() {
     local settings=(--set data.train.limit=8 --set data.dev.limit=8 --set gen.trial_traces=0
-        --set gen.student_base_url=$URL --set gen.student_model=smollm2
+        --set gen.student.base_url=$URL --set gen.student.model=smollm2
         --set eval.variants=[base,metacognitive]
-        --set eval.student_base_url=$URL --set eval.student_models.base=smollm2 --set judge.base_url=none)
+        --set eval.student.base_url=$URL --set eval.student.models.base=smollm2 --set judge.base_url=none)
     "$MBT_LITE" gen recipes/demo.yaml --out "$1" "${settings[@]}"
     "$MBT_LITE" eval recipes/demo.yaml --out "$1" "${settings[@]}"
 }
