@@ -1,7 +1,8 @@
 """A teacher's reply as it is read: what is taken off it without loss, its phases, or that it declines.
 
 1. A think block before the reply is the teacher's own and no part of it.
-2. `UNSUPPORTED: reason` says that the documents do not bear the gold out: the way out that every prompt offers.
+2. `UNSUPPORTED: reason` says that the documents do not bear the gold out: the way out that every prompt offers. It
+   declines as the beginning of a reply or as its last line; weak models close whole guides so, or copy our example.
 3. Labels of the phases and plain markdown are taken off (`phase_labels`, `markdown`). What stands before the first
    label is a greeting and goes too, unless understanding has no label of its own: then it is that.
 """
@@ -19,8 +20,9 @@ from mbt_lite.text.phases import PHASES
 from mbt_lite.traces.markdown import strip_fence, strip_markdown
 from mbt_lite.traces.phase_labels import join_phases, phases_by_order, split_labels
 
-# in capitals anywhere: no trace may hold it
-_UNSUPPORTED = re.compile(r"(?:\A\W*(?i:unsupported)|\bUNSUPPORTED)\b(?P<reason>.*)", re.DOTALL)
+_UNSUPPORTED = re.compile(r"\A\W*unsupported\b(?P<reason>.*)", re.DOTALL | re.IGNORECASE)
+_UNSUPPORTED_LAST = re.compile(r"^\W*UNSUPPORTED\b(?P<reason>[^\n]*)\Z", re.MULTILINE)
+_COPIED = "what is missing, in one sentence"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,8 +46,10 @@ def read_reply(reply: str, *, has_phases: bool) -> TeacherText:
     for take in (_drop_thinking, strip_fence):
         reply, found = take(reply.strip())
         taken_off.update(found)
-    if declined := _UNSUPPORTED.search(reply):
-        return TeacherText(reply, (), taken_off, declined["reason"].strip("*_:.-–— \n\t") or "no reason given")
+    declined = _UNSUPPORTED.match(reply) or _UNSUPPORTED_LAST.search(reply)
+    reason = declined["reason"].strip("*_:.-–— \n\t") if declined else _COPIED
+    if reason.lower() != _COPIED:
+        return TeacherText(reply, (), taken_off, reason or "no reason given")
     before, parts = split_labels(reply) if has_phases else (reply, [])
     if not parts:
         text, found = strip_markdown(reply)

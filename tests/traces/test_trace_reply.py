@@ -110,6 +110,7 @@ def test_phases_by_order_takes_paragraphs(count: int, phases: tuple[str, ...]) -
         ("**UNSUPPORTED:** it is *another* Atlanta", "it is *another* Atlanta"),
         ("Unsupported - a bay, not a river.", "a bay, not a river"),
         ("UNSUPPORTED", "no reason given"),
+        ("UNSUPPORTED: no.\n\nThe documents only name her brother.", "no.\n\nThe documents only name her brother"),
         ("<think>Is it?</think>\nUNSUPPORTED: no.", "no"),
         ("```\nUNSUPPORTED: no.\n```", "no"),
         ("[understand]\nWe ask.\n[plan]\nWe stop.\n\nUNSUPPORTED: the year is missing.", "the year is missing"),
@@ -118,6 +119,18 @@ def test_phases_by_order_takes_paragraphs(count: int, phases: tuple[str, ...]) -
 def test_read_reply_knows_one_that_declines(reply: str, reason: str) -> None:
     assert read(reply).unsupported == reason
     assert read_reply(reply, has_phases=False).unsupported == reason
+
+
+def test_read_reply_of_a_copied_example_declines_nothing() -> None:
+    found = read("Key facts: a.\nSteps: b.\nUNSUPPORTED: What is missing, in one sentence")
+    assert found.unsupported is None
+    assert has_other_labels(found.text)
+
+
+def test_read_reply_that_goes_on_after_declining_is_none_but_never_a_trace() -> None:
+    found = read("[understand]\nA.\n[plan]\nB.\n[correct]\nC.\nUNSUPPORTED: Hm.\n[verify]\nSo it is D.")
+    assert found.unsupported is None
+    assert has_other_labels(found.text)
 
 
 def test_read_reply_of_a_word_in_small_letters_declines_nothing() -> None:
