@@ -265,6 +265,6 @@ def test_prefix_share_by_hand(prefix: str, trace: str, expected: float | None) -
 
 
 def test_an_unscored_completion_is_in_no_mean() -> None:
-    unscored = JudgedCompletion("q", "easy", 100, None, None, None, None, None, (1, 1), False, None, ())
+    unscored = JudgedCompletion("q", "easy", 100, None, None, None, None, None, None, (1, 1), False, None, ())
     found = aggregate_judged([unscored], BaseLengths(100.0, 2.0), samples=10, seed=0)
     assert {(estimate["mean"], estimate["n"]) for estimate in found["metrics"].values()} == {(None, 0)}
