@@ -18,10 +18,13 @@ from typing import Any, NamedTuple, NoReturn
 
 from mbt_lite.judge.subjects import Kind, Subject, Verdict
 from mbt_lite.text.completion import THINK_CLOSE, THINK_OPEN
+from mbt_lite.text.paragraphs import beginnings
 from mbt_lite.text.phases import PHASES
 
 ACCURACY = ("correct", "incorrect", "not attempted")
 LEVELS = range(6)
+# Servers refuse schemas, or compile them for long, whose choices are longer than this together.
+MOST_CHOICE_CHARACTERS = 15_000
 _FENCE = re.compile(r"```(?:json)?[ \t]*\n(.*)\n[ \t]*```", re.DOTALL)
 
 
@@ -67,8 +70,8 @@ def fields(kind: Kind, subject: Subject) -> dict[str, Field]:
     own: Mapping[Kind, dict[str, Field]] = {
         "accuracy": {"verdict": _word(ACCURACY, "not one of the words agreed")},
         "hit": {"hit": _flag()},
-        "overthinking": {"prefix": _text("prefix is not text")},
-        "underthinking": {"prefix": _text("prefix is not text")},
+        "overthinking": {"prefix": _beginning(subject.trace or "")},
+        "underthinking": {"prefix": _beginning(subject.trace or "")},
         "metacognition": {"score": _whole(LEVELS, "out of range")},
         "reach": {
             "first_correct": _or_null(paragraph),
@@ -89,6 +92,17 @@ def _check(is_fine: bool, wrong: str) -> None:
 
 def _text(wrong: str) -> Field:
     return Field({"type": "string"}, lambda value: _check(type(value) is str, wrong))
+
+
+def _beginning(trace: str) -> Field:
+    """Give the field of a beginning: a schema can hold a judge to those that end with a sentence, if it is not long.
+
+    Weak judges quote from the middle, or describe instead of copying: the commonest reason for no verdict.
+    """
+    choices = beginnings(trace)
+    is_long = sum(map(len, choices)) > MOST_CHOICE_CHARACTERS
+    schema = {"type": "string", **({} if is_long else {"enum": choices})}
+    return Field(schema, _text("prefix is not text").check)
 
 
 def _word(words: Collection[str], wrong: str) -> Field:

@@ -45,3 +45,13 @@ def sentences(text: str) -> list[str]:
     ['Is it 3.14?', 'Yes.', 'So we stop']
     """
     return [part for part in _SENTENCE_END.split(text.strip()) if part]
+
+
+def beginnings(text: str) -> list[str]:
+    r"""Give the beginnings of a text that end where a sentence does; the last is the whole text, stripped.
+
+    >>> beginnings("We ask. Is it 3.14?\n\nYes")
+    ['We ask.', 'We ask. Is it 3.14?', 'We ask. Is it 3.14?\n\nYes']
+    """
+    whole = text.strip()
+    return [whole[: end.start()] for end in _SENTENCE_END.finditer(whole)] + [whole]

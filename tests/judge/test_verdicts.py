@@ -1,6 +1,7 @@
 """Replies of a judge: what is a verdict, and the many things that are none."""
 
 import contextlib
+import dataclasses
 import json
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from mbt_lite.judge.subjects import KINDS, Kind, Subject
 from mbt_lite.judge.verdicts import NoVerdictError, prefix_share, read_verdict, verdict_schema
 from mbt_lite.metrics.judged import BaseLengths, JudgedCompletion, aggregate_judged
+from mbt_lite.text.paragraphs import beginnings
 from mbt_lite.text.phases import PHASES
 
 TRACE = (
@@ -196,10 +198,23 @@ def fits(value: Any, schema: dict[str, Any]) -> bool:
 
 @pytest.mark.parametrize(("kind", "text"), [(kind, text) for kind, texts in GOOD.items() for text in texts])
 def test_verdict_schema_takes_every_good_verdict(kind: Kind, text: str) -> None:
-    schema = verdict_schema(kind, SUBJECT)
-    assert fits(json.loads(text), schema)
+    schema, verdict = verdict_schema(kind, SUBJECT), json.loads(text)
+    if "prefix" in verdict:
+        # white space is no matter to us, but a schema is to the letter
+        verdict["prefix"] = next(one for one in beginnings(TRACE) if one.split() == verdict["prefix"].split())
+    assert fits(verdict, schema)
     # a judge writes in the order of the schema: the reason first
     assert next(iter(schema["properties"])) == "reason"
+
+
+def test_verdict_schema_holds_a_prefix_to_beginnings_of_the_trace() -> None:
+    choices = verdict_schema("overthinking", SUBJECT)["properties"]["prefix"]["enum"]
+    assert choices[0] == "We ask who led the survey."
+    assert choices[-1] == TRACE
+    assert [prefix_share(choice, TRACE) for choice in choices] == sorted({prefix_share(one, TRACE) for one in choices})
+    # a long trace has too many of them
+    long = dataclasses.replace(SUBJECT, trace="We ask who led it. " * 60)
+    assert verdict_schema("underthinking", long)["properties"]["prefix"] == {"type": "string"}
 
 
 # What a schema cannot say: of one value with another, and with the trace.
