@@ -196,7 +196,7 @@ def from_row(record_type: type[R], row: Mapping[str, Any], where: str) -> R:
 
 def read_phase_spans(value: Any, where: str) -> tuple[PhaseSpan, ...]:
     """Rebuild the spans of a text's phases; DataError for anything else, such as the names of an older version."""
-    if not isinstance(value, list) or not all(isinstance(span, Mapping) for span in value):
+    if not isinstance(value, list | tuple) or not all(isinstance(span, Mapping) for span in value):
         raise DataError(
             f"{where}: phases are no spans of the text (got {value!r:.60}); an older version wrote them: "
             "make the file anew with the stage that writes it"

@@ -46,7 +46,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
             noted.append(("run", stage, recipe.lora.rank))
             if noted.failure is not None:
                 raise noted.failure
-            with Journal(run_dir.stage_dir(stage) / "rows.jsonl") as journal:
+            with run_dir.locked(stage) as folder, Journal(folder / "rows.jsonl") as journal:
                 journal.append({"rank": recipe.lora.rank})
 
         def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
