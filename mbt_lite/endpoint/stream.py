@@ -1,0 +1,67 @@
+"""One reply as it is written: what `chat` shows of a served model. Stages ask through `client`, which keeps replies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from mbt_lite.endpoint.client import LOOPBACK
+from mbt_lite.errors import TeacherError
+from mbt_lite.records import Message
+
+if TYPE_CHECKING:
+    import openai
+
+
+class StreamingEndpoint:
+    """A served model; `model` is the first that the server lists, if none is named."""
+
+    def __init__(self, base_url: str, model: str | None = None, key: str | None = None) -> None:
+        import openai
+
+        url = urlsplit(base_url)
+        if url.scheme not in ("http", "https") or url.hostname is None:
+            raise TeacherError(f"--base-url: not a URL (got {base_url}); give one such as http://localhost:8080/v1")
+        http = openai.DefaultHttpxClient(trust_env=url.hostname not in LOOPBACK)
+        self._client = openai.OpenAI(base_url=base_url, api_key=key or "none", max_retries=0, http_client=http)
+        self.url = base_url
+        self.model = model or self._first_model()
+
+    def _first_model(self) -> str:
+        import openai
+
+        try:
+            listed = [model.id for model in self._client.models.list()]
+        except openai.OpenAIError as error:
+            raise self._refused(error) from error
+        if not listed:
+            raise TeacherError(f"{self.url}: it serves no model (got an empty list); load one there")
+        return listed[0]
+
+    def stream(
+        self, messages: Sequence[Message], *, temperature: float, top_p: float, max_completion_tokens: int, seed: int
+    ) -> Iterator[str]:
+        """Give the pieces of one reply; TeacherError if the server refuses or breaks off."""
+        import openai
+
+        asked: Any = list(messages)
+        try:
+            with self._client.chat.completions.create(
+                model=self.model,
+                messages=asked,
+                temperature=temperature,
+                top_p=top_p,
+                max_tokens=max_completion_tokens,
+                seed=seed,
+                stream=True,
+            ) as chunks:
+                for chunk in chunks:
+                    for choice in chunk.choices:
+                        yield choice.delta.content or ""
+        except openai.OpenAIError as error:
+            raise self._refused(error) from error
+
+    def _refused(self, error: openai.OpenAIError) -> TeacherError:
+        said = str(error).strip().splitlines()[0]
+        return TeacherError(f"{self.url}: it does not answer (said: {said}); see whether it runs and serves /v1")
