@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from mbt_lite.chat import Variant, documents
 from mbt_lite.chat.screen import Answer, answer_side_by_side, legend
 from mbt_lite.chat.voices import Voice, choose_variants, local_voice, read_recipe, served_voice
 from mbt_lite.errors import MbtError, RunError
+from mbt_lite.metrics.phase_reader import PhaseReader, read_traces, reader_of_run, why_no_reader
 from mbt_lite.prompts import student_messages
 from mbt_lite.records import Document, Question, to_row
 from mbt_lite.run_dir import Journal
@@ -39,6 +41,34 @@ class Talk:
         if not typed.isdecimal() or not 1 <= int(typed) <= len(self.questions):
             raise RunError(f"question: no such number (got {typed}); give one from 1 to {len(self.questions)}")
         return self.questions[int(typed) - 1]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Round:
+    """Who answers, where it is shown, and in which run it is kept; without a reader phases have no colours."""
+
+    run: Path
+    console: Console
+    voices: Sequence[Voice]
+    reader: PhaseReader | None
+
+    def answer(self, question: Question) -> None:
+        """Let the voices answer, and keep what they wrote; KeyboardInterrupt after that if they were interrupted."""
+        asked = f"{question.question} ({len(question.documents)} documents)"
+        self.console.print(asked, markup=False, highlight=False)
+        answers = answer_side_by_side(self.console, self.voices, student_messages(question), self.reader)
+        if question.answer:
+            self.console.print(f"gold: {', '.join(question.golds)}", markup=False, highlight=False)
+        self._keep(question, answers)
+        if any(answer.ending == "interrupted" for answer in answers):
+            raise KeyboardInterrupt
+
+    def _keep(self, question: Question, answers: Sequence[Answer]) -> None:
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        asked = {name: to_row(question)[name] for name in ("question", "documents")}
+        with Journal(self.run / "chat" / "answers.jsonl") as journal:
+            for one in answers:
+                journal.append({"time": now, "variant": one.voice, "ending": one.ending, "text": one.text} | asked)
 
 
 def chat(
@@ -69,15 +99,26 @@ def chat(
     for variant in variants:
         with console.status(f"loading {variant}"):
             voices.append(local_voice(recipe, run, variant))
-    console.print(legend())
+    table = Round(run, console, voices, _reader(run, console))
     if question is not None:
-        _answer(run, console, voices, talk.question(question))
+        table.answer(talk.question(question))
         return
-    _ask_on(run, console, voices, talk)
+    _ask_on(table, talk)
 
 
-def _ask_on(run: Path, console: Console, voices: Sequence[Voice], talk: Talk) -> None:
+def _reader(run: Path, console: Console) -> PhaseReader | None:
+    """Fit the reader of phases on the run's own traces; say why where there can be none."""
+    reader = reader_of_run(run)
+    if reader is None:
+        console.print(f"phases are not coloured: {why_no_reader(read_traces(run))}", markup=False, highlight=False)
+    else:
+        console.print(legend())
+    return reader
+
+
+def _ask_on(table: Round, talk: Talk) -> None:
     """Read documents and questions until the input ends; a mistake is told and asked again."""
+    console = table.console
     console.print(HINT, markup=False, highlight=False)
     try:
         while True:
@@ -88,7 +129,7 @@ def _ask_on(run: Path, console: Console, voices: Sequence[Voice], talk: Talk) ->
                 talk.take(())
                 continue
             try:
-                _answer(run, console, voices, talk.question(typed))
+                table.answer(talk.question(typed))
             except MbtError as error:
                 console.print(str(error), markup=False, highlight=False, soft_wrap=True)
     except EOFError:
@@ -113,22 +154,3 @@ def _read_documents(console: Console, talk: Talk) -> None:
             return
         lines.append(line)
     talk.take(documents.read_documents(lines))
-
-
-def _answer(run: Path, console: Console, voices: Sequence[Voice], question: Question) -> None:
-    """Let the voices answer, and keep what they wrote; KeyboardInterrupt after that if they were interrupted."""
-    console.print(f"{question.question} ({len(question.documents)} documents)", markup=False, highlight=False)
-    answers = answer_side_by_side(console, voices, student_messages(question))
-    if question.answer:
-        console.print(f"gold: {', '.join(question.golds)}", markup=False, highlight=False)
-    _keep(run, question, answers)
-    if any(answer.ending == "interrupted" for answer in answers):
-        raise KeyboardInterrupt
-
-
-def _keep(run: Path, question: Question, answers: Sequence[Answer]) -> None:
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    asked = {name: to_row(question)[name] for name in ("question", "documents")}
-    with Journal(run / "chat" / "answers.jsonl") as journal:
-        for answer in answers:
-            journal.append({"time": now, "variant": answer.voice, "ending": answer.ending, "text": answer.text} | asked)

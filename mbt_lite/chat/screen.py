@@ -12,9 +12,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from mbt_lite.chat.phases import read_phases
 from mbt_lite.chat.voices import Voice
+from mbt_lite.metrics.phase_reader import PhaseReader
 from mbt_lite.records import Message
+from mbt_lite.text.completion import trace_span
 from mbt_lite.text.phases import PHASES
 
 # The terminal's own colours: readable on its own background.
@@ -41,15 +42,18 @@ def legend() -> Text:
     return Text("phases: ") + Text(", ").join(named)
 
 
-def coloured(text: str) -> Text:
-    """Give a text with the phases of its trace in their colours."""
-    shown = Text(text)
-    for span in read_phases(text):
-        shown.stylize(COLOURS[span.phase], span.start, span.end)
+def coloured(text: str, reader: PhaseReader | None) -> Text:
+    """Give a text with the phases of its trace in their colours; without a reader it has none."""
+    shown, trace = Text(text), trace_span(text)
+    if reader is not None and trace is not None:
+        for span in reader.spans(text, *trace):
+            shown.stylize(COLOURS[span.phase], span.start, span.end)
     return shown
 
 
-def answer_side_by_side(console: Console, voices: Sequence[Voice], messages: Sequence[Message]) -> list[Answer]:
+def answer_side_by_side(
+    console: Console, voices: Sequence[Voice], messages: Sequence[Message], reader: PhaseReader | None
+) -> list[Answer]:
     """Let all voices answer at once, a piece each in turn, and give the answers when all have ended.
 
     Ctrl-C ends the writing: what was written stays on the screen and is given too, marked as interrupted.
@@ -59,7 +63,7 @@ def answer_side_by_side(console: Console, voices: Sequence[Voice], messages: Seq
 
     # drawn by its own clock, not at each piece
     def frame() -> Table:
-        return _side_by_side(console, answers, console.height - FRAME_LINES)
+        return _side_by_side(console, answers, reader, console.height - FRAME_LINES)
 
     with Live(console=console, refresh_per_second=REFRESHES_PER_SECOND, transient=True, get_renderable=frame):
         try:
@@ -68,7 +72,7 @@ def answer_side_by_side(console: Console, voices: Sequence[Voice], messages: Seq
         except KeyboardInterrupt:
             for answer in answers:
                 answer.ending = answer.ending or "interrupted"
-    console.print(_side_by_side(console, answers, None))
+    console.print(_side_by_side(console, answers, reader, None))
     return answers
 
 
@@ -82,7 +86,7 @@ def _writes_on(answer: Answer, pieces: Iterator[str]) -> bool:
     return True
 
 
-def _side_by_side(console: Console, answers: Sequence[Answer], height: int | None) -> Table:
+def _side_by_side(console: Console, answers: Sequence[Answer], reader: PhaseReader | None, height: int | None) -> Table:
     """Draw the answers, each cut to its last lines where a height is given."""
     # the terminal writes ^C behind the frame: where it does not fit, the frame moves
     width = console.width - len("^C")
@@ -90,12 +94,12 @@ def _side_by_side(console: Console, answers: Sequence[Answer], height: int | Non
     table.width = width
     for _ in answers:
         table.add_column(ratio=1)
-    table.add_row(*(_panel(console, answer, height, width // len(answers)) for answer in answers))
+    share = width // len(answers)
+    table.add_row(*(_panel(console, answer, coloured(answer.text, reader), height, share) for answer in answers))
     return table
 
 
-def _panel(console: Console, answer: Answer, height: int | None, width: int) -> Panel:
-    text = coloured(answer.text)
+def _panel(console: Console, answer: Answer, text: Text, height: int | None, width: int) -> Panel:
     if height is not None:
         # without the frame and the space beside it
         lines = text.wrap(console, max(width - 4, 1))

@@ -75,7 +75,7 @@ def local_voice(recipe: Recipe, run: Path, variant: Variant) -> Voice:
 def served_voice(recipe: Recipe, base_url: str, model: str | None) -> Voice:
     """Reach a served model; it is asked with the sampling of eval."""
     scored = recipe.eval
-    key = os.environ.get(scored.student_api_key_env) if scored.student_api_key_env is not None else None
+    key = os.environ.get(scored.student.api_key_env) if scored.student.api_key_env is not None else None
     endpoint = StreamingEndpoint(base_url, model, key)
 
     def pieces(messages: Sequence[Message]) -> Iterator[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mbt_lite.endpoint.client import LOOPBACK
 from mbt_lite.errors import TeacherError
 from mbt_lite.records import Message
+from mbt_lite.text.completion import THINK_CLOSE, THINK_OPEN
 
 if TYPE_CHECKING:
     import openai
@@ -56,12 +57,23 @@ class StreamingEndpoint:
                 seed=seed,
                 stream=True,
             ) as chunks:
-                for chunk in chunks:
-                    for choice in chunk.choices:
-                        yield choice.delta.content or ""
+                yield from _pieces(choice.delta for chunk in chunks for choice in chunk.choices)
         except openai.OpenAIError as error:
             raise self._refused(error) from error
 
     def _refused(self, error: openai.OpenAIError) -> TeacherError:
         said = str(error).strip().splitlines()[0]
         return TeacherError(f"{self.url}: it does not answer (said: {said}); see whether it runs and serves /v1")
+
+
+def _pieces(deltas: Iterable[Any]) -> Iterator[str]:
+    """Give the texts of a stream; reasoning that the server took out of the answer goes back between its tags."""
+    thinks = False
+    for delta in deltas:
+        reasoning = getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None)
+        if reasoning:
+            yield reasoning if thinks else f"{THINK_OPEN}\n{reasoning}"
+            thinks = True
+        if delta.content:
+            yield f"\n{THINK_CLOSE}\n\n{delta.content}" if thinks else delta.content
+            thinks = False

@@ -58,7 +58,7 @@ class Answered:
 
     def mean(self, measure: str) -> float:
         """Give the mean of a number that each prediction has."""
-        return sum(getattr(one, measure) for one in self.predictions) / len(self.predictions)
+        return float(sum(getattr(one, measure) for one in self.predictions)) / len(self.predictions)
 
     def __str__(self) -> str:
         rates = f"EM {100 * self.mean('exact_match'):.1f} %, answered {100 * self.mean('answered'):.1f} %"

@@ -42,7 +42,7 @@ SERVE = {
     ),
     "gguf": (
         "llama-server -m THIS_FOLDER/model.gguf --jinja --reasoning-format none -np 1 -c {context}",
-        "mbt-lite eval RECIPE --out runs/exported --set eval.student_base_url=http://127.0.0.1:8080/v1 "
+        "mbt-lite eval RECIPE --out runs/exported --set eval.student.base_url=http://127.0.0.1:8080/v1 "
         "--set 'eval.variants=[base]'",
         "ollama create mbt -f Modelfile && ollama run mbt",
     ),

@@ -33,7 +33,8 @@ def run(student_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         eval=schema.Eval(max_completion_tokens=16),
     )
     run_dir = RunDir.open(tmp_path_factory.mktemp("chat") / "run", resolved(recipe), frozenset())
-    run_dir.stage_dir("sft").mkdir()
+    with run_dir.locked("sft", {}):
+        pass
     student = load_student(recipe.model)
     add_adapter(student, schema.Lora(rank=2, alpha=4), 0, gradient_checkpointing=False)
     save_adapter(student, run_dir.stage_dir("sft") / "adapter")

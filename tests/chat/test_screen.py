@@ -1,11 +1,14 @@
 import io
 from collections.abc import Iterator
 
+import pytest
 from rich.console import Console
+from rich.text import Text
 
-from mbt_lite.chat.phases import read_phases
 from mbt_lite.chat.screen import COLOURS, answer_side_by_side, coloured
 from mbt_lite.chat.voices import Voice
+from mbt_lite.records import PhaseSpan
+from mbt_lite.text.paragraphs import paragraph_spans
 
 TEXT = "<think>\nFirst, we need the film.\n\nBlue skies.\n\nWait, which film?\n</think>\n\n<answer>wait</answer>"
 
@@ -29,21 +32,28 @@ def voice(name: str, *pieces: str | type[BaseException]) -> Voice:
     return Voice(name, stream)
 
 
-def test_coloured_gives_each_paragraph_of_the_trace_its_phase_and_keeps_the_text() -> None:
-    shown = coloured(TEXT)
+class ReadsWait:
+    """A reader that knows one phase by one word."""
+
+    def spans(self, text: str, start: int, end: int) -> tuple[PhaseSpan, ...]:
+        return tuple(
+            PhaseSpan("self_correct", *span)
+            for span in paragraph_spans(text, start, end)
+            if "Wait" in text[slice(*span)]
+        )
+
+
+def test_coloured_gives_the_paragraphs_of_the_trace_their_phases_and_keeps_the_text() -> None:
+    shown = coloured(TEXT, ReadsWait())
     assert shown.plain == TEXT
-    found = {TEXT[span.start : span.end]: span.style for span in shown.spans}
-    assert found == {
-        "First, we need the film.": COLOURS["plan"],
-        "Wait, which film?": COLOURS["self_correct"],
+    assert {TEXT[span.start : span.end]: span.style for span in shown.spans} == {
+        "Wait, which film?": COLOURS["self_correct"]
     }
 
 
-def test_read_phases_of_a_trace_that_is_being_written() -> None:
-    assert read_phases("") == read_phases("<think>") == read_phases("no trace. Wait.") == ()
-    half = "<think>\nFirst, we need"
-    (span,) = read_phases(half)
-    assert (span.phase, half[span.start : span.end]) == ("plan", "First, we need")
+@pytest.mark.parametrize("text", ["", "<think>", "no trace. Wait."])
+def test_coloured_of_a_text_that_has_no_trace_yet_is_plain(text) -> None:
+    assert coloured(text, ReadsWait()) == coloured(text, None) == Text(text)
 
 
 def test_answers_are_written_side_by_side_in_turns() -> None:
@@ -58,7 +68,7 @@ def test_answers_are_written_side_by_side_in_turns() -> None:
         return Voice(name, stream)
 
     by = console()
-    answers = answer_side_by_side(by, [counted("a", 2), counted("b", 4)], [])
+    answers = answer_side_by_side(by, [counted("a", 2), counted("b", 4)], [], None)
     assert turns == ["a", "b", "a", "b", "b", "b"]
     assert [(answer.text, answer.ending) for answer in answers] == [("a0 a1 ", "ended"), ("b0 b1 b2 b3 ", "ended")]
     line = next(line for line in written(by).splitlines() if "a0 a1" in line)
@@ -67,18 +77,18 @@ def test_answers_are_written_side_by_side_in_turns() -> None:
 
 def test_answers_longer_than_the_terminal_are_shown_whole_at_the_end() -> None:
     by = console(force_terminal=True)
-    answer_side_by_side(by, [voice("a", *(f"line {number}\n" for number in range(40)))], [])
+    answer_side_by_side(by, [voice("a", *(f"line {number}\n" for number in range(40)))], [], None)
     assert all(f"line {number}" in written(by) for number in range(40))
 
 
 def test_ctrl_c_keeps_what_was_written() -> None:
     by = console()
-    first, second = answer_side_by_side(by, [voice("a", "all of it"), voice("b", "half", KeyboardInterrupt)], [])
+    first, second = answer_side_by_side(by, [voice("a", "all of it"), voice("b", "half", KeyboardInterrupt)], [], None)
     assert (first.text, second.text, second.ending) == ("all of it", "half", "interrupted")
     assert "interrupted" in written(by)
     assert "half" in written(by)
 
 
 def test_a_template_that_opens_the_trace_is_shown_from_its_opening() -> None:
-    (answer,) = answer_side_by_side(console(), [Voice("a", voice("a", "Wait.").stream, "<think>\n")], [])
+    (answer,) = answer_side_by_side(console(), [Voice("a", voice("a", "Wait.").stream, "<think>\n")], [], None)
     assert answer.text == "<think>\nWait."

@@ -65,8 +65,9 @@ def make_run(folder: Path, model: schema.Model, variant: str) -> Path:
         eval=schema.Eval(temperature=0.6, top_p=0.95, top_k=20, max_completion_tokens=12),
     )
     run_dir = RunDir.open(folder, resolved(recipe), frozenset())
+    with run_dir.locked("sft", {}):
+        pass
     write_jsonl(run_dir.stage_dir("gen") / "traces.jsonl", [to_row(make_trace(number)) for number in (1, 2)])
-    run_dir.stage_dir("sft").mkdir()
     save_moved_adapter(Path(model.name), run_dir.stage_dir("sft") / "adapter", lora, model.quantization)
     return run_dir.path
 
