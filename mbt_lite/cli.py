@@ -23,8 +23,9 @@ import typer
 
 import mbt_lite
 from mbt_lite.bench import commands as bench_commands
+from mbt_lite.chat import Variant
 from mbt_lite.errors import MbtError
-from mbt_lite.export import Form, Stage
+from mbt_lite.export import Base, Form, GgufType, Order, Stage
 
 if TYPE_CHECKING:
     from mbt_lite.recipe.schema import Recipe
@@ -156,18 +157,46 @@ def export(
         Form, typer.Option("--format", help="A peft folder, 16-bit weights, or a file for llama.cpp and Ollama.")
     ],
     stage: Annotated[Stage | None, typer.Option(help="Whose adapter.  [default: the newest]")] = None,
+    base: Annotated[
+        Base | None, typer.Option(help="Add it to the rounded weights it was trained on, or to their 16-bit original.")
+    ] = None,
+    gguf_type: Annotated[GgufType, typer.Option(help="How a GGUF holds its weights.")] = "f16",
+    verify: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Answer N questions of eval with what was written.")
+    ] = 24,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where to.  [default: RUN/export/<stage>-<format>]")
+        Path | None, typer.Option(metavar="DIR", help="Where to.  [default: a folder in RUN/export]")
     ] = None,
     converter: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="llama.cpp's convert_hf_to_gguf.py, if it is not on PATH.")
+        Path | None, typer.Option(metavar="FILE", help="llama.cpp's convert_hf_to_gguf.py, if it is not found.")
     ] = None,
 ) -> None:
     """Write a run's adapter as a folder that other tools load."""
     from rich.console import Console
 
+    order = Order(form, stage, base, gguf_type, verify, converter, out)
     exporter = importlib.import_module("mbt_lite.export.run")
-    print(f"export: {exporter.export(run_folder, form, stage, out, converter, Console())}")
+    print(f"export: {exporter.export(run_folder, order, Console())}")
+
+
+@app.command()
+@_exit_codes()
+def chat(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="The run folder, such as runs/demo.")],
+    variants: Annotated[
+        list[Variant] | None,
+        typer.Option("--variant", help="Who answers; may be repeated.  [default: base, the newest]"),
+    ] = None,
+    base_url: Annotated[str | None, typer.Option(metavar="URL", help="A server of an export answers, too.")] = None,
+    model: Annotated[str | None, typer.Option(help="Its name there.  [default: the first one listed]")] = None,
+    file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Documents, one a line, or a file of questions.")
+    ] = None,
+    question: Annotated[str | None, typer.Option(help="Ask this, or the question of this number, and end.")] = None,
+) -> None:
+    """Ask variants of a run side by side, and watch them write."""
+    talk = importlib.import_module("mbt_lite.chat.command")
+    talk.chat(run_folder, variants or [], base_url, model, file, question)
 
 
 @app.command()

@@ -17,7 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     ("cli", "__main__"),
     ("bench", "doctor"),
-    ("stages", "export", "memory"),
+    ("stages", "export", "memory", "chat"),
     ("judge", "endpoint", "scripted", "traces", "model", "report", "score", "harness"),
     ("metrics", "rewards", "data", "prompts", "text", "architecture"),
     ("recipe", "run_dir", "launch"),
@@ -38,6 +38,7 @@ SIDEWAYS = {
     ("data", "text"): "text is what everything is read from",
     ("prompts", "text"): "text is what everything is read from",
     ("memory", "stages"): "measures the stages' own trainers",
+    ("export", "stages"): "an export answers the questions of eval",
     ("records", "errors"): "a record that cannot be read is an error",
 }
 
@@ -46,6 +47,7 @@ HEAVY_FILES = (
     "model/*.py",
     "export/merge.py",
     "export/compare.py",
+    "export/rounding.py",
     "rewards/kernel*.py",
     "stages/sft.py",
     "stages/grpo.py",

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from mbt_lite.export.ollama import context_tokens
 from mbt_lite.prompts import text
 from mbt_lite.recipe import written
 from mbt_lite.recipe.schema import Recipe
@@ -22,19 +23,34 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 base = AutoModelForCausalLM.from_pretrained("{base}", dtype="auto")
-model = PeftModel.from_pretrained(base, "THIS FOLDER")
-tokenizer = AutoTokenizer.from_pretrained("THIS FOLDER")""",
+model = PeftModel.from_pretrained(base, "THIS_FOLDER")
+tokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER")""",
     "merged": """\
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-model = AutoModelForCausalLM.from_pretrained("THIS FOLDER", dtype="auto")
-tokenizer = AutoTokenizer.from_pretrained("THIS FOLDER")""",
-    "gguf": "ollama create mbt -f Modelfile && ollama run mbt",
+# in 16 bits: packed into 4 again it is another model
+model = AutoModelForCausalLM.from_pretrained("THIS_FOLDER", dtype="auto")
+tokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER")""",
+}
+# A parser of reasoning would take the thinking out of the answers.
+SERVE = {
+    "adapter": (),
+    "merged": (
+        "vllm serve THIS_FOLDER",
+        "mbt-lite eval RECIPE --out runs/exported --set model.name=THIS_FOLDER --set model.quantization=none "
+        "--set 'eval.variants=[base]'",
+    ),
+    "gguf": (
+        "llama-server -m THIS_FOLDER/model.gguf --jinja --reasoning-format none -np 1 -c {context}",
+        "mbt-lite eval RECIPE --out runs/exported --set eval.student.base_url=http://127.0.0.1:8080/v1 "
+        "--set 'eval.variants=[base]'",
+        "ollama create mbt -f Modelfile && ollama run mbt",
+    ),
 }
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Base:
+class Origin:
     """The untrained model: the name to load it by, its licence (an SPDX-like id; none: not found), a note on it."""
 
     name: str
@@ -42,10 +58,12 @@ class Base:
     note: str
 
 
-def model_card(run_dir: RunDir, recipe: Recipe, stage: str, form: str, base: Base, checks: list[str], chat: str) -> str:
+def model_card(
+    run_dir: RunDir, recipe: Recipe, stage: str, form: str, base: Origin, checks: list[str], chat: str
+) -> str:
     """Write README.md of an export.
 
-    `form` is adapter, merged or gguf, `checks` are the sentences on how its logits compare, `chat` the chat template.
+    `form` is adapter, merged or gguf, `checks` are the sentences on how it compares, `chat` the chat template.
     """
     return "\n".join(
         [
@@ -56,7 +74,7 @@ def model_card(run_dir: RunDir, recipe: Recipe, stage: str, form: str, base: Bas
             f"{_method(recipe, stage)}.",
             f"Base model: `{base.name}`. {base.note}".rstrip(),
             "",
-            *_block("bash" if form == "gguf" else "python", LOAD[form].format(base=base.name)),
+            *_use(recipe, form, base),
             "It was trained on this prompt, through its chat template "
             f"(SHA-256 of the template: `{hashlib.sha256(chat.encode()).hexdigest()}`):",
             "",
@@ -73,6 +91,13 @@ def model_card(run_dir: RunDir, recipe: Recipe, stage: str, form: str, base: Bas
     )
 
 
+def _use(recipe: Recipe, form: str, base: Origin) -> list[str]:
+    """Show how to load it, and how to serve and score it; RECIPE is the one it was trained by."""
+    commands = "\n".join(SERVE[form]).format(context=context_tokens(recipe))
+    loading = _block("python", LOAD[form].format(base=base.name)) if form in LOAD else []
+    return [*loading, *(_block("bash", commands) if commands else [])]
+
+
 def _method(recipe: Recipe, stage: str) -> str:
     """Say what the adapter learned from."""
     if stage == "sft":
@@ -87,7 +112,7 @@ def licence_of(readme: Path) -> str | None:
     return str(header["license"]) if isinstance(header, dict) and "license" in header else None
 
 
-def _header(base: Base, form: str) -> list[str]:
+def _header(base: Origin, form: str) -> list[str]:
     header: dict[str, Any] = {"base_model": base.name, "pipeline_tag": "text-generation", "tags": ["mbt-lite"]}
     if form != "gguf":
         header["library_name"] = "peft" if form == "adapter" else "transformers"
@@ -130,6 +155,6 @@ def _versions(run_dir: RunDir) -> list[str]:
     return ["## Versions", "", f"Python {environment['python']}, {packages}.", ""]
 
 
-def _licence(base: Base) -> list[str]:
+def _licence(base: Origin) -> list[str]:
     known = f"`{base.licence}`" if base.licence is not None else "not found beside its weights: see its own page"
     return ["## Licence", "", f"These weights derive from `{base.name}`; its licence holds for them: {known}.", ""]

@@ -1,8 +1,9 @@
 """Hold logits against logits: the adapter on its 16-bit base, the merged model read back, the 4-bit student.
 
 A wrong merge is silent: the model still writes fluently. So the merged folder is loaded again by plain transformers and
-read beside the base with the adapter loaded by plain peft, on rows of the run. Rounding a sum to 16 bits moves logits a
-little, a wrong merge moves them as much as the adapter itself does; the limit lies between.
+read on rows of the run beside what it should be: the student that was trained, or the 16-bit base with the adapter
+loaded by plain peft. Rounding a sum to 16 bits moves logits a little, a wrong merge moves them as much as the adapter
+itself does; the limit lies between.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from mbt_lite.errors import ModelError
+from mbt_lite.export import Base
 from mbt_lite.model.student import load_student
 from mbt_lite.recipe import schema
 
@@ -69,24 +71,32 @@ def agreement(wanted: Tensor, found: Tensor, without: Tensor) -> Agreement:
 
 
 def compare(
-    model: schema.Model, base: Path, adapter: Path, merged: Path, rows: Sequence[Sequence[int]], merged_bytes: int
+    model: schema.Model,
+    chosen: Base,
+    base: Path,
+    adapter: Path,
+    merged: Path,
+    rows: Sequence[Sequence[int]],
+    merged_bytes: int,
 ) -> tuple[Agreement, Agreement | None]:
     """Read rows of token ids with each model; give merged against base + adapter, and against a 4-bit student.
 
-    The second is none for a student that was not trained in 4 bits. Raises ModelError if the merged model is wrong.
+    The second is none for a student that was not trained in 4 bits. Raises ModelError if the merged model is not the
+    one on the chosen base.
     """
     dtype: Any = torch.float32 if merged_bytes <= FLOAT32_BYTES else "auto"
     without, wanted = _read_with_peft(base, adapter, rows, dtype)
     with _loaded(merged, dtype) as plain:
         found = _read(plain, rows)
-    merge = agreement(wanted, found, without)
-    if not merge.holds:
-        raise ModelError(f"{merged}: the merged model is not the adapter on its base ({merge}); report this as a bug")
-    if model.quantization == "none":
-        return merge, None
-    # unsloth would patch the libraries that were just compared
-    student = load_student(model.model_copy(update={"backend": "transformers"}), adapter)
-    return merge, agreement(found, _read(student.model, rows), without)
+    original, packed = agreement(wanted, found, without), None
+    if model.quantization != "none":
+        # unsloth would patch the libraries that were just compared
+        student = load_student(model.model_copy(update={"backend": "transformers"}), adapter)
+        packed = agreement(_read(student.model, rows), found, without)
+    held = packed if packed is not None and chosen == "trained" else original
+    if not held.holds:
+        raise ModelError(f"{merged}: the merged model is not the adapter on its base ({held}); report this as a bug")
+    return original, packed
 
 
 def _read_with_peft(base: Path, adapter: Path, rows: Sequence[Sequence[int]], dtype: Any) -> tuple[Tensor, Tensor]:

@@ -1,27 +1,37 @@
-"""Add an adapter to the 16-bit weights of its base, one shard at a time: memory stays near one shard.
+"""Add an adapter to the weights of its base, one tensor at a time: memory stays below one shard.
 
-The base is read from its own safetensors files, never from 4-bit weights: merging into those rounds the sum to sixteen
-levels, and what training added is mostly below that step. Each sum is made in float32 and rounded once. LoRA and rsLoRA
-differ in the factor alone (arXiv 2312.03732); DoRA scales each row to its learned length (arXiv 2402.09353).
+The base is read from its own safetensors files; a `Rounding` gives each weight the numbers that a 4-bit student was
+trained around. The sum is never packed again: its sixteen levels are coarser than most of what training added. Each sum
+is made in float32 and rounded once. LoRA and rsLoRA differ in the factor alone (arXiv 2312.03732); DoRA scales each row
+to its learned length (arXiv 2402.09353).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from mbt_lite.errors import ModelError
+from mbt_lite.export.rounding import Rounding
 from mbt_lite.run_dir import read_json, write_json
 
 INDEX, SINGLE, WEIGHTS = "model.safetensors.index.json", "model.safetensors", "adapter_model.safetensors"
+# What safetensors calls the types of weights, and of what may stand beside them.
+TYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
+}  # fmt: skip
 # What peft puts before the module's own name.
 PREFIX = "base_model.model."
 # adapter_config.json keys that change the sum in ways this file does not know; each has to be empty.
@@ -99,22 +109,49 @@ def merged_bytes(base: Path) -> int:
     return total
 
 
-def merge_shards(base: Path, adapter: Path, folder: Path, advance: Callable[[], None]) -> None:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Kept:
+    """What becomes of a base's weights: the rounding they were trained around, if one; the type they are saved in.
+
+    Without a type it is 16 bits of the base's own kind (see `merged_dtype`).
+    """
+
+    rounding: Rounding | None = None
+    dtype: torch.dtype | None = None
+
+    def read(self, name: str, weight: Tensor) -> Tensor:
+        """Give a weight of the base as the adapter found it."""
+        return (
+            weight if self.rounding is None or not weight.is_floating_point() else self.rounding.applied(name, weight)
+        )
+
+    def saved_as(self, dtype: torch.dtype) -> torch.dtype:
+        """Give the type in which a tensor is saved that has this one in the base."""
+        return self.dtype if self.dtype is not None and dtype.is_floating_point else merged_dtype(dtype)
+
+
+def merge_shards(base: Path, adapter: Path, folder: Path, kept: Kept, advance: Callable[[], None]) -> None:
     """Write the base's weights with the adapter added, under the base's file names; `advance` is called per shard.
 
-    Raises ModelError if the base is quantized, or if part of the adapter has no weight in it.
+    Raises ModelError if the base is quantized, if part of the adapter or of the rounding has no weight in it, or if a
+    sum is too large for its type.
     """
     updates = read_updates(adapter)
-    files, total = shards(base), 0
-    for shard in files:
-        tensors = {name: _merged(name, tensor, updates, shard) for name, tensor in load_file(shard).items()}
-        total += sum(tensor.nbytes for tensor in tensors.values())
-        save_file(tensors, folder / shard.name, metadata={"format": "pt"})
-        del tensors
+    rounded = set(kept.rounding.packed) if kept.rounding is not None else set()
+    total = 0
+    for shard in shards(base):
+        with safe_open(shard, framework="pt") as file, (folder / shard.name).open("wb") as merged:
+            header = _header(file, kept)
+            merged.write(header.encoded())
+            for name in header.entries:
+                tensor = _merged(name, file.get_tensor(name), updates.pop(name, None), kept, shard)
+                merged.write(tensor.reshape(-1).view(torch.uint8).numpy().data)
+                rounded.discard(name)
+        total += header.total
         advance()
-    if updates:
+    if left := {*updates, *rounded}:
         raise ModelError(
-            f"{adapter}: {len(updates)} of its weights are not in {base} (first: {min(updates)}); "
+            f"{adapter}: {len(left)} of its weights are not in {base} (first: {min(left)}); "
             "that base stores them under other names: export with --format adapter"
         )
     if (base / INDEX).is_file():
@@ -122,23 +159,57 @@ def merge_shards(base: Path, adapter: Path, folder: Path, advance: Callable[[], 
         write_json(folder / INDEX, index | {"metadata": index.get("metadata", {}) | {"total_size": total}})
 
 
-def _merged(name: str, tensor: Tensor, updates: dict[str, Update], shard: Path) -> Tensor:
-    """Give one tensor as it is saved, taking its update out of `updates`."""
-    update = updates.pop(name, None)
-    if update is None:
-        return tensor.to(merged_dtype(tensor.dtype))
-    if not tensor.is_floating_point() or tensor.itemsize < 2:
+@dataclasses.dataclass(slots=True)
+class _Header:
+    """The head of a safetensors file: type, shape and place of each tensor, in the order in which they are written."""
+
+    entries: dict[str, dict[str, Any]]
+    total: int = 0
+
+    def add(self, name: str, kind: str, shape: list[int], size: int) -> None:
+        """Place a tensor of so many bytes behind those before it."""
+        self.entries[name] = {"dtype": kind, "shape": shape, "data_offsets": [self.total, self.total + size]}
+        self.total += size
+
+    def encoded(self) -> bytes:
+        """Give the bytes before the first tensor; the format wants them to end at a multiple of eight."""
+        text = json.dumps({"__metadata__": {"format": "pt"}} | self.entries).encode()
+        text += b" " * (-len(text) % 8)
+        return struct.pack("<Q", len(text)) + text
+
+
+def _header(file: Any, kept: Kept) -> _Header:
+    """Foresee a shard as it will be saved, wide types first, so that each tensor begins at a multiple of its width."""
+    header, found = _Header({}), []
+    for name in file.keys():  # noqa: SIM118 (no mapping)
+        piece = file.get_slice(name)
+        saved = kept.saved_as(TYPES[piece.get_dtype()])
+        kind = next(kind for kind, dtype in TYPES.items() if dtype == saved)
+        found.append((-saved.itemsize, name, kind, piece.get_shape()))
+    for width, name, kind, shape in sorted(found):
+        header.add(name, kind, shape, -width * math.prod(shape))
+    return header
+
+
+def _merged(name: str, tensor: Tensor, update: Update | None, kept: Kept, shard: Path) -> Tensor:
+    """Give one tensor as it is saved."""
+    wanted = kept.saved_as(tensor.dtype)
+    if update is not None and (not tensor.is_floating_point() or tensor.itemsize < 2):
         raise ModelError(f"{shard}: {name} is quantized ({tensor.dtype}); merge into the 16-bit original of the model")
-    return update.added_to(tensor).to(merged_dtype(tensor.dtype)).contiguous()
+    read = kept.read(name, tensor)
+    saved = (read if update is None else update.added_to(read)).to(wanted).contiguous()
+    if wanted == torch.float16 and not saved.isfinite().all():
+        raise ModelError(f"{shard}: {name} does not fit into float16 (got {read.abs().max():g}); use --format merged")
+    return saved
 
 
-def write_settings(base: Path, adapter: Path, folder: Path, stop_ids: list[int]) -> None:
+def write_settings(base: Path, adapter: Path, folder: Path, kept: Kept, stop_ids: list[int]) -> None:
     """Write what stands beside the weights: config (16-bit), generation settings that stop, tokenizer, template."""
     config: dict[str, Any] = read_json(base / "config.json")
     with safe_open(shards(base)[0], framework="pt") as file:
         first: Tensor = file.get_tensor(next(iter(file.keys())))
     config.pop("torch_dtype", None)
-    write_json(folder / "config.json", config | {"dtype": str(merged_dtype(first.dtype)).removeprefix("torch.")})
+    write_json(folder / "config.json", config | {"dtype": str(kept.saved_as(first.dtype)).removeprefix("torch.")})
     generation = base / "generation_config.json"
     settings = read_json(generation) if generation.is_file() else {}
     write_json(folder / "generation_config.json", settings | {"eos_token_id": stop_ids})

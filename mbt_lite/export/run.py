@@ -1,6 +1,7 @@
 """Command `export`: a run's adapter as a folder that other tools load.
 
-Choose the adapter -> check disk and tools before any work -> write beside the place -> compare logits -> rename there.
+Choose the adapter -> check disk and tools before any work -> write beside the place -> compare logits and answers ->
+rename there.
 """
 
 from __future__ import annotations
@@ -8,18 +9,23 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from mbt_lite.errors import RunError
-from mbt_lite.export import Form, Stage
-from mbt_lite.export.card import Base, licence_of, model_card
+from mbt_lite.errors import ModelError, RunError
+from mbt_lite.export import Base, Form, Order, Stage
+from mbt_lite.export.card import Origin, licence_of, model_card
 from mbt_lite.recipe import load_recipe
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.run_dir import RECIPE_FILE, RunDir, read_json, read_jsonl, write_json, write_text
+
+if TYPE_CHECKING:
+    import torch
+
+    from mbt_lite.export.answers import Answered, Trial
 
 GIB = 1 << 30
 # Rows that logits are compared on, and the most tokens of each.
@@ -28,111 +34,182 @@ ROWS, ROW_TOKENS = 3, 512
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Source:
-    """What is exported: the adapter of a stage of a run."""
+    """What is exported: the adapter of a stage of a run, added to which base."""
 
     run_dir: RunDir
     recipe: Recipe
     stage: Stage
+    base: Base
+    console: Console
 
     @property
     def adapter(self) -> Path:
         """The adapter's folder."""
         return self.run_dir.stage_dir(self.stage) / "adapter"
 
+    def tell(self, sentence: str) -> None:
+        """Say something on the console."""
+        self.console.print(f"export: {sentence}", highlight=False, soft_wrap=True)
 
-def export(
-    run: Path, form: Form, stage: Stage | None, out: Path | None, converter: Path | None, console: Console
-) -> Path:
+
+def export(run: Path, order: Order, console: Console) -> Path:
     """Write an export and give its folder.
 
-    Raises RunError without an adapter, a free place or enough disk; ModelError for a model that cannot be merged.
+    Raises RunError without an adapter, a free place or enough disk; ModelError for a model that cannot be merged, a
+    tool that is missing, and an export that answers otherwise than what was trained.
     """
     from mbt_lite.model.libraries import prepare, quieten_loading
 
-    source = choose_source(run, stage)
-    folder = out if out is not None else run / "export" / f"{source.stage}-{form}"
+    source = choose_source(run, order, console)
+    folder = order.out if order.out is not None else run / "export" / _folder_name(source, order)
     if folder.exists():
         raise RunError(f"{folder}: is there already; remove it, or choose another place with --out")
     prepare()
     quieten_loading()
     with _written_beside(folder) as partial:
-        if form == "adapter":
-            export_adapter(source, partial)
-        elif form == "merged":
-            export_merged(source, partial, console)
+        if order.form == "adapter":
+            export_adapter(source, partial, order)
+        elif order.form == "merged":
+            export_merged(source, partial, order)
         else:
-            export_gguf(source, partial, converter, console)
+            export_gguf(source, partial, order)
     return folder
 
 
-def choose_source(run: Path, stage: Stage | None) -> Source:
+def _folder_name(source: Source, order: Order) -> str:
+    """Name an export so that no two that differ share a place."""
+    base = "-original" if source.base == "original" and source.recipe.model.quantization != "none" else ""
+    return f"{source.stage}-{order.form}" + (f"-{order.gguf_type}" if order.form == "gguf" else "") + base
+
+
+def choose_source(run: Path, order: Order, console: Console) -> Source:
     """Find the adapter of a stage, or the run's newest; RunError if there is none."""
     if not (run / RECIPE_FILE).is_file():
         raise RunError(f"{run}: not a run folder (no {RECIPE_FILE}); name the folder that `mbt-lite run` wrote")
     recipe, run_dir = load_recipe(run / RECIPE_FILE, []), RunDir(run)
-    wanted: tuple[Stage, ...] = ("grpo", "sft") if stage is None else (stage,)
+    wanted: tuple[Stage, ...] = ("grpo", "sft") if order.stage is None else (order.stage,)
     for name in wanted:
-        source = Source(run_dir, recipe, name)
+        source = Source(run_dir, recipe, name, order.base or "trained", console)
         if (source.adapter / "adapter_config.json").is_file():
             return source
     raise RunError(f"{run}: no adapter of {' or '.join(wanted)}; finish that stage first")
 
 
-def export_adapter(source: Source, folder: Path) -> None:
+def export_adapter(source: Source, folder: Path, order: Order) -> None:
     """Write a plain peft folder: adapter, tokenizer, chat template, card."""
+    from mbt_lite.export.answers import answers_of_student
     from mbt_lite.export.merge import WEIGHTS, copy_tokenizer
 
-    base = base_of(source.recipe.model.name)
     config = read_json(source.adapter / "adapter_config.json")
-    write_json(folder / "adapter_config.json", config | {"base_model_name_or_path": base.name})
+    name = origin_of(source.recipe.model.name).name
+    write_json(folder / "adapter_config.json", config | {"base_model_name_or_path": name})
     shutil.copyfile(source.adapter / WEIGHTS, folder / WEIGHTS)
     copy_tokenizer(source.adapter, folder)
-    _write_card(source, folder, "adapter", base, [])
+    checks = verified(source, order, lambda trial: answers_of_student(source.recipe.model, folder, trial))
+    _write_card(source, folder, "adapter", checks)
 
 
-def export_merged(source: Source, folder: Path, console: Console) -> list[str]:
-    """Write the model merged in 16 bits with its card; give the sentences on how its logits compare."""
+def export_merged(source: Source, folder: Path, order: Order) -> None:
+    """Write the model merged in 16 bits with its card."""
+    from mbt_lite.export.answers import answers_of_student
+    from mbt_lite.export.merge import merged_bytes
+
+    check_disk(folder.parent, merged_bytes(base_folder(source.recipe.model.name)))
+    checks = merge(source, folder, None)
+    plain = source.recipe.model.model_copy(update={"name": str(folder), "quantization": "none"})
+    checks += verified(source, order, lambda trial: answers_of_student(plain, None, trial))
+    _write_card(source, folder, "merged", checks)
+
+
+def merge(source: Source, folder: Path, dtype: torch.dtype | None) -> list[str]:
+    """Write merged weights and what stands beside them; give the sentences on base and logits."""
     from mbt_lite.export.compare import compare
-    from mbt_lite.export.merge import merge_shards, merged_bytes, shards, write_settings
+    from mbt_lite.export.merge import Kept, merge_shards, merged_bytes, shards, write_settings
+    from mbt_lite.export.rounding import rounding_of
     from mbt_lite.report.progress import counting
 
-    base = base_folder(source.recipe.model.name)
-    size = merged_bytes(base)
-    check_disk(folder.parent, size)
+    model = source.recipe.model
+    base = base_folder(model.name)
     tokenizer = read_tokenizer(source)
-    with counting(console, "export: shards", len(shards(base))) as advance:
-        merge_shards(base, source.adapter, folder, advance)
-    write_settings(base, source.adapter, folder, stop_ids(base, tokenizer))
-    console.print("export: comparing logits", highlight=False, soft_wrap=True)
+    kept = Kept(rounding_of(model, base) if source.base == "trained" else None, dtype)
+    with counting(source.console, "export: shards", len(shards(base))) as advance:
+        merge_shards(base, source.adapter, folder, kept, advance)
+    write_settings(base, source.adapter, folder, kept, stop_ids(base, tokenizer))
+    source.tell("comparing logits")
     rows = sample_rows(source, tokenizer)
-    merge, quantized = compare(source.recipe.model, base, source.adapter, folder, rows, size)
-    checks = [f"Merged model against the adapter on its 16-bit base: {merge}."]
-    if quantized is not None:
-        checks.append(f"Merged model against the 4-bit student with the adapter, which was trained: {quantized}.")
+    original, packed = compare(model, source.base, base, source.adapter, folder, rows, merged_bytes(base))
+    checks = [_base_sentence(source), f"Logits, against the adapter on its 16-bit base: {original}."]
+    if packed is not None:
+        checks.append(f"Logits, against the 4-bit student that was trained: {packed}.")
     for check in checks:
-        console.print(f"export: {check}", highlight=False, soft_wrap=True)
-    _write_card(source, folder, "merged", base_of(source.recipe.model.name), checks)
+        source.tell(check)
     return checks
 
 
-def export_gguf(source: Source, folder: Path, converter: Path | None, console: Console) -> None:
-    """Write one GGUF file by llama.cpp's converter, a Modelfile for Ollama, and the card."""
-    from mbt_lite.export.merge import merged_bytes
-    from mbt_lite.export.ollama import convert, find_converter, modelfile
+def _base_sentence(source: Source) -> str:
+    if source.recipe.model.quantization == "none":
+        return "The adapter was trained on the 16-bit base, and is added to it."
+    if source.base == "trained":
+        return "The adapter was trained around a 4-bit base (nf4): it is added to those rounded weights, in 16 bits."
+    return "The adapter was trained around a 4-bit base (nf4): it is added to the 16-bit original, as asked."
 
-    command = find_converter(converter)
+
+def verified(source: Source, order: Order, answer: Callable[[Trial], Answered]) -> list[str]:
+    """Hold the export's answers against those of the trained student; give the sentence on both.
+
+    A packed GGUF is another model by wish: its loss is told. Anything else that differs is a ModelError.
+    """
+    from mbt_lite.export.answers import Comparison, answers_of_student, read_trial
+
+    if order.verify == 0:
+        return ["Its answers were not compared (`--verify 0`)."]
+    trial = read_trial(source.recipe, source.run_dir, order.verify)
+    source.tell(f"answering {len(trial.questions)} questions twice")
+    student = answers_of_student(source.recipe.model, source.adapter, trial)
+    compared = Comparison(student, answer(trial))
+    source.tell(f"{compared}.")
+    packed = order.form == "gguf" and order.gguf_type != "f16"
+    if not packed and not compared.holds:
+        cure = "use --base trained" if source.base == "original" else "report this as a bug"
+        raise ModelError(f"export: it answers otherwise than what was trained ({compared}); {cure}, or --verify 0")
+    return [f"Answers to {compared}."]
+
+
+def export_gguf(source: Source, folder: Path, order: Order) -> None:
+    """Write one GGUF file by llama.cpp's tools, a Modelfile for Ollama, and the card."""
+    import torch
+
+    from mbt_lite.export import llama_cpp
+    from mbt_lite.export.answers import answers_of_gguf
+    from mbt_lite.export.convert import convert, find_converter
+    from mbt_lite.export.merge import merged_bytes
+    from mbt_lite.export.ollama import modelfile
+
+    command = find_converter(order.converter)
+    quantiser = None if order.gguf_type == "f16" else llama_cpp.find_quantiser(order.gguf_type)
+    if order.verify:
+        llama_cpp.find_server()
     base = base_folder(source.recipe.model.name)
-    # the merged model stays until it is converted
+    # the merged model stays until it is converted, the 16-bit file until it is packed
     check_disk(folder.parent, 2 * merged_bytes(base))
-    merged, gguf = folder / "merged", folder / "model.gguf"
-    merged.mkdir()
-    checks = export_merged(source, merged, console)
     tokenizer = read_tokenizer(source)
-    console.print(f"export: converting with {command[-1]}", highlight=False, soft_wrap=True)
-    convert(command, merged, gguf, tokenizer)
+    merged, whole, gguf = folder / "merged", folder / "f16.gguf", folder / "model.gguf"
+    merged.mkdir()
+    # float16 has three bits more than bfloat16 for what the adapter adds, and every llama.cpp computes with it
+    checks = merge(source, merged, torch.float16)
+    source.tell(f"converting with {command[-1]}")
+    convert(command, merged, whole, tokenizer)
     shutil.rmtree(merged)
-    write_text(folder / "Modelfile", modelfile(source.recipe, tokenizer, stop_ids(base, tokenizer), gguf.name))
-    _write_card(source, folder, "gguf", base_of(source.recipe.model.name), checks)
+    if quantiser is None:
+        whole.rename(gguf)
+    else:
+        source.tell(f"packing with {quantiser}")
+        llama_cpp.quantise(quantiser, whole, gguf, order.gguf_type)
+        whole.unlink()
+    stops = stop_ids(base, tokenizer)
+    write_text(folder / "Modelfile", modelfile(source.recipe, tokenizer, stops, gguf.name))
+    checks += verified(source, order, lambda trial: answers_of_gguf(gguf, tokenizer, trial))
+    _write_card(source, folder, "gguf", checks)
 
 
 def check_disk(folder: Path, needed: int) -> None:
@@ -157,18 +234,18 @@ def base_folder(name: str) -> Path:
     return Path(snapshot_download(source, allow_patterns=["*.safetensors", "*.json", "README.md"]))
 
 
-def base_of(name: str) -> Base:
+def origin_of(name: str) -> Origin:
     """Say what the card and peft call the base."""
     from huggingface_hub import try_to_load_from_cache
 
     from mbt_lite.model import embedded
 
     if name.startswith(embedded.PREFIX):
-        return Base(embedded.ORIGINAL, embedded.LICENCE, "It was read from a 4-bit GGUF (Q4_1) of it.")
+        return Origin(embedded.ORIGINAL, embedded.LICENCE, "It was read from a 4-bit GGUF (Q4_1) of it.")
     if Path(name).is_dir():
-        return Base(name, licence_of(Path(name) / "README.md"), "")
+        return Origin(name, licence_of(Path(name) / "README.md"), "")
     cached = try_to_load_from_cache(name, "README.md")
-    return Base(name, licence_of(Path(cached)) if isinstance(cached, str) else None, "")
+    return Origin(name, licence_of(Path(cached)) if isinstance(cached, str) else None, "")
 
 
 def read_tokenizer(source: Source) -> Any:
@@ -203,9 +280,9 @@ def sample_rows(source: Source, tokenizer: Any) -> list[list[int]]:
     return [row[-ROW_TOKENS:] for row in rows]
 
 
-def _write_card(source: Source, folder: Path, form: Form, base: Base, checks: list[str]) -> None:
-    chat = read_tokenizer(source).chat_template
-    card = model_card(source.run_dir, source.recipe, source.stage, form, base, checks, chat)
+def _write_card(source: Source, folder: Path, form: Form, checks: list[str]) -> None:
+    chat, origin = read_tokenizer(source).chat_template, origin_of(source.recipe.model.name)
+    card = model_card(source.run_dir, source.recipe, source.stage, form, origin, checks, chat)
     write_text(folder / "README.md", card)
 
 

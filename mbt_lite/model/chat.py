@@ -39,7 +39,7 @@ def count_prompt_tokens(tokenizer: Any, messages: Sequence[Message]) -> int:
 
 def generation_prompt(tokenizer: Any) -> str:
     """Give what the template writes where a completion begins; ModelError if it rewrites the prompt to do so."""
-    before, whole = _render(tokenizer, _PROBE), _render(tokenizer, _PROBE, add_generation_prompt=True)
+    before, whole = rendered(tokenizer, _PROBE), rendered(tokenizer, _PROBE, add_generation_prompt=True)
     if not whole.startswith(before):
         raise ModelError(
             "chat template: a prompt with the opening of the next turn does not begin as the prompt alone does "
@@ -70,7 +70,7 @@ def prefills_think(tokenizer: Any) -> bool:
 
 def check_end_of_turn(tokenizer: Any) -> None:
     """Raise ModelError unless the template ends a turn of the assistant with the tokenizer's end of turn."""
-    turn = _render(tokenizer, [*_PROBE, {"role": "assistant", "content": _REPLY}])
+    turn = rendered(tokenizer, [*_PROBE, {"role": "assistant", "content": _REPLY}])
     ending = turn.rpartition(_REPLY)[2]
     if not ending.startswith(tokenizer.eos_token):
         raise ModelError(
@@ -103,7 +103,8 @@ def refuse_other_template(folder: Path, found: str) -> None:
         )
 
 
-def _render(tokenizer: Any, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> str:
+def rendered(tokenizer: Any, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> str:
+    """Write messages as the template does, before they become tokens."""
     return str(
         tokenizer.apply_chat_template(
             list(messages), add_generation_prompt=add_generation_prompt, tokenize=False, enable_thinking=True

@@ -217,7 +217,7 @@ def _load_with_transformers(model: schema.Model, adapter: Path | None, trainable
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder_or_id(model.name),
             dtype=dtype,
-            quantization_config=_quantization(model, dtype),
+            quantization_config=quantization_config(model, dtype),
             # of several GPUs the one of this process
             device_map={"": torch.cuda.current_device()} if torch.cuda.is_available() else None,
         )
@@ -247,7 +247,8 @@ def _load_with_unsloth(
     return Student(loaded, tokenizer, "unsloth", dtype, has_engine=engine is not None)
 
 
-def _quantization(model: schema.Model, dtype: torch.dtype) -> Any:
+def quantization_config(model: schema.Model, dtype: torch.dtype) -> Any:
+    """Map `model.quantization` to transformers' names; None for a model that is not packed."""
     if model.quantization == "none":
         return None
     from transformers import BitsAndBytesConfig

@@ -85,7 +85,7 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
             run_dir.check_outputs(variant)
     run_dir.is_done("eval", inputs)
     with run_dir.locked("eval", inputs) as folder:
-        exam = _set_exam(recipe)
+        exam = set_exam(recipe)
         for adapter in filter(None, adapters.values()):
             refuse_other_template(adapter.parent, exam.chat_template)
         exam = _complete_missing(recipe, adapters, exam, folder, console)
@@ -182,7 +182,7 @@ def _read_dev_questions(recipe: Recipe) -> list[Question]:
     return questions
 
 
-def _set_exam(recipe: Recipe) -> Exam:
+def set_exam(recipe: Recipe) -> Exam:
     """Read the dev questions and drop distractors until each prompt fits; loads the tokenizer only."""
     from mbt_lite.model import chat
     from mbt_lite.model.student import load_tokenizer

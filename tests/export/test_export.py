@@ -1,6 +1,8 @@
 """`mbt-lite export` on a run: what it writes is loaded by plain peft and transformers and gives the same logits."""
 
 import json
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,9 +14,12 @@ import pytest
 pytest.importorskip("peft", reason="needs the training stack: pip install 'mbt-lite[train]'")
 
 import torch
+from test_answers import answered
+from tiny_base import make_run, save_base
 from typer.testing import CliRunner, Result
 
 from mbt_lite import cli
+from mbt_lite.export import answers
 from mbt_lite.model.student import load_student
 from mbt_lite.recipe import schema
 
@@ -31,20 +36,6 @@ with torch.inference_mode():
     torch.save([load(merged)(ids).logits, PeftModel.from_pretrained(load(base), adapter).eval()(ids).logits], out)
 assert not any(name.startswith("mbt_lite") for name in sys.modules)
 """
-# Writes what llama.cpp's converter would say of the tokenizer, and one tensor.
-CONVERTER = """
-import argparse, json, pathlib
-import numpy, gguf
-parser = argparse.ArgumentParser()
-parser.add_argument("folder", type=pathlib.Path), parser.add_argument("--outfile"), parser.add_argument("--outtype")
-asked = parser.parse_args()
-writer = gguf.GGUFWriter(asked.outfile, "llama")
-writer.add_tokenizer_model("gpt2")
-writer.add_eos_token_id(json.loads((asked.folder / "config.json").read_text())["eos_token_id"])
-writer.add_chat_template((asked.folder / "chat_template.jinja").read_text())
-writer.add_tensor("token_embd.weight", numpy.zeros((2, 2), dtype=numpy.float32))
-writer.write_header_to_file(), writer.write_kv_data_to_file(), writer.write_tensors_to_file(), writer.close()
-"""
 
 
 def export(*arguments: object) -> Result:
@@ -54,7 +45,7 @@ def export(*arguments: object) -> Result:
 def test_exports_are_loaded_by_plain_peft_with_the_logits_of_the_student(run_folder: Path, tmp_path: Path) -> None:
     base = run_folder.parent / "base"
     for form in ("adapter", "merged"):
-        result = export(run_folder, "--format", form, "--out", tmp_path / form)
+        result = export(run_folder, "--format", form, "--base", "original", "--out", tmp_path / form)
         assert result.exit_code == 0, result.output
     student = load_student(
         schema.Model(name=str(base), quantization="none", dtype="float32", backend="transformers"),
@@ -77,8 +68,11 @@ def test_merged_card_tells_the_comparison_licence_data_and_template(run_folder: 
     card = (tmp_path / "merged/README.md").read_text()
     for line in (
         "license: mit",
-        "Merged model against the adapter on its 16-bit base: max abs difference 0.",
-        "Merged model against the 4-bit student with the adapter, which was trained: max abs difference ",
+        "The adapter was trained around a 4-bit base (nf4): it is added to those rounded weights, in 16 bits.",
+        "Logits, against the adapter on its 16-bit base: max abs difference ",
+        "Logits, against the 4-bit student that was trained: max abs difference 0.",
+        "Answers to 3 questions of eval, answered greedily: the trained student EM 0.0 %, answered 0.0 %, 12 tokens; "
+        "what was exported, read back, EM 0.0 %, answered 0.0 %, 12 tokens; 100.0 % of the answers are equal.",
         "2 traces by scripted, 2 of them by rules, not by a model",
         "variant: rslora",
         "(SHA-256 of the template: `",
@@ -128,12 +122,55 @@ def test_export_refuses_a_merge_that_is_another_model(run_folder: Path, tmp_path
     assert not list(tmp_path.iterdir())
 
 
-def test_export_gguf_converts_and_leaves_the_merged_model_out(run_folder: Path, tmp_path: Path) -> None:
-    script = tmp_path / "convert_hf_to_gguf.py"
-    script.write_text(CONVERTER)
-    result = export(run_folder, "--format", "gguf", "--converter", script, "--out", tmp_path / "gguf")
+def rms_of(card: str, against: str) -> float:
+    """Read the rms difference of a card's line."""
+    found = re.search(rf"against {re.escape(against)}.*?rms ([\d.]+)", card)
+    assert found is not None
+    return float(found[1])
+
+
+STUDENT, ORIGINAL = "the 4-bit student that was trained", "the adapter on its 16-bit base"
+
+
+@pytest.mark.parametrize(("base", "near", "far"), [("trained", STUDENT, ORIGINAL), ("original", ORIGINAL, STUDENT)])
+def test_export_is_near_the_base_that_was_chosen(base, near, far, run_folder: Path, tmp_path: Path) -> None:
+    result = export(run_folder, "--format", "merged", "--base", base, "--verify", 0, "--out", tmp_path / "merged")
     assert result.exit_code == 0, result.output
-    assert sorted(path.name for path in (tmp_path / "gguf").iterdir()) == ["Modelfile", "README.md", "model.gguf"]
-    card = (tmp_path / "gguf/README.md").read_text()
-    assert "ollama create" in card
-    assert "Merged model against the adapter on its 16-bit base" in card
+    card = (tmp_path / "merged/README.md").read_text()
+    assert rms_of(card, near) < rms_of(card, far) / 4
+    assert "Its answers were not compared (`--verify 0`)." in card
+
+
+def test_bases_are_one_for_a_student_in_16_bits(tmp_path: Path) -> None:
+    base = save_base(tmp_path / "base")
+    run = make_run(tmp_path / "run", schema.Model(name=str(base), dtype="float32", quantization="none"), "dora")
+    for chosen in ("trained", "original"):
+        result = export(run, "--format", "merged", "--base", chosen, "--verify", 0, "--out", tmp_path / chosen)
+        assert result.exit_code == 0, result.output
+    for shard in (tmp_path / "trained").glob("*.safetensors"):
+        assert shard.read_bytes() == (tmp_path / "original" / shard.name).read_bytes()
+    assert "was trained on the 16-bit base, and is added to it" in (tmp_path / "trained/README.md").read_text()
+
+
+def test_export_refuses_answers_of_another_model(run_folder: Path, tmp_path: Path, monkeypatch) -> None:
+    right, wrong = (answered([(value, 1, 9)] * 3) for value in (1, 0))
+    monkeypatch.setattr(answers, "answers_of_student", lambda model, adapter, trial: right if adapter else wrong)
+    refused = export(run_folder, "--format", "merged", "--base", "original", "--out", tmp_path / "merged")
+    assert refused.exit_code == 2
+    assert refused.stderr.startswith("export: it answers otherwise than what was trained (3 questions of eval, ")
+    assert refused.stderr.endswith("0.0 % of the answers are equal); use --base trained, or --verify 0\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_export_is_evaluated_by_the_command_on_its_card(run_folder: Path, tmp_path: Path, monkeypatch) -> None:
+    assert export(run_folder, "--format", "merged", "--verify", 0, "--out", tmp_path / "merged").exit_code == 0
+    card = (tmp_path / "merged/README.md").read_text()
+    found = re.search(r"^mbt-lite (eval .+)$", card, re.MULTILINE)
+    assert found is not None
+    recipe = run_folder / "recipe.resolved.json"
+    arguments = found[1].replace("RECIPE", str(recipe)).replace("THIS_FOLDER", str(tmp_path / "merged"))
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(cli.app, shlex.split(arguments))
+    assert result.exit_code == 0, result.output
+    scored = tmp_path / "runs/exported/eval/base/metrics.json"
+    assert json.loads(scored.read_text())["n_questions"] == 3

@@ -1,6 +1,8 @@
 """The merge against peft's own, for each kind of adapter and base."""
 
 import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,8 @@ from tiny_base import save_base, save_moved_adapter
 
 from mbt_lite.errors import ModelError
 from mbt_lite.export import merge
+from mbt_lite.export.rounding import rounding_of
+from mbt_lite.model.student import load_student
 from mbt_lite.recipe import schema
 
 
@@ -20,13 +24,27 @@ def read_all(folder: Path) -> dict[str, torch.Tensor]:
     return {name: tensor for shard in merge.shards(folder) for name, tensor in load_file(shard).items()}
 
 
-def merged_by_peft(base: Path, adapter: Path) -> dict[str, torch.Tensor]:
-    """The independent route: the whole model in float32, peft's own merge."""
+def merged_by_peft(
+    base: Path, adapter: Path, weights: Mapping[str, torch.Tensor] | None = None
+) -> dict[str, torch.Tensor]:
+    """The independent route: the whole model in float32, with other weights if some are given, peft's own merge."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
     plain = AutoModelForCausalLM.from_pretrained(str(base), dtype=torch.float32)
+    plain.load_state_dict(weights or {}, strict=False)
     return PeftModel.from_pretrained(plain, str(adapter)).merge_and_unload().state_dict()
+
+
+def weights_of_student(model: schema.Model) -> dict[str, torch.Tensor]:
+    """What a loaded student computes with: its packed layers unpacked by the library, the rest as it is."""
+    from bitsandbytes.functional import dequantize_4bit
+
+    loaded = load_student(model).model
+    return {
+        name: dequantize_4bit(weight.data, weight.quant_state) if hasattr(weight, "quant_state") else weight.data
+        for name, weight in loaded.named_parameters()
+    }
 
 
 @pytest.mark.parametrize(
@@ -46,7 +64,7 @@ def test_merge_shards_equals_peft_but_for_one_rounding(variant, dtype, tied, sha
     adapter = save_moved_adapter(base, tmp_path / "adapter", schema.Lora(rank=4, alpha=8, variant=variant))
     (tmp_path / "merged").mkdir()
     calls: list[int] = []
-    merge.merge_shards(base, adapter, tmp_path / "merged", lambda: calls.append(1))
+    merge.merge_shards(base, adapter, tmp_path / "merged", merge.Kept(), lambda: calls.append(1))
     found, wanted, before = read_all(tmp_path / "merged"), merged_by_peft(base, adapter), read_all(base)
     kept = torch.float16 if dtype == torch.float16 else torch.bfloat16
     assert len(calls) == len(merge.shards(base))
@@ -60,11 +78,75 @@ def test_merge_shards_equals_peft_but_for_one_rounding(variant, dtype, tied, sha
     assert len(changed) == 2 * 7, "all linear layers of two blocks, nothing else"
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("variant", ["lora", "rslora", "dora"])
+def test_merge_onto_the_rounded_base_equals_the_4_bit_student_but_for_one_rounding(variant, dtype, tmp_path) -> None:
+    base = save_base(tmp_path / "base", dtype=torch.float32)
+    adapter = save_moved_adapter(base, tmp_path / "adapter", schema.Lora(rank=4, alpha=8, variant=variant), "nf4")
+    model = schema.Model(name=str(base), dtype=dtype, backend="transformers")
+    weights = weights_of_student(model)
+    rounding = rounding_of(model, base)
+    assert rounding is not None
+    assert len(rounding.packed) == 2 * 7
+    for name, weight in read_all(base).items():
+        assert torch.equal(rounding.applied(name, weight), weights[name]), name
+    (tmp_path / "merged").mkdir()
+    merge.merge_shards(base, adapter, tmp_path / "merged", merge.Kept(rounding, torch.float16), lambda: None)
+    found, wanted = read_all(tmp_path / "merged"), merged_by_peft(base, adapter, weights)
+    assert {tensor.dtype for tensor in found.values()} == {torch.float16}
+    for name, tensor in found.items():
+        # below 6e-5 float16 counts in steps of 6e-8
+        allowed = torch.finfo(torch.float16).eps * wanted[name].abs() + 1e-7
+        assert ((tensor.float() - wanted[name]).abs() <= allowed).all(), name
+    assert not torch.equal(found[min(rounding.packed)], read_all(base)[min(rounding.packed)].half())
+
+
+def test_rounding_of_a_student_in_16_bits_is_none(tmp_path) -> None:
+    base = save_base(tmp_path / "base")
+    assert rounding_of(schema.Model(name=str(base), quantization="none"), base) is None
+
+
+def test_merge_shards_refuses_a_sum_that_float16_cannot_hold(tmp_path) -> None:
+    (tmp_path / "base").mkdir()
+    save_file({"norm": torch.full((2,), 7e4)}, tmp_path / "base" / merge.SINGLE)
+    adapter = write_adapter(tmp_path / "adapter")
+    with pytest.raises(ModelError, match=r"norm does not fit into float16 \(got 70000\)"):
+        merge.merge_shards(tmp_path / "base", adapter, tmp_path, merge.Kept(dtype=torch.float16), lambda: None)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads what Linux tells of a process")
+def test_merge_shards_holds_less_than_a_shard(tmp_path, monkeypatch) -> None:
+    """One shard of 96 MiB: what it takes beyond the file's own pages stays below a third of it."""
+    (tmp_path / "base").mkdir()
+    tensors = {f"layer{number}": torch.full((1 << 22,), 1.0, dtype=torch.bfloat16) for number in range(12)}
+    save_file(tensors | {"x.weight": torch.ones(2, 2, dtype=torch.bfloat16)}, tmp_path / "base" / merge.SINGLE)
+    del tensors
+    adapter, held = write_adapter(tmp_path / "adapter"), list[int]()
+    save_file(
+        {f"base_model.model.x.lora_{part}.weight": torch.ones(2, 2) for part in "AB"},
+        tmp_path / "adapter" / merge.WEIGHTS,
+    )
+    one = merge._merged
+
+    def watched(*arguments):
+        merged = one(*arguments)
+        status = Path("/proc/self/status").read_text()
+        held.append(int(re.search(r"RssAnon:\s+(\d+) kB", status)[1]) >> 10)
+        return merged
+
+    monkeypatch.setattr(merge, "_merged", watched)
+    (tmp_path / "merged").mkdir()
+    merge.merge_shards(tmp_path / "base", adapter, tmp_path / "merged", merge.Kept(), lambda: None)
+    assert len(held) == 13
+    assert max(held) - held[0] < 32
+    assert load_file(tmp_path / "merged" / merge.SINGLE)["x.weight"].tolist() == [[3.0, 3.0], [3.0, 3.0]]
+
+
 def test_merged_bytes_is_what_is_written(tmp_path) -> None:
     base = save_base(tmp_path / "base")
     adapter = save_moved_adapter(base, tmp_path / "adapter", schema.Lora(rank=4, alpha=8))
     (tmp_path / "merged").mkdir()
-    merge.merge_shards(base, adapter, tmp_path / "merged", lambda: None)
+    merge.merge_shards(base, adapter, tmp_path / "merged", merge.Kept(), lambda: None)
     written = sum(tensor.nbytes for tensor in read_all(tmp_path / "merged").values())
     assert merge.merged_bytes(base) == written
     index = json.loads((tmp_path / "merged" / merge.INDEX).read_text())
@@ -101,14 +183,14 @@ def test_merge_shards_refuses_an_adapter_of_another_base(tmp_path) -> None:
     base, adapter = save_base(tmp_path / "base"), write_adapter(tmp_path / "adapter")
     (tmp_path / "merged").mkdir()
     with pytest.raises(ModelError, match=r"1 of its weights are not in .* \(first: x.weight\)"):
-        merge.merge_shards(base, adapter, tmp_path / "merged", lambda: None)
+        merge.merge_shards(base, adapter, tmp_path / "merged", merge.Kept(), lambda: None)
 
 
 def test_merge_shards_refuses_a_quantized_base(tmp_path) -> None:
     (tmp_path / "base").mkdir()
     save_file({"x.weight": torch.ones(2, 2, dtype=torch.uint8)}, tmp_path / "base" / merge.SINGLE)
     with pytest.raises(ModelError, match=r"x.weight is quantized \(torch.uint8\)"):
-        merge.merge_shards(tmp_path / "base", write_adapter(tmp_path / "adapter"), tmp_path, lambda: None)
+        merge.merge_shards(tmp_path / "base", write_adapter(tmp_path / "adapter"), tmp_path, merge.Kept(), lambda: None)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
-"""The Modelfile says what the chat template renders; the converter is called, checked and blamed."""
+"""The Modelfile says what the chat template renders."""
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -9,8 +8,7 @@ pytest.importorskip("transformers", reason="needs the training stack: pip instal
 
 from byte_tokenizer import TEMPLATE
 
-from mbt_lite.errors import ModelError
-from mbt_lite.export.ollama import check_gguf, convert, find_converter, modelfile, ollama_template
+from mbt_lite.export.ollama import modelfile, ollama_template
 from mbt_lite.recipe.schema import Data, Eval, Model, Questions, Recipe
 
 DEFAULT_SYSTEM = "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nBe kind<|im_end|>\n{% endif %}" + TEMPLATE
@@ -64,58 +62,3 @@ def test_modelfile_of_a_greedy_eval_has_no_nucleus(chat_tokenizer) -> None:
     text = modelfile(recipe(0.0), chat_tokenizer, [chat_tokenizer.eos_token_id], "model.gguf")
     assert "PARAMETER temperature 0\n" in text
     assert "top_p" not in text
-
-
-def test_find_converter_names_the_cure(monkeypatch, tmp_path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ModelError, match=r"not on PATH .* clone llama.cpp"):
-        find_converter(None)
-    with pytest.raises(ModelError, match=r"no such file \(got .*nothing.py\)"):
-        find_converter(tmp_path / "nothing.py")
-
-
-def test_find_converter_prefers_the_given_one(tmp_path) -> None:
-    script = tmp_path / "convert_hf_to_gguf.py"
-    script.write_text("")
-    assert find_converter(script)[1:] == [str(script)]
-
-
-def test_convert_tells_the_last_words_of_a_converter_that_fails(chat_tokenizer, tmp_path: Path) -> None:
-    script = tmp_path / "convert.py"
-    script.write_text("raise NotImplementedError('no such architecture')")
-    with pytest.raises(ModelError, match=r"exit code 1 \(said: NotImplementedError: no such architecture\)"):
-        convert(find_converter(script), tmp_path, tmp_path / "model.gguf", chat_tokenizer)
-
-
-def write_gguf(path: Path, *, kind: str, eos: int, template: str) -> Path:
-    from gguf import GGUFWriter
-
-    writer = GGUFWriter(path, "llama")
-    writer.add_tokenizer_model(kind)
-    writer.add_eos_token_id(eos)
-    writer.add_chat_template(template)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
-
-
-@pytest.mark.parametrize(
-    ("change", "problem"),
-    [
-        ({}, None),
-        ({"kind": "llama"}, r"`tokenizer.ggml.model` is wrong \(got 'llama', not 'gpt2'\)"),
-        ({"eos": 0}, r"`tokenizer.ggml.eos_token_id` is wrong \(got 0, not 2\)"),
-        ({"template": "x"}, "`tokenizer.chat_template` is wrong"),
-    ],
-    ids=["right", "another kind of tokenizer", "another end of turn", "another template"],
-)
-def test_check_gguf_names_what_would_read_or_stop_otherwise(change, problem, chat_tokenizer, tmp_path) -> None:
-    right = {"kind": "gpt2", "eos": chat_tokenizer.eos_token_id, "template": chat_tokenizer.chat_template}
-    path = write_gguf(tmp_path / "model.gguf", **(right | change))
-    if problem is None:
-        check_gguf(path, chat_tokenizer)
-    else:
-        with pytest.raises(ModelError, match=problem):
-            check_gguf(path, chat_tokenizer)

@@ -8,11 +8,12 @@ pytest.importorskip("peft", reason="needs the training stack: pip install 'mbt-l
 
 import torch
 from byte_tokenizer import byte_tokenizer
-from tiny_student import tiny_config
+from tiny_student import ROOT, tiny_config
 
 from mbt_lite.prompts import completion_text
-from mbt_lite.recipe import schema
-from mbt_lite.records import Trace
+from mbt_lite.recipe import resolved, schema
+from mbt_lite.records import Trace, to_row
+from mbt_lite.run_dir import RunDir, write_jsonl
 
 TEXTS = ["we think about the answer", "<think></think><answer></answer>"]
 
@@ -28,6 +29,47 @@ def save_base(folder: Path, *, dtype: torch.dtype = torch.float32, tied: bool = 
     tokenizer.save_pretrained(folder)
     (folder / "README.md").write_text("---\nlicense: mit\n---\n# A tiny model\n")
     return folder
+
+
+def save_wordy_base(folder: Path) -> Path:
+    """Save a two-layer Llama with the embedded student's tokenizer, which llama.cpp knows; it writes ASCII only."""
+    from transformers import AutoTokenizer, LlamaForCausalLM
+
+    from mbt_lite.model.embedded import NAME, PREFIX, embedded_folder
+
+    tokenizer = AutoTokenizer.from_pretrained(embedded_folder(PREFIX + NAME))
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "initializer_range": 0.3, "tie_word_embeddings": False}
+    model = LlamaForCausalLM(tiny_config(tokenizer, **sizes))
+    words = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    others = [number for number, word in enumerate(words) if not word.removeprefix("\u0120").isascii()]
+    with torch.no_grad():
+        # one direction that every token shares, and that no other token listens to: bytes of half a letter are no text
+        model.get_input_embeddings().weight[:, 0] = 6.0
+        model.lm_head.weight[[*others, *tokenizer.all_special_ids], 0] = -5.0
+    model.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def make_run(folder: Path, model: schema.Model, variant: str) -> Path:
+    """Make a run that has trained sft on a tiny base."""
+    lora = schema.Lora(rank=4, alpha=8, variant=variant)  # type: ignore[arg-type]
+    train, dev = (
+        schema.Questions(path=str(ROOT / f"data_samples/demo_{name}.jsonl"), limit=3) for name in ("train", "dev")
+    )
+    recipe = schema.Recipe(
+        model=model,
+        data=schema.Data(train=train, dev=dev),
+        lora=lora,
+        eval=schema.Eval(temperature=0.6, top_p=0.95, top_k=20, max_completion_tokens=12),
+    )
+    run_dir = RunDir.open(folder, resolved(recipe), frozenset())
+    with run_dir.locked("sft", {}):
+        pass
+    write_jsonl(run_dir.stage_dir("gen") / "traces.jsonl", [to_row(make_trace(number)) for number in (1, 2)])
+    save_moved_adapter(Path(model.name), run_dir.stage_dir("sft") / "adapter", lora, model.quantization)
+    return run_dir.path
 
 
 def save_moved_adapter(base: Path, folder: Path, lora: schema.Lora, quantization: str = "none") -> Path:
