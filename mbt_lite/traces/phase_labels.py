@@ -39,7 +39,7 @@ _LABELLED = re.compile(
     r"(?:[*_\])>#\s]*|(?P<end>[*_\s]*[:\])>][*_\])>\s]*|[*_]{2,}:?\s+|\s+[–—-]+\s+)(?P<rest>\S.*))$",
     re.IGNORECASE,
 )
-_LEFT_OVER = re.compile(r"^[ \t]*\[[^\]\n\d]{1,40}\][ \t]*$|^\W*UNSUPPORTED\b", re.MULTILINE)
+_LEFT_OVER = re.compile(r"^[ \t]*\[[^\]\n\d]{1,40}\][ \t]*$|\bUNSUPPORTED\b", re.MULTILINE)
 
 
 def split_labels(reply: str) -> tuple[str, list[tuple[str, str]]]:
@@ -114,6 +114,6 @@ def are_in_order(phases: Iterable[PhaseSpan]) -> bool:
 
 
 def has_other_labels(text: str) -> bool:
-    """Tell whether a line is left that only labels: any word in brackets, UNSUPPORTED, or a phase without words."""
+    """Tell whether a line is left that only labels: any word in brackets, or a phase without words; or UNSUPPORTED."""
     lone = (_LABELLED.match(line) for line in text.splitlines())
     return _LEFT_OVER.search(text) is not None or any(label and not label["rest"] for label in lone)
