@@ -48,6 +48,8 @@ SECTIONS = {
 
 # Keys that are gone, with the value at which they did nothing: a run that had them so goes on.
 GONE = {"grpo.reward.weights.phases": 0.0}
+# Keys that came later, with the value that runs from before are taken to have had.
+ADDED = {"gen.trace_words": [120, 300]}
 
 ENVIRONMENT_PACKAGES = (
     "mbt-lite", "torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "unsloth", "openai",
@@ -209,7 +211,7 @@ class RunDir:
         new = flatten(resolved)
         problems = []
         for key in sorted(old.keys() | new.keys()):
-            if old.get(key) == new.get(key, GONE.get(key)) or key in resumable:
+            if old.get(key, ADDED.get(key)) == new.get(key, GONE.get(key)) or key in resumable:
                 continue
             stage = next((stage for stage in begun if key.split(".")[0] in SECTIONS[stage]), None)
             if stage is not None:

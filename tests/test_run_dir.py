@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from mbt_lite import run_dir as module
 from mbt_lite.errors import DataError, RunError
+from mbt_lite.recipe.schema import Gen
 from mbt_lite.records import PhaseSpan
 from mbt_lite.run_dir import Journal, RunDir, flatten, read_json, read_jsonl, write_json, write_jsonl, write_text
 
@@ -275,6 +276,14 @@ def test_check_refuses_what_open_refuses_and_writes_nothing(tmp_path: Path) -> N
         RunDir.check(tmp_path, changed("gen.seed", 1), RESUMABLE)
     RunDir.check(tmp_path, changed("gen.batch_size", 8), RESUMABLE)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_open_goes_on_with_a_run_from_before_a_key_was_added(tmp_path: Path) -> None:
+    start_stage(tmp_path, "gen")
+    words = {**RECIPE["gen"], "trace_words": Gen().model_dump(mode="json")["trace_words"]}
+    RunDir.open(tmp_path, {**RECIPE, "gen": words}, RESUMABLE)
+    with pytest.raises(RunError, match=r"`gen\.trace_words` changed since gen began"):
+        RunDir.open(tmp_path, {**RECIPE, "gen": {**words, "trace_words": [1, 2]}}, RESUMABLE)
 
 
 def test_check_accepts_a_folder_that_is_not_there(tmp_path: Path) -> None:
