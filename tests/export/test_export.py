@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("peft", reason="needs the training stack: pip install 'mbt-lite[train]'")
 
 import torch
-from test_answers import answered
+from test_export_answers import answered
 from tiny_base import make_run, save_base
 from typer.testing import CliRunner, Result
 
