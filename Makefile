@@ -55,7 +55,7 @@ test-unsloth: $(READY)  ## sft through unsloth without a GPU, in an environment 
 
 check-unsloth: $(READY)
 	$(BIN)/python -m pip list | grep -iE '^(torch|transformers|trl|peft|bitsandbytes|accelerate|datasets|unsloth)'
-	$(BIN)/python -m pytest tests/model/test_unsloth.py
+	$(BIN)/python -m pytest tests/student/test_unsloth.py
 	rm -rf runs/unsloth
 	$(BIN)/mbt-lite gen recipes/demo.yaml --out runs/unsloth $(UNSLOTH_DEMO)
 	$(BIN)/mbt-lite sft recipes/demo.yaml --out runs/unsloth $(UNSLOTH_DEMO)

@@ -279,7 +279,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Say whether it will fit, before anything loads."""
-    from mbt_lite.memory.command import show_plan
+    from mbt_lite.plan.command import show_plan
     from mbt_lite.recipe import load_recipe
 
     loaded, path = load_recipe(recipe, settings or []), _run_folder(recipe, out)
@@ -350,7 +350,7 @@ def _run_stages(
 
     run_dir = _open(recipe, path, redo) if launch.leads else RunDir(path, leads=False)
     if launch.processes > 1:
-        importlib.import_module("mbt_lite.model.processes").wait_for_all()
+        importlib.import_module("mbt_lite.training.processes").wait_for_all()
     console = Console(quiet=not launch.leads)
     for stage in stages:
         importlib.import_module(f"mbt_lite.stages.{stage}").run(recipe, run_dir, console)

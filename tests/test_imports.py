@@ -13,38 +13,37 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "mbt_lite"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# From the top; a file imports from its own part and from the layers below its own.
+# From the top; a file imports from its own room and from the layers below its own.
 LAYERS = (
     ("cli", "__main__"),
     ("bench", "doctor"),
-    ("stages", "export", "memory", "chat"),
-    ("judge", "endpoint", "scripted", "traces", "model", "report", "score", "harness"),
-    ("metrics", "rewards", "data", "prompts", "text", "architecture"),
+    ("stages", "export", "plan", "chat"),
+    ("training", "judge", "report", "score", "harness"),
+    ("generation", "traces"),
+    ("student", "endpoint"),
+    ("scripted",),
+    ("metrics",),
+    ("rewards",),
+    ("data", "prompts"),
+    ("text", "architecture", "progress"),
     ("recipe", "run_dir", "launch"),
-    ("records", "errors", "__init__"),
+    ("records",),
+    ("errors", "__init__"),
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 
 # Imports within one layer, each with its reason.
 SIDEWAYS = {
     ("__main__", "cli"): "the same program under another name",
-    ("judge", "endpoint"): "a judge is asked as a teacher is: the same client, journal and budget",
-    ("traces", "endpoint"): "what a teacher is asked for are the client's requests",
-    ("judge", "scripted"): "verdicts by rule are labelled with its name",
-    ("endpoint", "scripted"): "an embedded endpoint is served by it",
-    ("metrics", "rewards"): "a metric and a reward that mean the same call the same function",
-    ("metrics", "text"): "text is what everything is read from",
-    ("rewards", "text"): "text is what everything is read from",
-    ("data", "text"): "text is what everything is read from",
-    ("prompts", "text"): "text is what everything is read from",
-    ("memory", "stages"): "measures the stages' own trainers",
+    ("plan", "stages"): "measures the stages' own trainers",
     ("export", "stages"): "an export answers the questions of eval",
-    ("records", "errors"): "a record that cannot be read is an error",
 }
 
 HEAVY = {"torch", "transformers", "trl", "peft", "unsloth", "datasets", "bitsandbytes", "accelerate", "triton"}
 HEAVY_FILES = (
-    "model/*.py",
+    "student/*.py",
+    "generation/*.py",
+    "training/*.py",
     "export/merge.py",
     "export/compare.py",
     "export/rounding.py",
@@ -55,7 +54,7 @@ HEAVY_FILES = (
 )
 CLIENTS = {"openai", "httpx"}
 CLIENT_FILES = ("endpoint/*.py",)
-ENVIRONMENT_FILE = "model/libraries.py"
+ENVIRONMENT_FILE = "student/libraries.py"
 
 
 def name_of(file: Path) -> str:

@@ -62,7 +62,7 @@ def now() -> float:
 
 def run(kind: str, load: dict[str, Any]) -> dict[str, float]:
     """Train `load["steps"]` steps with our trainer or TRL's own; give the figures."""
-    from mbt_lite.model.libraries import prepare
+    from mbt_lite.student.libraries import prepare
 
     prepare()
     import torch
@@ -97,12 +97,12 @@ def build(kind: str, load: dict[str, Any], folder: Path, clock: Clock) -> tuple[
     from trl import GRPOTrainer
 
     from mbt_lite.data.synthetic import FILES, generate_questions
-    from mbt_lite.model.generate import shares_prompts
-    from mbt_lite.model.grpo_rollouts import rollouts
-    from mbt_lite.model.grpo_trainer import ReducedGRPOTrainer
-    from mbt_lite.model.student import kept_in_float32
+    from mbt_lite.generation.generate import shares_prompts
     from mbt_lite.prompts import student_messages
     from mbt_lite.stages.grpo import to_grpo_config
+    from mbt_lite.student.loading import kept_in_float32
+    from mbt_lite.training.grpo_rollouts import rollouts
+    from mbt_lite.training.grpo_trainer import ReducedGRPOTrainer
 
     recipe = make_recipe(load)
     student = load_endless_student(recipe)
@@ -160,8 +160,8 @@ def make_recipe(load: dict[str, Any]) -> Any:
 
 def load_endless_student(recipe: Any) -> Any:
     """Load the student with a fresh adapter; for our rollouts no token ends its turn."""
-    from mbt_lite.model.adapters import add_adapter
-    from mbt_lite.model.student import Student, load_student
+    from mbt_lite.student.adapters import add_adapter
+    from mbt_lite.student.loading import Student, load_student
 
     class Endless(Student):
         """A student that writes up to the limit."""

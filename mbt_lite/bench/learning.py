@@ -127,9 +127,9 @@ def exam_of(folder: Path) -> Rows:
 
 def answered(recipe: Recipe, adapter: Path | None, samples: int) -> Rows:
     """Answer the dev questions greedily once, and `samples` times as rollouts are."""
-    from mbt_lite.model.generate import generate
-    from mbt_lite.model.student import load_student
+    from mbt_lite.generation.generate import generate
     from mbt_lite.prompts import student_messages
+    from mbt_lite.student.loading import load_student
 
     student = load_student(recipe.model, adapter, trainable=False)
     questions: list[Question] = fitting(recipe, student, read_questions(recipe.data.dev, recipe.data.seed))

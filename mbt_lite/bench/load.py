@@ -24,7 +24,7 @@ MARKS = ("imported", "loaded", "first_token")
 
 def measure_load(name: str, runs: int, say: Callable[[str], None]) -> Measurement:
     """Load the student that `model.name` names `runs` times; `say` gets a line after each."""
-    from mbt_lite.model.student import folder_or_id
+    from mbt_lite.student.loading import folder_or_id
 
     folder_or_id(name)
     found = []

@@ -17,8 +17,8 @@ GIB = 2**30
 
 def run(name: str, began: float) -> dict[str, Any]:
     """Import, load, generate one token."""
-    from mbt_lite.model.student import import_backend, load_student
     from mbt_lite.recipe.schema import Model
+    from mbt_lite.student.loading import import_backend, load_student
 
     model = Model(name=name)
     import_backend(model.backend)
@@ -28,8 +28,8 @@ def run(name: str, began: float) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from mbt_lite.data.synthetic import FILES, generate_questions
-    from mbt_lite.memory.probe import resident_bytes
-    from mbt_lite.model.generate import generate
+    from mbt_lite.generation.generate import generate
+    from mbt_lite.plan.probe import resident_bytes
     from mbt_lite.prompts import student_messages
 
     # transformers imports these when they are asked for

@@ -48,8 +48,8 @@ def measure_reward(name: str, batch: Batch, runs: int, say: Callable[[str], None
     """
     import torch
 
-    from mbt_lite.model.student import load_tokenizer
     from mbt_lite.recipe.schema import Model
+    from mbt_lite.student.loading import load_tokenizer
 
     tokenizer = load_tokenizer(Model(name=name))
     completions = make_completions(tokenizer, batch.prompts, batch.group_size, batch.tokens)

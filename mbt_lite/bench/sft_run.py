@@ -51,8 +51,8 @@ class Run:
 
 def run(job: Job) -> Run:
     """Load, train, measure."""
-    from mbt_lite.model.student import import_backend
     from mbt_lite.recipe import load_recipe
+    from mbt_lite.student.loading import import_backend
 
     recipe = load_recipe(Path(job.recipe), list(job.settings))
     if job.trainer == "mbt-lite":
@@ -84,10 +84,10 @@ def run(job: Job) -> Run:
 
 def load_ours(recipe: Any, traces: Path) -> tuple[Any, Any]:
     """Load as the stage does."""
-    from mbt_lite.model.adapters import add_adapter
-    from mbt_lite.model.rows import encode_traces
-    from mbt_lite.model.student import load_student
     from mbt_lite.stages.sft import read_traces
+    from mbt_lite.student.adapters import add_adapter
+    from mbt_lite.student.loading import load_student
+    from mbt_lite.training.rows import encode_traces
 
     sft = recipe.sft
     student = load_student(recipe.model, gradient_checkpointing=sft.gradient_checkpointing)
@@ -99,8 +99,8 @@ def build_ours(recipe: Any, student: Any, rows: Any, folder: Path) -> Any:
     """Build the stage's trainer."""
     from rich.console import Console
 
-    from mbt_lite.model.student import kept_in_float32
     from mbt_lite.stages.sft import build_trainer
+    from mbt_lite.student.loading import kept_in_float32
 
     with kept_in_float32(student.model):
         return build_trainer(recipe, student, rows, (), folder, Console(quiet=True), lambda values, step: None)[0]
@@ -111,9 +111,9 @@ def load_stock(recipe: Any, traces: Path) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-    from mbt_lite.model.rows import encode_traces
-    from mbt_lite.model.student import choose_dtype, folder_or_id
     from mbt_lite.stages.sft import read_traces
+    from mbt_lite.student.loading import choose_dtype, folder_or_id
+    from mbt_lite.training.rows import encode_traces
 
     source, dtype = folder_or_id(recipe.model.name), choose_dtype(recipe.model.dtype)
     four_bit = BitsAndBytesConfig(
@@ -138,8 +138,8 @@ def build_stock(recipe: Any, student: Any, rows: Any, folder: Path) -> Any:
     import torch
     from trl import SFTConfig, SFTTrainer
 
-    from mbt_lite.model.adapters import to_lora_config
     from mbt_lite.stages.sft import to_dataset
+    from mbt_lite.student.adapters import to_lora_config
 
     sft, (model, tokenizer) = recipe.sft, student
     config = SFTConfig(

@@ -84,7 +84,7 @@ def chat(
     Raises RunError for a run without the wanted adapters, DataError for a file that cannot be read, TeacherError for a
     server that does not answer; KeyboardInterrupt after Ctrl-C, when what was written is kept.
     """
-    from mbt_lite.model.libraries import prepare, quieten_loading
+    from mbt_lite.student.libraries import prepare, quieten_loading
 
     recipe, talk, console = read_recipe(run), Talk(), Console()
     variants = [] if base_url is not None and not wanted else choose_variants(run, wanted)

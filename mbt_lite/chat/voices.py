@@ -49,10 +49,10 @@ def _adapter(run: Path, variant: str) -> Path:
 
 def local_voice(recipe: Recipe, run: Path, variant: Variant) -> Voice:
     """Load a variant; unsloth would patch what streams, so it is transformers."""
-    from mbt_lite.model import chat
-    from mbt_lite.model.sampling import SamplingSettings
-    from mbt_lite.model.stream import stream
-    from mbt_lite.model.student import load_student
+    from mbt_lite.generation.sampling import SamplingSettings
+    from mbt_lite.generation.stream import stream
+    from mbt_lite.student import chat_template as chat
+    from mbt_lite.student.loading import load_student
 
     model = recipe.model.model_copy(update={"backend": "transformers"})
     student = load_student(model, None if variant == Variant.BASE else _adapter(run, variant))

@@ -13,8 +13,8 @@ from mbt_lite.doctor.machine import card_name, check_caches, check_machine, read
 from mbt_lite.doctor.services import check_services
 from mbt_lite.doctor.versions import check_python, check_versions
 from mbt_lite.errors import MbtError, RunError
-from mbt_lite.memory.plan import Plan, make_plan
-from mbt_lite.memory.target import choose_target
+from mbt_lite.plan.make_plan import Plan, make_plan
+from mbt_lite.plan.target import choose_target
 from mbt_lite.recipe.schema import Recipe
 
 

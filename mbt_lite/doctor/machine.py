@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mbt_lite.doctor.findings import Finding
-from mbt_lite.memory.plan import Plan
-from mbt_lite.memory.target import free_memory_bytes, read_card
-from mbt_lite.model.embedded import cache_root, cached_folder
-from mbt_lite.model.random_weights import WRITING
+from mbt_lite.plan.make_plan import Plan
+from mbt_lite.plan.target import free_memory_bytes, read_card
+from mbt_lite.student.embedded import cache_root, cached_folder
+from mbt_lite.student.random_weights import WRITING
 
 GB = 10**9
 GIB = 2**30

@@ -49,7 +49,7 @@ def _torch() -> dict[str, Any]:
 
 def _bitsandbytes() -> dict[str, Any]:
     """Store a matrix in 4 bits and read it back: nf4 is off by less than a fifth of the largest weight."""
-    from mbt_lite.model.libraries import prepare
+    from mbt_lite.student.libraries import prepare
 
     prepare()
     import torch
@@ -81,7 +81,7 @@ def _triton() -> dict[str, Any]:
 
 
 def _unsloth() -> dict[str, Any]:
-    from mbt_lite.model.libraries import prepare
+    from mbt_lite.student.libraries import prepare
 
     prepare()
     return {"version": importlib.import_module("unsloth").__version__}

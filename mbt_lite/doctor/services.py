@@ -14,9 +14,9 @@ from mbt_lite.architecture.families import EMBEDDED_PREFIX, RANDOM_PREFIX
 from mbt_lite.data.hub import PREFIX as HUB
 from mbt_lite.doctor.findings import Finding
 from mbt_lite.endpoint.served_student import answering_student, drafting_student
-from mbt_lite.model.embedded import CURE, PACKAGE
 from mbt_lite.recipe.endpoint import Endpoint
 from mbt_lite.recipe.schema import Recipe
+from mbt_lite.student.embedded import CURE, PACKAGE
 
 TIMEOUT_SECONDS = 5.0
 # Hosted endpoints list hundreds of models.

@@ -119,8 +119,8 @@ def read_trial(recipe: Recipe, run_dir: RunDir, count: int) -> Trial:
 
 def answers_of_student(model: schema.Model, adapter: Path | None, trial: Trial) -> Answered:
     """Ask a student in this process; unsloth would answer with kernels of its own, so it is transformers."""
-    from mbt_lite.model.generate import generate
-    from mbt_lite.model.student import load_student
+    from mbt_lite.generation.generate import generate
+    from mbt_lite.student.loading import load_student
 
     student = load_student(model.model_copy(update={"backend": "transformers"}), adapter)
     rollouts = generate(
@@ -145,7 +145,7 @@ def answers_of_student(model: schema.Model, adapter: Path | None, trial: Trial) 
 
 def answers_of_gguf(gguf: Path, tokenizer: Any, trial: Trial) -> Answered:
     """Ask llama.cpp's server; ModelError if it reads a question as other tokens than the student was trained on."""
-    from mbt_lite.model.chat import prefills_think, prompt_ids
+    from mbt_lite.student.chat_template import prefills_think, prompt_ids
 
     asked = [prompt_ids(tokenizer, messages) for messages in trial.messages]
     longest = max(map(len, asked)) + trial.max_completion_tokens

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from mbt_lite.errors import ModelError
 from mbt_lite.export import Base
-from mbt_lite.model.student import load_student
 from mbt_lite.recipe import schema
+from mbt_lite.student.loading import load_student
 
 # Of each row the last positions are read: logits are as wide as the vocabulary.
 POSITIONS = 128

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mbt_lite.model.student import choose_dtype, quantization_config
 from mbt_lite.recipe import schema
+from mbt_lite.student.loading import choose_dtype, quantization_config
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

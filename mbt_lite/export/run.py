@@ -58,7 +58,7 @@ def export(run: Path, order: Order, console: Console) -> Path:
     Raises RunError without an adapter, a free place or enough disk; ModelError for a model that cannot be merged, a
     tool that is missing, and an export that answers otherwise than what was trained.
     """
-    from mbt_lite.model.libraries import prepare, quieten_loading
+    from mbt_lite.student.libraries import prepare, quieten_loading
 
     source = choose_source(run, order, console)
     folder = order.out if order.out is not None else run / "export" / _folder_name(source, order)
@@ -126,7 +126,7 @@ def merge(source: Source, folder: Path, dtype: torch.dtype | None) -> list[str]:
     from mbt_lite.export.compare import compare
     from mbt_lite.export.merge import Kept, merge_shards, merged_bytes, shards, write_settings
     from mbt_lite.export.rounding import rounding_of
-    from mbt_lite.report.progress import counting
+    from mbt_lite.progress import counting
 
     model = source.recipe.model
     base = base_folder(model.name)
@@ -224,7 +224,7 @@ def check_disk(folder: Path, needed: int) -> None:
 
 def base_folder(name: str) -> Path:
     """Give the folder of the 16-bit base; a hub id is fetched into the hub's cache, which keeps it."""
-    from mbt_lite.model.student import folder_or_id
+    from mbt_lite.student.loading import folder_or_id
 
     source = folder_or_id(name)
     if Path(source).is_dir():
@@ -238,7 +238,7 @@ def origin_of(name: str) -> Origin:
     """Say what the card and peft call the base."""
     from huggingface_hub import try_to_load_from_cache
 
-    from mbt_lite.model import embedded
+    from mbt_lite.student import embedded
 
     if name.startswith(embedded.PREFIX):
         return Origin(embedded.ORIGINAL, embedded.LICENCE, "It was read from a 4-bit GGUF (Q4_1) of it.")
@@ -266,10 +266,10 @@ def stop_ids(base: Path, tokenizer: Any) -> list[int]:
 def sample_rows(source: Source, tokenizer: Any) -> list[list[int]]:
     """Give the token ids of a few traces of the run; without traces, of a few of its prompts."""
     from mbt_lite.data.questions import read_questions
-    from mbt_lite.model.chat import prompt_ids
-    from mbt_lite.model.rows import encode
     from mbt_lite.prompts import student_messages
     from mbt_lite.records import Trace, from_row
+    from mbt_lite.student.chat_template import prompt_ids
+    from mbt_lite.training.rows import encode
 
     path = source.run_dir.stage_dir("gen") / "traces.jsonl"
     traces = [from_row(Trace, row, f"{path}:{number}") for number, row in enumerate(read_jsonl(path)[:ROWS], 1)]

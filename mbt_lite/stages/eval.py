@@ -47,14 +47,14 @@ from mbt_lite.metrics.answers import rules_for
 from mbt_lite.metrics.phase_reader import fit_reader, held_out, read_traces
 from mbt_lite.metrics.predictions import score_completion, with_phases
 from mbt_lite.metrics.scorecard import scorecards
-from mbt_lite.model.chat import refuse_other_template
+from mbt_lite.progress import counting
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.records import Completion, Message, Prediction, Question, from_row, to_row
 from mbt_lite.report.contents import Report, read_run
 from mbt_lite.report.html import write_report
-from mbt_lite.report.progress import counting
 from mbt_lite.report.table import ComparisonTable
 from mbt_lite.run_dir import Journal, RunDir, adapter_files, read_jsonl, write_json, write_jsonl
+from mbt_lite.student.chat_template import refuse_other_template
 
 TRAINED = ("sft", "grpo")
 
@@ -184,8 +184,8 @@ def _read_dev_questions(recipe: Recipe) -> list[Question]:
 
 def set_exam(recipe: Recipe) -> Exam:
     """Read the dev questions and drop distractors until each prompt fits; loads the tokenizer only."""
-    from mbt_lite.model import chat
-    from mbt_lite.model.student import load_tokenizer
+    from mbt_lite.student import chat_template as chat
+    from mbt_lite.student.loading import load_tokenizer
 
     questions = _read_dev_questions(recipe)
     tokenizer = load_tokenizer(recipe.model)
@@ -289,12 +289,12 @@ def _complete_with(
 def _load_engine(recipe: Recipe, adapter: Path | None) -> Callable[..., Iterator[Any]]:
     """Load the student; give the function that completes prompts with it."""
     if recipe.eval.engine == "vllm":
-        from mbt_lite.model.vllm_engine import VllmEngine
+        from mbt_lite.generation.vllm_engine import VllmEngine
 
         limit = recipe.data.max_prompt_tokens + recipe.eval.max_completion_tokens
         return VllmEngine(recipe.model, adapter, limit).generate
-    from mbt_lite.model.generate import generate
-    from mbt_lite.model.student import load_student
+    from mbt_lite.generation.generate import generate
+    from mbt_lite.student.loading import load_student
 
     return functools.partial(generate, load_student(recipe.model, adapter))
 

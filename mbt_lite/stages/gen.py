@@ -33,11 +33,11 @@ from mbt_lite.endpoint.opening import Ask, open_endpoints
 from mbt_lite.endpoint.replies import TeacherRequest
 from mbt_lite.endpoint.served_student import completion_requests, drafting_student, read_completions
 from mbt_lite.errors import DataError
+from mbt_lite.progress import counting
 from mbt_lite.prompts import completion_text, student_messages
 from mbt_lite.recipe.endpoint import Speaker
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.records import Completion, Message, Question, from_row, to_row
-from mbt_lite.report.progress import counting
 from mbt_lite.run_dir import Journal, RunDir, read_json, read_jsonl, write_jsonl
 from mbt_lite.traces.asking import Made, Maker, check_trial
 from mbt_lite.traces.build import draft_messages
@@ -208,8 +208,8 @@ def _show(made: Made, usage: dict[str, dict[str, int]], console: Console) -> Non
 
 def _fit(recipe: Recipe, questions: Sequence[Question]) -> Fitted:
     """Drop distractors until prompts fit; leave out the questions that cannot."""
-    from mbt_lite.model.chat import count_prompt_tokens
-    from mbt_lite.model.student import load_tokenizer
+    from mbt_lite.student.chat_template import count_prompt_tokens
+    from mbt_lite.student.loading import load_tokenizer
 
     tokenizer = load_tokenizer(recipe.model)
     limit = recipe.data.max_prompt_tokens
@@ -289,8 +289,8 @@ def _draft_here(recipe: Recipe, questions: Sequence[Question], folder: Path, con
 
 
 def _roll_out(recipe: Recipe, questions: Sequence[Question]) -> Iterator[Completion]:
-    from mbt_lite.model.generate import generate
-    from mbt_lite.model.student import load_student
+    from mbt_lite.generation.generate import generate
+    from mbt_lite.student.loading import load_student
 
     gen = recipe.gen
     for rollout in generate(

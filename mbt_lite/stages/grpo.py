@@ -49,8 +49,8 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
     a missing tracker or too little memory.
     """
     from mbt_lite.data.questions import read_questions
-    from mbt_lite.model.out_of_memory import naming_out_of_memory
-    from mbt_lite.model.trackers import check_tracker
+    from mbt_lite.training.out_of_memory import naming_out_of_memory
+    from mbt_lite.training.trackers import check_tracker
 
     adapter = run_dir.stage_dir("sft") / "adapter" if recipe.grpo.start == "sft" else None
     if adapter is not None and not (adapter / "adapter_config.json").exists():
@@ -192,8 +192,8 @@ def measured_pass_rates(
     recipe: Recipe, student: Any, questions: Sequence[Question], folder: Path, console: Console
 ) -> list[dict[str, Any]]:
     """Sample completions of each question by the adapter that training starts from; what is journaled is kept."""
-    from mbt_lite.model.pass_rates import measure_pass_rates
-    from mbt_lite.report.progress import counting
+    from mbt_lite.progress import counting
+    from mbt_lite.training.pass_rates import measure_pass_rates
 
     with (
         Journal(folder / "pass_rates.jsonl") as journal,
@@ -225,7 +225,7 @@ def check_reward(recipe: Recipe, questions: list[Question], scorer: Any, tokeniz
 
 def check_reference(recipe: Recipe) -> None:
     """Refuse a reference model under unsloth: it would be the untrained model, and undo what sft taught."""
-    from mbt_lite.model.student import choose_backend
+    from mbt_lite.student.loading import choose_backend
 
     kl = recipe.grpo.kl_coefficient
     if kl > 0 and choose_backend(recipe.model.backend) == "unsloth":
@@ -252,13 +252,13 @@ def train(recipe: Recipe, adapter: Path | None, rates: Path | None, folder: Path
     """Train and save; give the counts for `done.json`. `rates`: gen's pass rates, to filter by them."""
     # of model/ only what leaves transformers alone: loading the student may import unsloth, which has to be first
     from mbt_lite.data.questions import read_questions
-    from mbt_lite.model.adapters import add_adapter, check_rollouts_use_adapter
-    from mbt_lite.model.chat import record_template, refuse_other_template
-    from mbt_lite.model.checkpoints import resume_point, step_of
-    from mbt_lite.model.student import kept_in_float32, load_student
-    from mbt_lite.model.trackers import tracking
-    from mbt_lite.model.unsloth_backend import engine_of, hiding_engine
     from mbt_lite.prompts import student_messages
+    from mbt_lite.student.adapters import add_adapter, check_rollouts_use_adapter
+    from mbt_lite.student.chat_template import record_template, refuse_other_template
+    from mbt_lite.student.loading import kept_in_float32, load_student
+    from mbt_lite.student.unsloth_backend import engine_of, hiding_engine
+    from mbt_lite.training.checkpoints import resume_point, step_of
+    from mbt_lite.training.trackers import tracking
 
     checkpoint = resume_point(folder, "grpo", console)
     checkpointing = recipe.grpo.gradient_checkpointing
@@ -310,7 +310,7 @@ def kept(recipe: Recipe) -> str:
 
 def keep_adapter(recipe: Recipe, student: Any, dev: Any, step: int, folder: Path) -> dict[str, Any]:
     """Write `grpo/adapter`, the best or the last; say which, of which step, with its dev reward."""
-    from mbt_lite.model.adapters import save_adapter
+    from mbt_lite.student.adapters import save_adapter
 
     which = kept(recipe)
     if which == "last":
@@ -324,10 +324,10 @@ def watchers(
     recipe: Recipe, student: Any, questions: list[Question], folder: Path, console: Console
 ) -> tuple[Any, Any, list[Any]]:
     """Give the watch, the scorer of checkpoints (None without dev questions), and all callbacks in their order."""
-    from mbt_lite.model.dev_reward import BestAdapter, score_greedily
-    from mbt_lite.model.grpo_watch import AtSave, WatchCallback, rules
-    from mbt_lite.model.save_clock import SaveByMinutes
     from mbt_lite.report.completion_page import completion_page
+    from mbt_lite.training.dev_reward import BestAdapter, score_greedily
+    from mbt_lite.training.grpo_watch import AtSave, WatchCallback, rules
+    from mbt_lite.training.save_clock import SaveByMinutes
 
     grpo = recipe.grpo
 
@@ -361,13 +361,13 @@ def build_trainer(
     """Build the trainer with its reward, rollouts and logs; `done` is the step of the checkpoint it goes on from."""
     from datasets import Dataset
 
-    from mbt_lite.model.generate import shares_prompts
-    from mbt_lite.model.grpo_rollouts import check_cache, rollouts
-    from mbt_lite.model.grpo_trainer import ReducedGRPOTrainer
-    from mbt_lite.model.logit_tiles import narrow_without_triton
-    from mbt_lite.model.training_log import TrainingLog
+    from mbt_lite.generation.generate import shares_prompts
     from mbt_lite.prompts import student_messages
     from mbt_lite.rewards.trl_reward import LawReward
+    from mbt_lite.training.grpo_rollouts import check_cache, rollouts
+    from mbt_lite.training.grpo_trainer import ReducedGRPOTrainer
+    from mbt_lite.training.logit_tiles import narrow_without_triton
+    from mbt_lite.training.training_log import TrainingLog
 
     prompts = [student_messages(question) for question in questions]
     check_cache(student, prompts, recipe.grpo)

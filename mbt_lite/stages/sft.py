@@ -21,7 +21,7 @@ from mbt_lite.records import Trace, from_row
 from mbt_lite.run_dir import RunDir, adapter_files, read_jsonl
 
 if TYPE_CHECKING:
-    from mbt_lite.model.rows import Row
+    from mbt_lite.training.rows import Row
 
 
 def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
@@ -38,8 +38,8 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
 
     Raises RunError without traces, ModelError for a template that does not fit, a missing tracker, too little memory.
     """
-    from mbt_lite.model.out_of_memory import naming_out_of_memory
-    from mbt_lite.model.trackers import check_tracker
+    from mbt_lite.training.out_of_memory import naming_out_of_memory
+    from mbt_lite.training.trackers import check_tracker
 
     traces_file = run_dir.stage_dir("gen") / "traces.jsonl"
     run_dir.check_outputs("gen")
@@ -78,7 +78,7 @@ def to_sft_config(recipe: Recipe, folder: Path) -> Any:
     import torch
     from trl import SFTConfig
 
-    from mbt_lite.model.processes import share_of_steps
+    from mbt_lite.training.processes import share_of_steps
 
     sft = recipe.sft
     return SFTConfig(
@@ -119,12 +119,12 @@ def to_sft_config(recipe: Recipe, folder: Path) -> Any:
 
 def train(recipe: Recipe, traces: list[Trace], folder: Path, console: Console) -> dict[str, Any]:
     """Train and save; give the counts and losses for `done.json`."""
-    from mbt_lite.model.adapters import load_with_adapter, save_adapter
-    from mbt_lite.model.chat import record_template
-    from mbt_lite.model.checkpoints import resume_point, step_of
-    from mbt_lite.model.processes import leader_first, wait_for_all
-    from mbt_lite.model.student import kept_in_float32
-    from mbt_lite.model.trackers import tracking
+    from mbt_lite.student.adapters import load_with_adapter, save_adapter
+    from mbt_lite.student.chat_template import record_template
+    from mbt_lite.student.loading import kept_in_float32
+    from mbt_lite.training.checkpoints import resume_point, step_of
+    from mbt_lite.training.processes import leader_first, wait_for_all
+    from mbt_lite.training.trackers import tracking
 
     with leader_first():
         checkpoint = resume_point(folder, "sft", console)
@@ -164,9 +164,9 @@ def make_rows(
     recipe: Recipe, traces: list[Trace], tokenizer: Any, console: Console
 ) -> tuple[Sequence[Row], Sequence[Row], int]:
     """Give the rows to train on, the held-out ones, and how many were too long; show the first."""
-    from mbt_lite.model.dev_loss import hold_out
-    from mbt_lite.model.row_view import show_row
-    from mbt_lite.model.rows import Rows, encode_traces
+    from mbt_lite.training.dev_loss import hold_out
+    from mbt_lite.training.row_view import show_row
+    from mbt_lite.training.rows import Rows, encode_traces
 
     limit = recipe.sft.max_sequence_tokens
     to_train, held_out = hold_out(traces, recipe.sft.held_out_traces, recipe.sft.seed)
@@ -183,7 +183,7 @@ def make_rows(
 
 def keep_best_adapter(folder: Path) -> dict[str, Any]:
     """Make the adapter with the lowest dev loss the stage's; give its step and loss."""
-    from mbt_lite.model.dev_loss import copy_adapter, dev_losses, lowest
+    from mbt_lite.training.dev_loss import copy_adapter, dev_losses, lowest
 
     step, loss = lowest(dev_losses(folder / "metrics.jsonl"))
     copy_adapter(folder / "best", folder / "adapter")
@@ -200,10 +200,10 @@ def build_trainer(
     track: Any,
 ) -> tuple[Any, Any]:
     """Build TRL's trainer on rows that are tokenised already, with its log."""
-    from mbt_lite.model.fed_rows import FedRows
-    from mbt_lite.model.logit_tiles import narrow_without_triton
-    from mbt_lite.model.sft_trainer import choose_trainer
-    from mbt_lite.model.training_log import TrainingLog
+    from mbt_lite.training.fed_rows import FedRows
+    from mbt_lite.training.logit_tiles import narrow_without_triton
+    from mbt_lite.training.sft_trainer import choose_trainer
+    from mbt_lite.training.training_log import TrainingLog
 
     narrow_without_triton()
     fed = FedRows(student.model, rows)
@@ -222,9 +222,9 @@ def build_trainer(
 
 def life(recipe: Recipe, student: Any, folder: Path) -> list[Any]:
     """Give the callbacks of the recipe's clock and dev loss; the dev loss's must come before the log."""
-    from mbt_lite.model.adapters import save_adapter
-    from mbt_lite.model.dev_loss import BestAdapter
-    from mbt_lite.model.save_clock import SaveByMinutes
+    from mbt_lite.student.adapters import save_adapter
+    from mbt_lite.training.dev_loss import BestAdapter
+    from mbt_lite.training.save_clock import SaveByMinutes
 
     callbacks: list[Any] = []
     if recipe.sft.save_every_minutes is not None:

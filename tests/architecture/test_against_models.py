@@ -15,9 +15,9 @@ from mbt_lite.architecture.config_file import read_config
 from mbt_lite.architecture.families import KNOWN
 from mbt_lite.architecture.numbers import Architecture
 from mbt_lite.architecture.storage import kv_bytes_per_token, nf4_bytes, nf4_weights
-from mbt_lite.model.adapters import to_lora_config
-from mbt_lite.model.random_weights import to_config
 from mbt_lite.recipe.schema import Lora
+from mbt_lite.student.adapters import to_lora_config
+from mbt_lite.student.random_weights import to_config
 
 # Every family and shape of a linear layer, made small: sizes that 64 and 256 do not divide.
 SMALL = {

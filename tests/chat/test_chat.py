@@ -11,13 +11,13 @@ from typer.testing import CliRunner, Result
 pytest.importorskip("peft", reason="needs the training stack: pip install 'mbt-lite[train]'")
 
 from mbt_lite import cli
-from mbt_lite.model.adapters import add_adapter, save_adapter
-from mbt_lite.model.generate import generate
-from mbt_lite.model.sampling import SamplingSettings
-from mbt_lite.model.stream import stream
-from mbt_lite.model.student import load_student
+from mbt_lite.generation.generate import generate
+from mbt_lite.generation.sampling import SamplingSettings
+from mbt_lite.generation.stream import stream
 from mbt_lite.recipe import load_recipe, resolved, schema
 from mbt_lite.run_dir import RECIPE_FILE, RunDir, read_jsonl
+from mbt_lite.student.adapters import add_adapter, save_adapter
+from mbt_lite.student.loading import load_student
 
 ROOT = Path(__file__).parents[2]
 DEV = ROOT / "data_samples/demo_dev.jsonl"
@@ -117,7 +117,7 @@ import os, signal
 # a shell's background jobs are started with it ignored
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from mbt_lite import cli
-from mbt_lite.model import stream
+from mbt_lite.generation import stream
 # a random student may end its turn at once: letters only
 stream.sample = lambda logits, *_: logits[:, 40:60].argmax(-1) + 40
 step = stream._step

@@ -20,8 +20,8 @@ from mbt_lite.doctor.libraries import check_libraries, check_torch
 from mbt_lite.doctor.machine import Machine, check_caches, check_machine, read_machine
 from mbt_lite.doctor.services import check_endpoint, check_services
 from mbt_lite.doctor.versions import SETS, check_python, check_versions, read_set
-from mbt_lite.memory.plan import make_plan
-from mbt_lite.memory.target import GIB, Target
+from mbt_lite.plan.make_plan import make_plan
+from mbt_lite.plan.target import GIB, Target
 from mbt_lite.recipe import load_recipe
 from mbt_lite.recipe.schema import Recipe, Teacher
 

@@ -113,7 +113,7 @@ def after_replies(folder: Path, n: int, act: Callable[[], None]) -> Iterator[Non
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
-    from mbt_lite.model.student import load_tokenizer
+    from mbt_lite.student.loading import load_tokenizer
 
     return load_tokenizer(recipe(1).model)
 

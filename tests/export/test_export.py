@@ -20,8 +20,8 @@ from typer.testing import CliRunner, Result
 
 from mbt_lite import cli
 from mbt_lite.export import answers
-from mbt_lite.model.student import load_student
 from mbt_lite.recipe import schema
+from mbt_lite.student.loading import load_student
 
 IDS = list(range(40, 72))
 # Nothing of ours is imported here.

@@ -17,10 +17,10 @@ from mbt_lite.errors import ModelError
 from mbt_lite.export import llama_cpp
 from mbt_lite.export.convert import convert, find_converter
 from mbt_lite.export.ollama import ollama_template
-from mbt_lite.model.chat import prompt_ids, rendered
-from mbt_lite.model.embedded import NAME, PREFIX, embedded_folder
 from mbt_lite.prompts import student_messages
 from mbt_lite.recipe import schema
+from mbt_lite.student.chat_template import prompt_ids, rendered
+from mbt_lite.student.embedded import NAME, PREFIX, embedded_folder
 
 pytestmark = pytest.mark.slow
 TOKENS = 24

@@ -16,8 +16,8 @@ from tiny_base import save_base, save_moved_adapter
 from mbt_lite.errors import ModelError
 from mbt_lite.export import merge
 from mbt_lite.export.rounding import rounding_of
-from mbt_lite.model.student import load_student
 from mbt_lite.recipe import schema
+from mbt_lite.student.loading import load_student
 
 
 def read_all(folder: Path) -> dict[str, torch.Tensor]:

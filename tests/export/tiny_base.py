@@ -35,7 +35,7 @@ def save_wordy_base(folder: Path) -> Path:
     """Save a two-layer Llama with the embedded student's tokenizer, which llama.cpp knows; it writes ASCII only."""
     from transformers import AutoTokenizer, LlamaForCausalLM
 
-    from mbt_lite.model.embedded import NAME, PREFIX, embedded_folder
+    from mbt_lite.student.embedded import NAME, PREFIX, embedded_folder
 
     tokenizer = AutoTokenizer.from_pretrained(embedded_folder(PREFIX + NAME))
     torch.manual_seed(0)
@@ -74,7 +74,7 @@ def make_run(folder: Path, model: schema.Model, variant: str) -> Path:
 
 def save_moved_adapter(base: Path, folder: Path, lora: schema.Lora, quantization: str = "none") -> Path:
     """Save an adapter whose every part is away from where it began."""
-    from mbt_lite.model.adapters import load_with_adapter, save_adapter
+    from mbt_lite.student.adapters import load_with_adapter, save_adapter
 
     model = schema.Model(name=str(base), dtype="float32", quantization=quantization)  # type: ignore[arg-type]
     student = load_with_adapter(model, lora, 0, gradient_checkpointing=False)

@@ -64,7 +64,7 @@ def taught_student(folder: Path) -> None:
     from tiny_student import tiny_config
     from transformers import LlamaForCausalLM
 
-    from mbt_lite.model.chat import prompt_ids
+    from mbt_lite.student.chat_template import prompt_ids
 
     asked = [prompts.student_messages(question(number)) for number in range(6)]
     tokenizer = byte_tokenizer([message["content"] for messages in asked for message in messages], 400)
@@ -92,9 +92,9 @@ def test_the_harness_gives_the_exact_match_of_eval(questions: Path, tmp_path: Pa
     import lm_eval
     from lm_eval.tasks import TaskManager
 
-    from mbt_lite.model.generate import generate
-    from mbt_lite.model.student import load_student
+    from mbt_lite.generation.generate import generate
     from mbt_lite.recipe.schema import Model
+    from mbt_lite.student.loading import load_student
 
     folder = tmp_path / "student"
     taught_student(folder)

@@ -83,8 +83,8 @@ def load(name: str) -> Any:
         # few tokens: characters beyond ASCII fall apart into bytes, tags into pieces
         return byte_tokenizer(["we think about the answer", "first we need Rome </think><answer>"], 320)
     if name == "smollm2":
-        from mbt_lite.model.student import load_tokenizer
         from mbt_lite.recipe.schema import Model
+        from mbt_lite.student.loading import load_tokenizer
 
         try:
             return load_tokenizer(Model(name="embedded:smollm2-135m"))

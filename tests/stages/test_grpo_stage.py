@@ -16,11 +16,11 @@ import torch
 from safetensors.torch import load_file
 
 from mbt_lite.errors import DataError, ModelError, RecipeError, RunError
-from mbt_lite.model import dev_reward, pass_rates
-from mbt_lite.model.libraries import prepare
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.run_dir import Journal, RunDir, read_json, read_jsonl, write_jsonl
 from mbt_lite.stages import grpo
+from mbt_lite.student.libraries import prepare
+from mbt_lite.training import dev_reward, pass_rates
 
 ROOT = Path(__file__).parents[2]
 QUESTIONS = 6
@@ -148,7 +148,7 @@ def test_prefilter_start_goes_on_where_a_kill_left_it(
     student_folder: Path, run_dir: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mbt_lite.data.questions import read_questions
-    from mbt_lite.model.student import load_student
+    from mbt_lite.student.loading import load_student
 
     made = recipe(student_folder, prefilter_samples=2)
     student = load_student(made.model)
@@ -240,7 +240,7 @@ IMPORT_ORDER = """
 import sys
 from pathlib import Path
 from rich.console import Console
-from mbt_lite.model import student
+from mbt_lite.student import loading as student
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.stages import grpo
 

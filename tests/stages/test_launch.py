@@ -15,9 +15,9 @@ from typer.testing import CliRunner, Result
 
 from mbt_lite import cli
 from mbt_lite.errors import ModelError
-from mbt_lite.model.processes import share_of_steps
-from mbt_lite.model.student import choose_backend
 from mbt_lite.run_dir import RunDir, read_json, read_jsonl
+from mbt_lite.student.loading import choose_backend
+from mbt_lite.training.processes import share_of_steps
 
 ROOT = Path(__file__).parents[2]
 LAUNCHED = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "mbt_lite"]

@@ -18,9 +18,6 @@ from transformers import LlamaModel
 
 from mbt_lite.data.questions import read_questions
 from mbt_lite.errors import ModelError, RunError
-from mbt_lite.model.chat import template_hash
-from mbt_lite.model.checkpoints import find_newest_complete
-from mbt_lite.model.student import load_tokenizer
 from mbt_lite.recipe import resolved, resumable_keys
 from mbt_lite.recipe.schema import (
     Data,
@@ -38,6 +35,9 @@ from mbt_lite.recipe.schema import (
 from mbt_lite.run_dir import RunDir, read_json, read_jsonl, write_json
 from mbt_lite.stages import eval as eval_stage
 from mbt_lite.stages import grpo, sft
+from mbt_lite.student.chat_template import template_hash
+from mbt_lite.student.loading import load_tokenizer
+from mbt_lite.training.checkpoints import find_newest_complete
 
 ROOT = Path(__file__).parents[2]
 TRAIN = Questions(path=str(ROOT / "data_samples/demo_train.jsonl"), limit=12)
@@ -133,7 +133,7 @@ def test_sft_writes_checkpoints_by_the_clock(life: Life) -> None:
 
 def test_sft_without_its_tracker_stops_before_anything_is_loaded(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
     life.tracker = "wandb"
-    monkeypatch.setattr("mbt_lite.model.trackers.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("mbt_lite.training.trackers.importlib.util.find_spec", lambda name: None)
     with pytest.raises(ModelError, match="wandb is not installed; pip install wandb"):
         life.run(sft)
     assert not (life.path / "sft").exists()
@@ -236,7 +236,7 @@ def test_grpo_out_of_memory_names_rollouts_or_backward(trained: Life, monkeypatc
 def test_grpo_stops_on_a_loss_that_is_no_number_and_names_its_questions(
     trained: Life, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mbt_lite.model.grpo_trainer import ReducedGRPOTrainer
+    from mbt_lite.training.grpo_trainer import ReducedGRPOTrainer
 
     whole = ReducedGRPOTrainer._compute_loss
     monkeypatch.setattr(ReducedGRPOTrainer, "_compute_loss", lambda *arguments: whole(*arguments) * torch.nan)

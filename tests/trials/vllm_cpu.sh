@@ -28,7 +28,7 @@ install() {
 serve() {
     local student
     student=$("$(dirname "$MBT_LITE")/python" -c \
-        'from mbt_lite.model.embedded import embedded_folder; print(embedded_folder("embedded:smollm2-135m"))' | tail -1)
+        'from mbt_lite.student.embedded import embedded_folder; print(embedded_folder("embedded:smollm2-135m"))' | tail -1)
     HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 VLLM_CPU_KVCACHE_SPACE=1 exec "$1/bin/vllm" serve "$student" \
         --served-model-name smollm2 --dtype bfloat16 --max-model-len 2048 --max-num-seqs 4 --enforce-eager \
         --generation-config vllm --host 127.0.0.1 --port 8330

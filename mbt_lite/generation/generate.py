@@ -1,0 +1,254 @@
+"""Completions of many prompts by the local student: the rollouts of gen and grpo, the answers of eval.
+
+Prompts are sorted by length and taken in batches; each prompt is computed once for all its samples
+(`shared_prefix`), and a prompt whose samples have all ended leaves the batch. A model that the shared prefix does not
+fit (sliding windows, unsloth's own kernels) goes through its own `generate`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Container, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from mbt_lite.generation import kv_cache, shared_prefix
+from mbt_lite.generation.sampling import SamplingSettings, sample
+from mbt_lite.records import FinishReason, Message
+from mbt_lite.student.chat_template import prompt_ids
+
+if TYPE_CHECKING:
+    from mbt_lite.student.loading import Student
+
+# A batch is packed anew when fewer than this share of its prompts still have an open completion.
+REPACK_BELOW = 0.8
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rollout:
+    """One completion: `token_ids` end with the stop token iff `finish_reason` is "stop"; `text` leaves it out."""
+
+    prompt_index: int
+    sample_index: int
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: FinishReason
+    prompt_tokens: int
+
+
+def generate(
+    student: Student,
+    prompts: Sequence[Sequence[Message]],
+    *,
+    samples: int,
+    temperature: float,
+    top_p: float,
+    top_k: int,
+    max_completion_tokens: int,
+    batch_size: int,
+    seed: int,
+    cache_gib: float | None = None,
+    wanted: Container[int] | None = None,
+) -> Iterator[Rollout]:
+    """Complete each prompt `samples` times, yielding the rollouts of a batch when it is finished.
+
+    At most `batch_size` completions are under way at once (at least one prompt's worth), and their KV cache takes at
+    most `cache_gib`; ModelError if one prompt's takes more. The same seed, prompts, batches and machine give the same
+    rollouts. `wanted` holds the indices of the prompts to complete, all if None: the batches stay what they are without
+    it, so that work that goes on after a stop ends as if it had never stopped.
+    """
+    tokens = [prompt_ids(student.tokenizer, messages) for messages in prompts]
+    settings = SamplingSettings(temperature, top_p, top_k)
+    order = sorted(range(len(prompts)), key=lambda index: len(tokens[index]))
+    runs = kv_cache.batches(
+        [len(tokens[index]) for index in order],
+        samples,
+        max_completion_tokens,
+        batch_size=batch_size,
+        shared=shares_prompts(student, student.model),
+        max_cached_tokens=None if cache_gib is None else max_cached_tokens(student, cache_gib),
+    )
+    for run in runs:
+        batch = [order[position] for position in run]
+        if wanted is not None and not any(index in wanted for index in batch):
+            continue
+        generator = torch.Generator(device=student.device).manual_seed(seed + run.start)
+        completions = complete_batch(
+            student, [tokens[index] for index in batch], samples, settings, max_completion_tokens, generator
+        )
+        for position, token_ids in enumerate(completions):
+            index = batch[position // samples]
+            if wanted is None or index in wanted:
+                yield to_rollout(student, index, position % samples, token_ids, len(tokens[index]))
+
+
+def shares_prompts(student: Student, model: torch.nn.Module) -> bool:
+    """Tell whether a prompt is computed once for all its completions, in rollouts as in training."""
+    return student.backend == "transformers" and shared_prefix.is_supported(model)
+
+
+def max_cached_tokens(student: Student, cache_gib: float) -> int:
+    """Give how many tokens' keys and values fit into so many GiB."""
+    per_token = kv_cache.bytes_per_token(student.model.config, student.compute_dtype)
+    return int(cache_gib * kv_cache.GIB) // per_token
+
+
+def to_rollout(student: Student, prompt_index: int, sample_index: int, ids: list[int], prompt_tokens: int) -> Rollout:
+    """Decode a completion and say how it ended."""
+    stopped = bool(ids) and ids[-1] in student.stop_ids
+    text = student.tokenizer.decode(ids[:-1] if stopped else ids, skip_special_tokens=True)
+    return Rollout(prompt_index, sample_index, text, tuple(ids), "stop" if stopped else "length", prompt_tokens)
+
+
+@torch.inference_mode()
+def complete_batch(
+    student: Student,
+    prompts: Sequence[Sequence[int]],
+    samples: int,
+    settings: SamplingSettings,
+    max_completion_tokens: int,
+    generator: torch.Generator,
+) -> list[list[int]]:
+    """Complete a batch of tokenised prompts; P·G lists of token ids, the G of one prompt beside each other.
+
+    A list ends with the stop token, or has `max_completion_tokens` tokens without one.
+    """
+    with student.rollout_model() as model:
+        if not shares_prompts(student, model):
+            return _complete_with_library(student, model, prompts, samples, settings, max_completion_tokens, generator)
+        return _complete_with_shared_prefix(
+            student, model, prompts, samples, settings, max_completion_tokens, generator
+        )
+
+
+def _complete_with_shared_prefix(
+    student: Student,
+    model: torch.nn.Module,
+    prompts: Sequence[Sequence[int]],
+    samples: int,
+    settings: SamplingSettings,
+    max_completion_tokens: int,
+    generator: torch.Generator,
+) -> list[list[int]]:
+    shared_prefix.register()
+    before = model.config._attn_implementation  # type: ignore[union-attr]
+    model.config._attn_implementation = shared_prefix.NAME  # type: ignore[union-attr]
+    try:
+        return _decode(student, model, prompts, samples, settings, max_completion_tokens, generator)
+    finally:
+        model.config._attn_implementation = before  # type: ignore[union-attr]
+
+
+def _decode(
+    student: Student,
+    model: torch.nn.Module,
+    prompts: Sequence[Sequence[int]],
+    samples: int,
+    settings: SamplingSettings,
+    max_completion_tokens: int,
+    generator: torch.Generator,
+) -> list[list[int]]:
+    """Prefill each prompt once, then decode all samples in step."""
+    ids, mask = left_pad(prompts, student.pad_id, student.device)
+    layers = model.config.get_text_config().num_hidden_layers  # type: ignore[union-attr, operator]
+    cache = shared_prefix.SharedPrefixCache(layers, max_completion_tokens, mask)
+    logits = _prefill(model, ids, mask, cache)
+    cache.start_decoding(samples)
+    logits = logits.repeat_interleave(samples, dim=0)
+    stop = torch.tensor(sorted(student.stop_ids), device=student.device)
+    rows = torch.arange(len(prompts) * samples, device=student.device)
+    positions = mask.sum(dim=1).repeat_interleave(samples)
+    open_rows = torch.ones_like(rows, dtype=torch.bool)
+    written = torch.full((len(rows), max_completion_tokens), -1, device=student.device)
+    for step in range(max_completion_tokens):
+        tokens = sample(logits, settings, generator)
+        written[rows[open_rows], step] = tokens[open_rows]
+        open_rows = open_rows & ~torch.isin(tokens, stop)
+        open_prompts = open_rows.view(-1, samples).any(dim=1)
+        if not open_prompts.any() or step + 1 == max_completion_tokens:
+            break
+        if open_prompts.float().mean() < REPACK_BELOW:
+            keep = open_prompts.nonzero().squeeze(1)
+            keep_rows = open_prompts.repeat_interleave(samples)
+            cache.keep(keep, samples)
+            rows, tokens, positions, open_rows = (x[keep_rows] for x in (rows, tokens, positions, open_rows))
+        output = model(
+            input_ids=tokens[:, None],
+            position_ids=(positions + step)[:, None],
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+            shared_prefix=cache,
+        )
+        logits = output.logits[:, -1]
+    return [[token for token in row if token >= 0] for row in written.tolist()]
+
+
+def _prefill(model: torch.nn.Module, ids: Tensor, mask: Tensor, cache: shared_prefix.SharedPrefixCache) -> Tensor:
+    """Compute the prompts into the cache; logits of the first new token. Shapes: ids [P, S], mask [P, S] -> [P, V]."""
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    output = model(
+        input_ids=ids,
+        attention_mask=mask.long(),
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        # by its index, not as the number 1: a slice is not contiguous, and torch then multiplies it with one copy of
+        # the output head per prompt
+        logits_to_keep=ids.new_tensor([ids.shape[1] - 1]),
+        shared_prefix=cache,
+    )
+    return output.logits[:, -1]  # type: ignore[no-any-return]
+
+
+def _complete_with_library(
+    student: Student,
+    model: torch.nn.Module,
+    prompts: Sequence[Sequence[int]],
+    samples: int,
+    settings: SamplingSettings,
+    max_completion_tokens: int,
+    generator: torch.Generator,
+) -> list[list[int]]:
+    """Use the model's own `generate`; its sampling reads torch's global generator, so that is seeded from ours."""
+    ids, mask = left_pad(prompts, student.pad_id, student.device)
+    torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator, device=student.device)))
+    drawing = (
+        {"do_sample": True, "temperature": settings.temperature, "top_p": settings.top_p, "top_k": settings.top_k}
+        if settings.temperature
+        else {"do_sample": False}
+    )
+    output = model.generate(  # type: ignore[operator]
+        input_ids=ids.repeat_interleave(samples, dim=0),
+        attention_mask=mask.long().repeat_interleave(samples, dim=0),
+        max_new_tokens=max_completion_tokens,
+        eos_token_id=sorted(student.stop_ids),
+        pad_token_id=student.pad_id,
+        **drawing,
+    )
+    return [until_stop(row, student.stop_ids) for row in output[:, ids.shape[1] :].tolist()]
+
+
+def until_stop(ids: Sequence[int], stop_ids: frozenset[int]) -> list[int]:
+    """Cut after the first stop token.
+
+    >>> until_stop([5, 2, 0, 0], frozenset({2}))
+    [5, 2]
+    """
+    for position, token in enumerate(ids):
+        if token in stop_ids:
+            return list(ids[: position + 1])
+    return list(ids)
+
+
+def left_pad(prompts: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Pad prompts on the left. Shapes: P lists -> ids [P, S], mask [P, S] (True where a token stands)."""
+    width = max(len(prompt) for prompt in prompts)
+    ids = torch.full((len(prompts), width), pad_id, device=device)
+    mask = torch.zeros((len(prompts), width), dtype=torch.bool, device=device)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt) :] = torch.tensor(prompt, device=device)
+        mask[row, width - len(prompt) :] = True
+    return ids, mask

@@ -1,1 +1,0 @@
-"""The student: loading, chat template, adapters, rollouts, checkpoints. Everything here may import torch."""

@@ -1,0 +1,115 @@
+"""Each stage of a recipe as its phases, in the order in which they happen.
+
+A phase is planned at its largest: full prompts, completions that run to their limit, rows as long as they may be.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from mbt_lite.plan.activations import MicroBatch
+from mbt_lite.plan.phases import (
+    Phase,
+    Setup,
+    backward,
+    beside_engine,
+    engine_rollout,
+    load,
+    log_probs,
+    merge,
+    optimizer,
+    rollout,
+)
+from mbt_lite.recipe.schema import Grpo, Recipe
+from mbt_lite.traces.kinds import KINDS
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Lengths:
+    """Tokens of the longest prompt and of the longest training row (prompt and trace)."""
+
+    prompt: int
+    row: int
+
+
+def phases_of(recipe: Recipe, setup: Setup, lengths: Lengths) -> dict[str, list[Phase]]:
+    """Give the phases of each stage that needs the student's memory; a stage that needs none is left out."""
+    stages = {
+        "gen": _gen(recipe, setup, lengths),
+        "sft": _sft(recipe, setup, lengths),
+        "grpo": _grpo(recipe, setup, lengths),
+        "eval": _eval(recipe, setup, lengths),
+    }
+    return {stage: phases for stage, phases in stages.items() if phases}
+
+
+def merge_phase(setup: Setup) -> Phase:
+    """Give what `mbt-lite export --format merged` needs of the machine's memory."""
+    return merge(setup)
+
+
+def _gen(recipe: Recipe, setup: Setup, lengths: Lengths) -> list[Phase]:
+    gen = recipe.gen
+    if KINDS[gen.kind].drafter != "student" or gen.student.is_asked:
+        return []
+    drafts = rollout(
+        setup,
+        prompts=max(1, gen.batch_size // gen.rollouts_per_question),
+        samples=gen.rollouts_per_question,
+        prompt_tokens=lengths.prompt,
+        completion_tokens=gen.max_completion_tokens,
+        has_adapter=False,
+    )
+    return [load(setup), drafts]
+
+
+def _sft(recipe: Recipe, setup: Setup, lengths: Lengths) -> list[Phase]:
+    sft = recipe.sft
+    batch = MicroBatch(sft.micro_batch_size, lengths.row, trained_tokens=lengths.row)
+    step = backward(setup, batch, checkpointing=sft.gradient_checkpointing, rolls_out=False)
+    return [load(setup), step, optimizer(setup, rolls_out=False)]
+
+
+def _grpo(recipe: Recipe, setup: Setup, lengths: Lengths) -> list[Phase]:
+    grpo = recipe.grpo
+    local = rollout(
+        setup,
+        prompts=min(max(1, grpo.rollout_batch_size // grpo.group_size), grpo.prompts_per_step),
+        samples=grpo.group_size,
+        prompt_tokens=lengths.prompt,
+        completion_tokens=grpo.max_completion_tokens,
+        has_adapter=True,
+        is_training=True,
+    )
+    # pass rates and dev rewards are the student's own rollouts, beside the engine too
+    is_local = grpo.rollout_engine == "local" or grpo.prefilter == "start" or grpo.dev_questions > 0
+    rollouts = local if is_local else engine_rollout(setup)
+    batch = MicroBatch(
+        grpo.micro_batch_size,
+        lengths.prompt + grpo.max_completion_tokens,
+        grpo.max_completion_tokens,
+        _most_prompts(grpo) if setup.computing.packs_rows else 0,
+    )
+    step = backward(setup, batch, checkpointing=grpo.gradient_checkpointing, rolls_out=True)
+    reference = [log_probs(setup, batch)] if grpo.kl_coefficient > 0 else []
+    phases = [load(setup), rollouts, *reference, step, optimizer(setup, rolls_out=True)]
+    return [beside_engine(setup, one) for one in phases]
+
+
+def _most_prompts(grpo: Grpo) -> int:
+    """Count the prompts of the micro-batch that has most: neighbouring rows, groups one after the other."""
+    rows, group = grpo.micro_batch_size, grpo.group_size
+    starts = range(0, grpo.prompts_per_step * group, rows)
+    return max((start + rows - 1) // group - start // group + 1 for start in starts)
+
+
+def _eval(recipe: Recipe, setup: Setup, lengths: Lengths) -> list[Phase]:
+    answers = rollout(
+        setup,
+        prompts=recipe.eval.batch_size,
+        samples=1,
+        prompt_tokens=lengths.prompt,
+        completion_tokens=recipe.eval.max_completion_tokens,
+        has_adapter=any(variant in ("sft", "grpo") for variant in recipe.eval.variants),
+    )
+    return [load(setup), answers]

@@ -1,0 +1,155 @@
+"""LoRA adapters: a fresh or a continued one on all linear layers, a check that rollouts use it, saving it for peft."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mbt_lite.errors import ModelError
+from mbt_lite.recipe import schema
+from mbt_lite.records import Message
+from mbt_lite.student import unsloth_backend
+from mbt_lite.student.chat_template import prompt_ids
+from mbt_lite.student.loading import Student, load_student, train_in_float32
+
+# Of a greedy completion; the first one or two may be certain with any adapter.
+ENGINE_TOKENS = 32
+
+
+def to_lora_config(lora: schema.Lora) -> Any:
+    """Map the recipe's `lora` section to peft's names."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        use_rslora=lora.variant == "rslora",
+        use_dora=lora.variant == "dora",
+        target_modules="all-linear",
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+
+
+def load_with_adapter(model: schema.Model, lora: schema.Lora, seed: int, *, gradient_checkpointing: bool) -> Student:
+    """Load the student with the adapter that sft trains: the one of `lora.continue_from`, else a fresh one.
+
+    Raises ModelError if the earlier adapter is not of the recipe's kind.
+    """
+    if lora.continue_from is not None:
+        adapter = Path(lora.continue_from)
+        check_same_kind(adapter, lora)
+        return load_student(model, adapter, trainable=True, gradient_checkpointing=gradient_checkpointing)
+    student = load_student(model, gradient_checkpointing=gradient_checkpointing)
+    add_adapter(student, lora, seed, gradient_checkpointing=gradient_checkpointing)
+    return student
+
+
+def check_same_kind(adapter: Path, lora: schema.Lora) -> None:
+    """Refuse an adapter folder whose rank, alpha or variant differ from the recipe's: training keeps the adapter's."""
+    from peft import LoraConfig
+
+    found = LoraConfig.from_pretrained(str(adapter))
+    variant = "dora" if found.use_dora else "rslora" if found.use_rslora else "lora"
+    for key, value, wanted in (
+        ("rank", found.r, lora.rank),
+        ("alpha", found.lora_alpha, lora.alpha),
+        ("variant", variant, lora.variant),
+    ):
+        if value != wanted:
+            raise ModelError(f"{adapter}: the adapter's {key} is another (got {value}); set lora.{key} to {value}")
+
+
+def add_adapter(student: Student, lora: schema.Lora, seed: int, *, gradient_checkpointing: bool) -> None:
+    """Wrap the student's model with a fresh adapter whose weights are float32."""
+    import torch
+
+    torch.manual_seed(seed)
+    if student.backend == "unsloth":
+        wrapped = unsloth_backend.add_adapter(student.model, lora, seed, gradient_checkpointing=gradient_checkpointing)
+    else:
+        from peft import get_peft_model
+
+        wrapped = get_peft_model(student.model, to_lora_config(lora))
+    student.model = wrapped
+    train_in_float32(student.model)
+
+
+def check_rollouts_use_adapter(student: Student, messages: Sequence[Message]) -> None:
+    """Compare the next-token logits of rollouts with the adapter on and off; an engine's tokens with it and zeroed.
+
+    Raises ModelError if they are equal: rollouts of the untrained model would teach the adapter nothing.
+    """
+    import torch
+
+    if student.has_engine:
+        _check_engine_uses_adapter(student, messages)
+        return
+    ids = torch.tensor([prompt_ids(student.tokenizer, messages)], device=student.device)
+
+    def logits() -> Any:
+        with torch.inference_mode(), student.rollout_model() as model:
+            return model(input_ids=ids, use_cache=False, logits_to_keep=1).logits
+
+    used = logits()
+    with student.model.disable_adapter():
+        unused = logits()
+    if torch.equal(used, unused):
+        raise ModelError(
+            f"rollouts of {student.backend}: the adapter changes nothing (equal logits with it and without); "
+            "train sft longer, or set model.backend to transformers"
+        )
+
+
+def _check_engine_uses_adapter(student: Student, messages: Sequence[Message]) -> None:
+    """Hand the adapter over twice, the second time zeroed: an engine that keeps an older one fails too."""
+    ids = prompt_ids(student.tokenizer, messages)
+
+    def greedy() -> list[tuple[int, float]]:
+        settings = {"temperature": 0.0, "max_tokens": ENGINE_TOKENS, "logprobs": 0}
+        written = unsloth_backend.generate_by_engine(student.model, [ids], [settings])[0].outputs[0]
+        steps = zip(written.token_ids, written.logprobs, strict=True)
+        return [(token, found[token].logprob) for token, found in steps]
+
+    used = greedy()
+    with zeroed(student.model):
+        unused = greedy()
+    if used == unused:
+        raise ModelError(
+            "rollouts of vLLM: the adapter changes nothing (equal tokens and log-probabilities with it and with "
+            "zeros in its place); train sft longer, or set grpo.rollout_engine to local"
+        )
+
+
+@contextlib.contextmanager
+def zeroed(model: Any) -> Iterator[None]:
+    """Make the adapter one that changes nothing while the block runs."""
+    import torch
+
+    weights = [weight for name, weight in model.named_parameters() if "lora_B" in name]
+    kept = [weight.detach().clone() for weight in weights]
+    with torch.no_grad():
+        for weight in weights:
+            weight.zero_()
+        try:
+            yield
+        finally:
+            for weight, exact in zip(weights, kept, strict=True):
+                weight.copy_(exact)
+
+
+def save_adapter(student: Student, folder: Path) -> None:
+    """Write adapter and tokenizer beside their place, then rename: the folder is whole or absent."""
+    import shutil
+
+    beside = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    # a reference adapter is the trainer's
+    student.model.save_pretrained(beside, selected_adapters=student.model.active_adapters)
+    student.tokenizer.save_pretrained(beside)
+    if folder.exists():
+        shutil.rmtree(folder)
+    beside.rename(folder)

@@ -1,0 +1,302 @@
+"""Load the student: tokenizer, 4-bit model, adapter; by transformers + peft + bitsandbytes, or by unsloth.
+
+What unsloth is told stands in `unsloth_backend.py`. Traps closed here (each has a test):
+1. On CPUs with AVX512-BF16 bitsandbytes repacks 4-bit weights in place at the first forward pass without gradients, and
+   later gradients are wrong. The switch is turned off on every layer right after loading.
+2. A tokenizer without padding, or with padding equal to the end of the turn, teaches a model never to stop. Refused.
+3. Adapters in bfloat16 hardly move at small learning rates. Trainable weights are float32.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import importlib.util
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from mbt_lite.architecture.families import RANDOM_PREFIX
+from mbt_lite.errors import ModelError
+from mbt_lite.launch import read_launch
+from mbt_lite.recipe import schema
+from mbt_lite.records import Message
+from mbt_lite.student import chat_template as chat
+from mbt_lite.student import rollout_weights, unsloth_backend
+from mbt_lite.student.embedded import PREFIX, embedded_folder
+from mbt_lite.student.freed_memory import give_back_freed_memory
+from mbt_lite.student.libraries import quieten_loading
+from mbt_lite.student.random_weights import random_folder
+
+Backend = Literal["transformers", "unsloth"]
+
+
+@dataclasses.dataclass(slots=True)
+class Student:
+    """A loaded model with its tokenizer; `model` is peft-wrapped iff it has an adapter.
+
+    `has_engine`: vLLM reads the same weights (see `unsloth_backend`).
+    """
+
+    model: Any
+    tokenizer: Any
+    backend: Backend
+    compute_dtype: torch.dtype
+    has_engine: bool = False
+    _unpacked: Any = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device  # type: ignore[no-any-return]
+
+    @property
+    def pad_id(self) -> int:
+        """The padding token."""
+        return int(self.tokenizer.pad_token_id)
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Every token that ends a completion: the tokenizer's end of turn and the model's own list."""
+        listed = self.model.generation_config.eos_token_id
+        listed = [] if listed is None else [listed] if isinstance(listed, int) else list(listed)
+        return frozenset({int(self.tokenizer.eos_token_id), *listed})
+
+    @property
+    def prefills_think(self) -> bool:
+        """Whether the chat template opens `<think>` itself."""
+        return chat.prefills_think(self.tokenizer)
+
+    def count_prompt_tokens(self, messages: Sequence[Message]) -> int:
+        """Count the tokens of a prompt as the student reads it."""
+        return chat.count_prompt_tokens(self.tokenizer, messages)
+
+    @contextlib.contextmanager
+    def rollout_model(self) -> Iterator[Any]:
+        """Lend the model for generation, in eval mode; on a CPU its unpacked view (see `rollout_weights`)."""
+        if self.device.type == "cpu" and self.backend == "transformers":
+            if self._unpacked is None:
+                self._unpacked = rollout_weights.unpack(self.model, self.compute_dtype)
+                give_back_freed_memory()
+            rollout_weights.refresh(self._unpacked)
+            yield self._unpacked
+            return
+        was_training = self.model.training
+        switched = unsloth_backend.generating(self.model) if self.backend == "unsloth" else contextlib.nullcontext()
+        try:
+            with switched:
+                yield self.model.eval()
+        finally:
+            self.model.train(was_training)
+
+
+def choose_backend(wanted: str) -> Backend:
+    """Resolve `model.backend`: unsloth under `auto` needs CUDA, the package, and one process alone.
+
+    Raises ModelError when unsloth is asked for by name and not installed, or in several processes.
+    """
+    alone = read_launch().processes == 1
+    there = importlib.util.find_spec("unsloth") is not None
+    if wanted == "unsloth" and not there:
+        raise ModelError("model.backend: unsloth is not installed; pip install 'mbt-lite[unsloth]' or use transformers")
+    if wanted == "unsloth" and not alone:
+        raise ModelError("model.backend: unsloth is not tried in several processes; use transformers, or one process")
+    if wanted == "unsloth" or (wanted == "auto" and there and alone and torch.cuda.is_available()):
+        return "unsloth"
+    return "transformers"
+
+
+def check_engine(model: schema.Model) -> None:
+    """Refuse vLLM on the student's weights where this machine cannot have it (ModelError)."""
+    key = "grpo.rollout_engine"
+    if choose_backend(model.backend) != "unsloth" or not torch.cuda.is_available():
+        raise ModelError(
+            f"{key}: vLLM shares weights through unsloth on CUDA only, and one of them is not here "
+            f"(got model.backend {model.backend}); set it to local, or see `mbt-lite doctor`"
+        )
+    if importlib.util.find_spec("vllm") is None:
+        raise ModelError(f"{key}: vLLM is not installed (got vllm); `pip install vllm`, or set it to local")
+    if choose_dtype(model.dtype) != torch.bfloat16:
+        raise ModelError(f"{key}: vLLM needs a card that multiplies bfloat16 (got an older one); set it to local")
+
+
+def import_backend(wanted: str) -> Backend:
+    """Resolve `model.backend`; import unsloth if it is the one: it patches the libraries, so it comes before them."""
+    from mbt_lite.student.libraries import prepare
+
+    prepare()
+    backend = choose_backend(wanted)
+    if backend == "unsloth":
+        importlib.import_module("unsloth")
+    return backend
+
+
+def choose_dtype(wanted: str) -> torch.dtype:
+    """Resolve `model.dtype`: bfloat16 where the device multiplies it natively, else float32."""
+    if wanted == "bfloat16":
+        return torch.bfloat16
+    if wanted == "float32":
+        return torch.float32
+    if torch.cuda.is_available():
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if native else torch.float32
+
+
+def folder_or_id(name: str) -> str:
+    """Turn `model.name` into what transformers loads: the cache folder of an embedded or random model, else itself."""
+    if name.startswith(RANDOM_PREFIX):
+        return str(random_folder(name))
+    return str(embedded_folder(name)) if name.startswith(PREFIX) else name
+
+
+def load_tokenizer(model: schema.Model) -> Any:
+    """Load the student's tokenizer alone.
+
+    Raises ModelError when it cannot be found or its special tokens would teach the model never to stop.
+    """
+    import_backend(model.backend)
+    from transformers import AutoTokenizer
+
+    with _named(model.name):
+        tokenizer = AutoTokenizer.from_pretrained(folder_or_id(model.name))
+    check_tokenizer(tokenizer, model.name)
+    return tokenizer
+
+
+def check_tokenizer(tokenizer: Any, name: str) -> None:
+    """Refuse a tokenizer without template, end of turn or padding, or whose padding is the end of the turn."""
+    if tokenizer.chat_template is None:
+        raise ModelError(f"{name}: the tokenizer has no chat template; use an instruct model")
+    if tokenizer.eos_token_id is None or tokenizer.pad_token_id is None:
+        raise ModelError(
+            f"{name}: the tokenizer lacks a special token (eos {tokenizer.eos_token}, pad {tokenizer.pad_token}); "
+            "set it in the model folder's tokenizer_config.json"
+        )
+    if tokenizer.eos_token_id == tokenizer.pad_token_id:
+        raise ModelError(
+            f"{name}: padding equals the end of the turn (got {tokenizer.pad_token}), so stopping is never learned; "
+            "set another pad_token in the model folder's tokenizer_config.json"
+        )
+
+
+def load_student(
+    model: schema.Model,
+    adapter: Path | None = None,
+    *,
+    trainable: bool = False,
+    gradient_checkpointing: bool = False,
+    engine: unsloth_backend.Engine | None = None,
+) -> Student:
+    """Load the student, with an adapter from a folder if one is given, and with vLLM on its weights for an `engine`.
+
+    `trainable` loads the adapter to be continued; it does nothing without one. `gradient_checkpointing` is for unsloth,
+    which decides at loading; elsewhere the trainer does. Raises ModelError naming the model.
+    """
+    if engine is not None:
+        check_engine(model)
+    if import_backend(model.backend) == "unsloth":
+        student = _load_with_unsloth(model, adapter, gradient_checkpointing, engine)
+    else:
+        student = _load_with_transformers(model, adapter, trainable)
+    close_cpu_repacking(student.model)
+    train_in_float32(student.model)
+    give_back_freed_memory()
+    return student
+
+
+def _load_with_transformers(model: schema.Model, adapter: Path | None, trainable: bool) -> Student:
+    from transformers import AutoModelForCausalLM
+
+    quieten_loading()
+    dtype = choose_dtype(model.dtype)
+    tokenizer = load_tokenizer(model)
+    with _named(model.name):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder_or_id(model.name),
+            dtype=dtype,
+            quantization_config=quantization_config(model, dtype),
+            # of several GPUs the one of this process
+            device_map={"": torch.cuda.current_device()} if torch.cuda.is_available() else None,
+        )
+    loaded.requires_grad_(False)
+    if adapter is not None:
+        from peft import PeftModel
+
+        loaded = PeftModel.from_pretrained(loaded, str(adapter), is_trainable=trainable, autocast_adapter_dtype=True)
+    return Student(loaded, tokenizer, "transformers", dtype)
+
+
+def _load_with_unsloth(
+    model: schema.Model, adapter: Path | None, gradient_checkpointing: bool, engine: unsloth_backend.Engine | None
+) -> Student:
+    quieten_loading()
+    dtype = choose_dtype(model.dtype)
+    with _named(model.name):
+        loaded, tokenizer = unsloth_backend.load(
+            folder_or_id(model.name),
+            adapter,
+            dtype,
+            in_4bit=model.quantization == "nf4",
+            gradient_checkpointing=gradient_checkpointing,
+            engine=engine,
+        )
+    check_tokenizer(tokenizer, model.name)
+    return Student(loaded, tokenizer, "unsloth", dtype, has_engine=engine is not None)
+
+
+def quantization_config(model: schema.Model, dtype: torch.dtype) -> Any:
+    """Map `model.quantization` to transformers' names; None for a model that is not packed."""
+    if model.quantization == "none":
+        return None
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+@contextlib.contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Turn the many ways in which a model cannot be found into one line."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"model.name: {name} cannot be loaded ({reason}); give a hub id or a local folder") from error
+
+
+def close_cpu_repacking(model: torch.nn.Module) -> int:
+    """Switch off bitsandbytes' in-place repacking on CPUs (trap 1); give the number of layers that had it."""
+    layers: list[Any] = [module for module in model.modules() if hasattr(module, "support_avx512bf16_for_cpu")]
+    for layer in layers:
+        layer.support_avx512bf16_for_cpu = False
+    return len(layers)
+
+
+def train_in_float32(model: torch.nn.Module) -> None:
+    """Put every trainable weight into float32 (trap 3)."""
+    for parameter in model.parameters():
+        if parameter.requires_grad and parameter.dtype != torch.float32:
+            parameter.data = parameter.data.float()
+
+
+@contextlib.contextmanager
+def kept_in_float32(model: torch.nn.Module) -> Iterator[None]:
+    """Keep trainable weights as they are while the block runs: TRL rounds the adapters of 4-bit models to bfloat16.
+
+    Turning them back to float32 afterwards is not enough: an adapter that is continued would start rounded.
+    """
+    exact = {name: weight.detach().clone() for name, weight in model.named_parameters() if weight.requires_grad}
+    yield
+    train_in_float32(model)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name in exact:
+                weight.copy_(exact[name])

@@ -1,0 +1,135 @@
+"""The dev reward of each checkpoint, and the adapter that had the best.
+
+At the start and with each checkpoint the policy answers held-out questions greedily; the law scores them. The adapter
+is kept whenever it is the best so far, before its score is journaled: a score on disk has its adapter on disk.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from transformers import TrainerCallback
+
+from mbt_lite.generation.generate import generate
+from mbt_lite.prompts import student_messages
+from mbt_lite.recipe.schema import Grpo
+from mbt_lite.records import Question
+from mbt_lite.rewards.law import RewardLimits, score, total
+from mbt_lite.run_dir import Journal, read_jsonl, write_jsonl
+from mbt_lite.student.adapters import save_adapter
+from mbt_lite.student.loading import Student
+
+# as many as checkpoints: a resume may go back to the older one, and needs the best of its time
+KEPT = 2
+
+
+def score_greedily(
+    student: Student, questions: Sequence[Question], grpo: Grpo, limits: RewardLimits
+) -> dict[str, float]:
+    """Answer questions greedily; give their number and means: reward, answer, exact, stop_rate, completion_tokens."""
+    sums = dict.fromkeys(("reward", "answer", "exact", "stop_rate", "completion_tokens"), 0.0)
+    for rollout in generate(
+        student,
+        [student_messages(question) for question in questions],
+        samples=1,
+        temperature=0.0,
+        top_p=1.0,
+        top_k=0,
+        max_completion_tokens=grpo.max_completion_tokens,
+        batch_size=grpo.rollout_batch_size,
+        seed=grpo.seed,
+        cache_gib=grpo.rollout_cache_gib,
+    ):
+        stopped = rollout.finish_reason == "stop"
+        terms = score(
+            rollout.text,
+            stopped=stopped,
+            completion_tokens=len(rollout.token_ids),
+            golds=questions[rollout.prompt_index].golds,
+            limits=limits,
+            prefilled_think=student.prefills_think,
+        )
+        sums["reward"] += total(terms, grpo.reward.weights)
+        sums["answer"] += terms.answer
+        sums["exact"] += terms.exact
+        sums["stop_rate"] += stopped
+        sums["completion_tokens"] += len(rollout.token_ids)
+    return {"questions": len(questions)} | {name: value / len(questions) for name, value in sums.items()}
+
+
+class BestAdapter(TrainerCallback):
+    """Score the policy by `score_policy` (means, `reward` among them) at the start and at each save; keep the best.
+
+    ::
+
+        grpo/ dev_rewards.jsonl     step and means, one row a scoring
+              best/step-N/          the adapter of each of the last two best steps
+    """
+
+    def __init__(
+        self, student: Student, folder: Path, score_policy: Callable[[], Mapping[str, float]], console: Console
+    ) -> None:
+        self.student, self.score_policy, self.console = student, score_policy, console
+        self.journal, self.adapters = folder / "dev_rewards.jsonl", folder / "best"
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Forget the scores of steps that are made again; score where training begins or goes on.
+
+        A kill may have come between checkpoint and score, so this step's score is always made anew.
+        """
+        write_jsonl(self.journal, [row for row in read_jsonl(self.journal) if row["step"] < state.global_step])
+        self._score(state.global_step)
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Score the policy whose checkpoint has just been written."""
+        self._score(state.global_step)
+
+    def best(self) -> dict[str, Any]:
+        """Give the row with the highest reward; of equals the later one."""
+        return max(read_jsonl(self.journal), key=lambda row: (row["reward"], row["step"]))
+
+    def adapter_of(self, step: int) -> Path:
+        """Give where the adapter of a best step is."""
+        return self.adapters / f"step-{step}"
+
+    def write_best(self, folder: Path) -> dict[str, Any]:
+        """Copy the best adapter beside its place, then rename: the folder is whole or absent. Give its row."""
+        best = self.best()
+        beside = folder.with_name(f".{folder.name}.partial")
+        shutil.rmtree(beside, ignore_errors=True)
+        shutil.copytree(self.adapter_of(best["step"]), beside)
+        if folder.exists():
+            shutil.rmtree(folder)
+        beside.rename(folder)
+        return best
+
+    def _score(self, step: int) -> None:
+        rows = read_jsonl(self.journal)
+        if any(row["step"] == step for row in rows):
+            return
+        row = {"step": step, **self.score_policy()}
+        if all(row["reward"] >= other["reward"] for other in rows):
+            save_adapter(self.student, self.adapter_of(step))
+        with Journal(self.journal) as journal:
+            journal.append(row)
+        self._forget([*rows, row])
+        self.console.print(
+            f"grpo step {step}: dev reward {row['reward']:.3f}, exact {row['exact']:.1%}", markup=False, highlight=False
+        )
+
+    def _forget(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Delete the adapters that no resume can need."""
+        records: list[int] = []
+        highest = float("-inf")
+        for row in sorted(rows, key=lambda row: int(row["step"])):
+            if row["reward"] >= highest:
+                highest = row["reward"]
+                records.append(row["step"])
+        kept = {self.adapter_of(step) for step in records[-KEPT:]}
+        for folder in self.adapters.iterdir():
+            if folder not in kept:
+                shutil.rmtree(folder)

@@ -1,0 +1,220 @@
+"""TRL's GRPOTrainer, reduced for one card (arXiv 2402.03300, 2503.14476).
+
+Differs from TRL's in seven places, none of which changes the loss of the rows that are trained:
+1. rollouts come from `generate` (the prompt of a group is computed once; completions are generated in bounded batches);
+2. log-probabilities too compute the prompt of a group once (`packed_attention`), score completion tokens only
+   (`lm_head`), and micro-batches hold neighbours, not shuffled rows: the gradient of a step is their sum in any order;
+3. rows whose advantage is zero cost no forward or backward pass: their gradient is zero without a reference model;
+4. a group whose rewards differ by less than 1e-6 has advantages of exactly zero: TRL's keep rounding noise;
+5. a step without any such row leaves weights and optimizer untouched: momentum alone moves nothing;
+6. where prompts are not shared, padding that all rows of a micro-batch share is cut away before the forward pass;
+7. where they are, each LoRA layer is one operation in the model's precision (`lora_linear`), as in rollouts on a CPU.
+On CUDA unsloth puts its own loss in place of TRL's, past this class: then 2, 3, 5, 6 and 7 do not act.
+"""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import TrainerState
+from trl import GRPOTrainer
+
+from mbt_lite.rewards.advantages import EQUAL_BELOW
+from mbt_lite.training import packed_attention
+from mbt_lite.training.batches import IGNORED
+from mbt_lite.training.lean_model import make_lean
+
+
+class ReducedGRPOTrainer(GRPOTrainer):
+    """GRPOTrainer that trains on the rows with something to learn.
+
+    `shares_prompts` needs a model of `shared_prefix.is_supported`, trained by transformers.
+    """
+
+    # TRL sets these without types
+    model: Any
+    args: Any
+    num_generations: int
+    _buffered_inputs: Any
+
+    def __init__(self, *args: Any, shares_prompts: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.shares_prompts = shares_prompts
+        if shares_prompts:
+            make_lean(self.model, self.temperature)
+
+    def take_up_finished(self, checkpoint: Path) -> None:
+        """Take up a run whose last step was made: adapter and state, but no training; transformers would add a step."""
+        self._load_from_checkpoint(str(checkpoint))
+        self.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        self.control = self.callback_handler.on_train_begin(self.args, self.state, self.control)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Restore the trained adapter: beside a reference adapter, transformers restores that one only."""
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        adapted = self.accelerator.unwrap_model(self.model)
+        if len(getattr(adapted, "peft_config", {})) > 1:
+            adapted.load_adapter(resume_from_checkpoint, adapted.active_adapter, is_trainable=True)
+
+    def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Tensor:
+        rewards: Tensor = super()._calculate_rewards(*args, **kwargs)
+        self._rewards_of_step = rewards
+        return rewards
+
+    def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
+        scored: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        equal = equal_groups(self._rewards_of_step.sum(dim=1), self.num_generations)
+        scored["advantages"] = scored["advantages"].masked_fill(equal.repeat_interleave(self.num_generations), 0.0)
+        self._metrics["train"]["zero_variance_share"].append(equal.float().mean().item())
+        return scored
+
+    def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
+        """Give the next micro-batch; TRL would shuffle the step's rows, which tears groups apart."""
+        if not self.shares_prompts or not self.model.training:
+            return super()._prepare_inputs(generation_batch)  # type: ignore[no-any-return]
+        if self._step % self.args.steps_per_generation == 0 or self._buffered_inputs is None:
+            scored = self._generate_and_score_completions(generation_batch)
+            self._buffered_inputs = micro_batches(scored, self.args.per_device_train_batch_size)
+        batch: dict[str, Any] = self._buffered_inputs[self._step % self.args.steps_per_generation]
+        return batch
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        rows = len(inputs["advantages"])
+        if self.beta == 0.0:
+            inputs = live_rows(inputs)
+        live = len(inputs["advantages"])
+        if live == 0:
+            # reaches no parameter: without any gradient the optimizer leaves weights and momentum alone
+            return torch.zeros((), device=inputs["advantages"].device, requires_grad=True)
+        loss: Tensor = super()._compute_loss(model, without_shared_padding(inputs))  # type: ignore[no-untyped-call]
+        # these two divide by the number of rows they see; dapo divides by the tokens of the whole step
+        return loss * (live / rows) if self.loss_type in ("grpo", "dr_grpo") else loss
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        compute_entropy: bool = False,
+        compute_aux_loss: bool = False,
+        **others: Any,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Give log-probabilities and entropies of completion tokens, zero at padding.
+
+        Shapes: input_ids and attention_mask [B, S + T] -> [B, T] each, T = `logits_to_keep`
+        """
+        if not self.shares_prompts or compute_aux_loss:
+            padded: Any = super()._get_per_token_logps_and_entropies
+            found: tuple[Tensor, Tensor | None, Tensor | None] = padded(
+                model,
+                input_ids,
+                attention_mask,
+                logits_to_keep,
+                batch_size,
+                compute_entropy,
+                compute_aux_loss,
+                **others,
+            )
+            return found
+        size = batch_size or len(input_ids)
+        parts = [
+            self._score_packed(model, ids, mask, logits_to_keep)
+            for ids, mask in zip(torch.split(input_ids, size), torch.split(attention_mask, size), strict=True)
+        ]
+        log_probs, entropies = (torch.cat(column) for column in zip(*parts, strict=True))
+        return log_probs, entropies if compute_entropy else None, None
+
+    def _score_packed(self, model: Any, ids: Tensor, mask: Tensor, width: int) -> tuple[Tensor, Tensor]:
+        """Score the completions of a batch in one packed forward pass. Shapes: [B, S + T] -> [B, T] twice."""
+        completion_mask = mask[:, -width:].bool()
+        packed, scored = pack_rows(ids, mask.bool(), width)
+        # row by row, as `completion_mask` is read below
+        labels = torch.full_like(packed.input_ids, IGNORED)
+        labels[0, scored] = ids[:, -width:][completion_mask]
+        with self.accelerator.autocast():
+            output = model(**packed.forward_arguments(), shift_labels=labels, fused_lm_head=True)
+        log_probs, entropies = (
+            values.new_zeros(completion_mask.shape).masked_scatter(completion_mask, values[0, scored])
+            for values in (output.log_probs, output.entropy)
+        )
+        return log_probs, entropies
+
+
+def pack_rows(ids: Tensor, mask: Tensor, width: int) -> tuple[packed_attention.PackedSequence, Tensor]:
+    """Pack left-padded prompts with right-padded completions; neighbours with one prompt share it.
+
+    The last token of a prompt begins each of its completions instead: what it predicts differs between them. The last
+    token of a completion predicts nothing, and is left out.
+
+    Shapes: ids and mask [B, S + T], T = `width` -> the packed rows; the positions [L] that predict completion tokens
+    """
+    rows = []
+    for row, kept in zip(ids.tolist(), mask.tolist(), strict=True):
+        prompt = [token for token, real in zip(row[:-width], kept[:-width], strict=True) if real]
+        completion = [token for token, real in zip(row[-width:], kept[-width:], strict=True) if real]
+        assert prompt, "a prompt has at least one token"
+        rows.append((prompt, completion))
+    groups = [
+        (prompt[:-1], [[prompt[-1], *completion[:-1]] for _, completion in group if completion])
+        for prompt, group in itertools.groupby(rows, key=lambda row: row[0])
+    ]
+    packed = packed_attention.pack(groups, ids.device)
+    scored: list[int] = []
+    end = 0
+    for shared, completions in groups:
+        end += len(shared)
+        count = sum(map(len, completions))
+        scored.extend(range(end, end + count))
+        end += count
+    return packed, torch.tensor(scored, device=ids.device)
+
+
+ROW_KEYS = (
+    "prompt_ids",
+    "prompt_mask",
+    "completion_ids",
+    "completion_mask",
+    "advantages",
+    "old_per_token_logps",
+    "ref_per_token_logps",
+)
+
+
+def equal_groups(rewards: Tensor, group_size: int) -> Tensor:
+    """Tell which groups have no spread (see `rewards/advantages.py`). Shapes: [P·G] -> [P]."""
+    grouped = rewards.view(-1, group_size)
+    return (grouped.amax(dim=1) - grouped.amin(dim=1)) < EQUAL_BELOW
+
+
+def micro_batches(scored: dict[str, Any], size: int) -> list[dict[str, Any]]:
+    """Cut the rows of a step into micro-batches of neighbours; what is no row goes to each."""
+    count = len(scored["advantages"])
+    return [
+        {key: value[start : start + size] if key in ROW_KEYS else value for key, value in scored.items()}
+        for start in range(0, count, size)
+    ]
+
+
+def live_rows(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Keep the rows whose advantage is not zero."""
+    live = inputs["advantages"] != 0
+    return {key: value[live] if key in ROW_KEYS else value for key, value in inputs.items()}
+
+
+def without_shared_padding(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Cut columns that are padding in every row: prompts are padded left, completions right."""
+    start = int(inputs["prompt_mask"].any(dim=0).int().argmax())
+    end = int(inputs["completion_mask"].any(dim=0).sum())
+    cut = dict(inputs)
+    for key in ("prompt_ids", "prompt_mask"):
+        cut[key] = inputs[key][:, start:]
+    for key in ("completion_ids", "completion_mask", "old_per_token_logps", "ref_per_token_logps"):
+        if key in inputs:
+            cut[key] = inputs[key][:, :end]
+    return cut

@@ -1,0 +1,86 @@
+"""Training rows: token ids and mask of a trace under the student's template, and the checks each row must pass.
+
+What goes wrong silently in this field is checked on every row: the prompt is a token prefix of the whole, the turn
+holds one think pair and one answer pair, it ends with one trained end-of-turn token that is last, and nothing is cut.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from mbt_lite.errors import ModelError
+from mbt_lite.records import Trace
+from mbt_lite.student.chat_template import check_end_of_turn, prefilled_think, prompt_ids
+from mbt_lite.text.completion import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Row:
+    """One tokenised training row; `completion_mask` is 1 where loss is taken. Both have the same length."""
+
+    trace_id: str
+    input_ids: tuple[int, ...]
+    completion_mask: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows that train, and the ids of those left out because they are longer than the limit."""
+
+    rows: tuple[Row, ...]
+    too_long: tuple[str, ...]
+
+
+def encode_traces(traces: Sequence[Trace], tokenizer: Any, max_sequence_tokens: int) -> Rows:
+    """Tokenise and check traces; overlong ones are left out and named, never cut.
+
+    Raises ModelError if a row fails a check (the template does not fit), or if no row is left.
+    """
+    check_end_of_turn(tokenizer)
+    rows, too_long = [], []
+    for trace in traces:
+        row = encode(trace, tokenizer)
+        if len(row.input_ids) > max_sequence_tokens:
+            too_long.append(trace.trace_id)
+        else:
+            rows.append(row)
+    if not rows:
+        raise ModelError(
+            f"sft.max_sequence_tokens: none of {len(traces)} traces fits (got {max_sequence_tokens}); raise it"
+        )
+    return Rows(tuple(rows), tuple(too_long))
+
+
+def encode(trace: Trace, tokenizer: Any) -> Row:
+    """Tokenise one trace: the prompt by the template, then the completion as the model itself has to write it."""
+    prompt = prompt_ids(tokenizer, trace.prompt)
+    text = trace.completion[-1]["content"]
+    # what the template has written already: `<think>`, with or without the line break after it
+    pairs = zip(prefilled_think(tokenizer), text, strict=False)
+    written = list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+    completion = tokenizer(text[len(written) :], add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
+    row = Row(trace.trace_id, (*prompt, *completion), (*([0] * len(prompt)), *([1] * len(completion))))
+    check_row(row, tokenizer, trace.prompt, trace.trace_id)
+    return row
+
+
+def check_row(row: Row, tokenizer: Any, prompt: Sequence[Any], where: str) -> None:
+    """Check a row; ModelError names the first rule it breaks."""
+    trained = [token for token, mask in zip(row.input_ids, row.completion_mask, strict=True) if mask]
+    untrained = list(row.input_ids[: -len(trained)])
+    text = tokenizer.decode(trained[:-1])
+    turn = prefilled_think(tokenizer) + text
+    rules = {
+        "the prompt is no token prefix of the row": untrained == prompt_ids(tokenizer, prompt),
+        "the trained part does not end with the end of the turn": trained[-1] == tokenizer.eos_token_id,
+        "the end of the turn stands inside the trained part": tokenizer.eos_token_id not in trained[:-1],
+        "there is not exactly one think pair": turn.count(THINK_OPEN) == turn.count(THINK_CLOSE) == 1,
+        "there is not exactly one answer pair": text.count(ANSWER_OPEN) == 1 and text.count(ANSWER_CLOSE) == 1,
+        "the trained tokens do not decode to the completion": text.endswith(ANSWER_CLOSE),
+    }
+    for rule, holds in rules.items():
+        if not holds:
+            raise ModelError(f"trace {where}: {rule} (trained text ends {text[-60:]!r}); use another model or template")

@@ -1,0 +1,158 @@
+"""What a trainer tells while it runs: metrics.jsonl on disk, a tracker if there is one, and progress on the console.
+
+Keys are paths: to the trainer's own come `speed/tokens_per_second` (tokens of the rows, padding not counted, over the
+time of the step), `memory/peak_gib` (of the GPU; without one the process's resident memory) and, for evaluations,
+`dev/loss`.
+"""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from transformers import TrainerCallback
+
+from mbt_lite.errors import ModelError
+from mbt_lite.run_dir import Journal, read_jsonl, write_jsonl
+from mbt_lite.training.trackers import Track
+
+# What an evaluation says besides its losses: of how fast it was, nothing is kept.
+DEV_KEYS = ("eval_loss", "eval_entropy", "eval_mean_token_accuracy")
+
+
+class TrainingLog(TrainerCallback):
+    """Append each log of the trainer to `metrics.jsonl`, move the bar, stop on a loss that is no number.
+
+    `rows_of_step` names what the step just made was trained on. On resume, rows of steps after the checkpoint are
+    dropped: they are about to be made again.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        stage: str,
+        headline: str,
+        console: Console,
+        rows_of_step: Callable[[int], Sequence[str]],
+        track: Track,
+    ) -> None:
+        self.path, self.stage, self.headline = path, stage, headline
+        self.console, self.rows_of_step, self.track = console, rows_of_step, track
+        self.progress: Progress | None = None
+        self.journal: Journal | None = None
+
+    def quieten(self, trainer: Any) -> None:
+        """Take the trainer's own printing away: this log says the same in one line."""
+        from transformers import PrinterCallback
+
+        trainer.remove_callback(PrinterCallback)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Drop rows that will be repeated and start the bar."""
+        rows = [row for row in read_jsonl(self.path) if row["step"] <= state.global_step]
+        write_jsonl(self.path, rows)
+        self.journal = Journal(self.path)
+        self.started = self.step_began = time.monotonic()
+        self.first_step, self.tokens = state.global_step, state.num_input_tokens_seen
+        if self.console.is_terminal:
+            counts = (TextColumn(self.stage), BarColumn(), MofNCompleteColumn())
+            times = (TimeElapsedColumn(), TimeRemainingColumn())
+            said = TextColumn("{task.fields[said]}")
+            # a step may take minutes: with rich's own half minute no time left would be told
+            self.progress = Progress(*counts, *times, said, console=self.console, speed_estimate_period=3600)
+            self.task = self.progress.add_task(self.stage, total=state.max_steps, completed=state.global_step, said="")
+            self.progress.start()
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Start the clock of a step: saving and evaluating stand between steps."""
+        self.step_began = time.monotonic()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        """Keep the numbers of one step, or of one evaluation."""
+        if logs is None or "train_runtime" in logs:
+            return
+        assert self.journal is not None
+        values = self.dev_values(logs) if "eval_loss" in logs else self.step_values(logs)
+        self.check_numbers(values, state.global_step)
+        seconds = round(time.monotonic() - self.started, 2)
+        self.journal.append({"step": state.global_step, "seconds": seconds, **values})
+        self.track({key: value for key, value in values.items() if isinstance(value, int | float)}, state.global_step)
+        self.say(values, state)
+
+    def dev_values(self, logs: dict[str, Any]) -> dict[str, Any]:
+        """Give an evaluation's numbers under our names."""
+        return {key.replace("eval_", "dev/", 1): logs[key] for key in DEV_KEYS if key in logs}
+
+    def step_values(self, logs: dict[str, Any]) -> dict[str, Any]:
+        """Give a step's numbers with speed and memory."""
+        values = {**logs, "memory/peak_gib": round(peak_memory_gib(), 3)}
+        # a loss of its own in place of TRL's may count no tokens
+        if "num_tokens" in logs:
+            seconds = time.monotonic() - self.step_began
+            values["speed/tokens_per_second"] = round((logs["num_tokens"] - self.tokens) / seconds, 1)
+            self.tokens = logs["num_tokens"]
+        return values
+
+    def check_numbers(self, values: dict[str, Any], step: int) -> None:
+        """Raise ModelError if the loss or its gradient is no number, naming the rows of the step."""
+        for key, name in (("loss", "loss"), ("grad_norm", "gradient"), ("dev/loss", "dev loss")):
+            if isinstance(values.get(key), float) and not math.isfinite(values[key]):
+                # what was evaluated is always the same
+                rows = [] if key == "dev/loss" else self.rows_of_step(step)
+                got, cure = f"got {values[key]}", f"lower `{self.stage}.learning_rate`"
+                if rows:
+                    got, cure = f"{got}, trained on {', '.join(rows)}", f"look at these rows, or {cure}"
+                raise ModelError(f"{self.stage} step {step}: the {name} is no number ({got}); {cure}")
+
+    def say(self, values: dict[str, Any], state: Any) -> None:
+        """Show the step on the bar, or on a line."""
+        parts = [
+            f"{key} {values[key]:.3f}" for key in (self.headline, "dev/loss") if isinstance(values.get(key), float)
+        ]
+        if "speed/tokens_per_second" in values:
+            parts.append(f"{values['speed/tokens_per_second']:.0f} tokens/s")
+        if "memory/peak_gib" in values:
+            parts.append(f"{values['memory/peak_gib']:.1f} GiB")
+        if self.progress is not None:
+            self.progress.update(self.task, completed=state.global_step, said="  ".join(parts))
+            return
+        left = (time.monotonic() - self.started) / (state.global_step - self.first_step)
+        parts.append(f"{time_text(left * (state.max_steps - state.global_step))} left")
+        line = f"{self.stage} step {state.global_step}/{state.max_steps}  {'  '.join(parts)}"
+        self.console.print(line, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Stop the bar and close the file, also after an error."""
+        if self.progress is not None:
+            self.progress.stop()
+        if self.journal is not None:
+            self.journal.close()
+
+
+def peak_memory_gib() -> float:
+    """Give the most memory held at once so far: of the GPU by torch, without one of the process by the kernel."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    # in KiB, but on macOS in bytes
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def time_text(seconds: float) -> str:
+    """Write a time as a person says it.
+
+    >>> time_text(42.4), time_text(90), time_text(7260)
+    ('42 s', '2 min', '2 h 1 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,30 @@
+import pytest
+
+pytest.importorskip("trl")
+
+import torch
+
+from mbt_lite.training.grpo_trainer import live_rows, without_shared_padding
+
+INPUTS = {
+    "prompt_ids": torch.tensor([[0, 0, 5], [0, 6, 7], [0, 0, 8]]),
+    "prompt_mask": torch.tensor([[0, 0, 1], [0, 1, 1], [0, 0, 1]]),
+    "completion_ids": torch.tensor([[1, 2, 0, 0], [3, 0, 0, 0], [4, 4, 4, 0]]),
+    "completion_mask": torch.tensor([[1, 1, 0, 0], [1, 0, 0, 0], [1, 1, 1, 0]]),
+    "advantages": torch.tensor([0.5, -0.5, 0.0]),
+    "num_items_in_batch": torch.tensor(6),
+}
+
+
+def test_live_rows_drops_rows_without_advantage():
+    live = live_rows(INPUTS)
+    assert live["advantages"].tolist() == [0.5, -0.5]
+    assert live["prompt_ids"].tolist() == [[0, 0, 5], [0, 6, 7]]
+    assert live["num_items_in_batch"] == 6, "the divisor of the whole step stays"
+
+
+def test_without_shared_padding_keeps_every_token():
+    cut = without_shared_padding(live_rows(INPUTS))
+    assert cut["prompt_ids"].tolist() == [[0, 5], [6, 7]]
+    assert cut["completion_ids"].tolist() == [[1, 2], [3, 0]]
+    assert cut["completion_mask"].sum() == 3

@@ -1,0 +1,180 @@
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="needs the training stack: pip install 'mbt-lite[train]'")
+
+import torch
+
+from mbt_lite.errors import ModelError
+from mbt_lite.recipe.schema import Data, Grpo, Lora, Model, Questions, Recipe, Sft
+from mbt_lite.training.out_of_memory import cheapest_cures, is_out_of_memory, naming_out_of_memory, phase_of
+
+
+def recipe(**sections) -> Recipe:
+    data = Data(train=Questions(path="train.jsonl"), dev=Questions(path="dev.jsonl"), max_prompt_tokens=300)
+    return Recipe(**{"model": Model(name="tiny"), "data": data, **sections})
+
+
+def ask_the_cpu_for_too_much() -> None:
+    torch.empty(2**60, dtype=torch.uint8)
+
+
+def ask_cuda_for_too_much() -> None:
+    raise torch.OutOfMemoryError(
+        "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 23.64 GiB of which ..."
+    )
+
+
+# One call each, as the trainers and our stages nest them.
+def load_student(ask):
+    ask()
+
+
+def compute_loss(ask):
+    ask()
+
+
+def backward(ask):
+    # with gradient checkpointing a backward pass has forward passes in it
+    compute_loss(ask)
+
+
+def evaluate(ask):
+    compute_loss(ask)
+
+
+def roll_out(ask):
+    ask()
+
+
+def a_frame_without_a_name(ask):
+    ask()
+
+
+@pytest.mark.parametrize(
+    ("inside", "phase"),
+    [
+        (load_student, "load"), (compute_loss, "forward"), (backward, "backward"), (evaluate, "evaluation"),
+        (roll_out, "rollouts"), (a_frame_without_a_name, "training"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("ask", [ask_the_cpu_for_too_much, ask_cuda_for_too_much])
+def test_phase_of_reads_the_outermost_name(inside, phase: str, ask) -> None:
+    with pytest.raises(RuntimeError) as caught:
+        inside(ask)
+    assert is_out_of_memory(caught.value)
+    assert phase_of(caught.value) == phase
+
+
+def test_phase_of_knows_the_backward_pass_and_the_optimizer_of_torch() -> None:
+    class Greedy(torch.autograd.Function):
+        @staticmethod
+        def forward(context, value):
+            return value * 1
+
+        @staticmethod
+        def backward(context, gradient):
+            return ask_the_cpu_for_too_much()
+
+    weight = torch.zeros(3, requires_grad=True)
+    with pytest.raises(RuntimeError) as caught:
+        Greedy.apply(weight).sum().backward()
+    assert phase_of(caught.value) == "backward"
+
+    def closure():
+        ask_the_cpu_for_too_much()
+
+    with pytest.raises(RuntimeError) as caught:
+        torch.optim.SGD([weight], lr=1.0).step(closure)
+    assert phase_of(caught.value) == "optimizer"
+
+
+def test_phase_of_takes_no_other_step_for_the_optimizers() -> None:
+    def step():
+        ask_the_cpu_for_too_much()
+
+    with pytest.raises(RuntimeError) as caught:
+        step()
+    assert phase_of(caught.value) == "training"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
+        "allocate 64 bytes. Error code 12 (Cannot allocate memory)",
+        "[enforce fail at alloc_cpu.cpp:80] data. DefaultCPUAllocator: not enough memory: you tried to allocate 4 B.",
+    ],
+)
+def test_is_out_of_memory_knows_what_the_allocators_write(message: str) -> None:
+    assert is_out_of_memory(RuntimeError(message))
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+CURES = {
+    "sft, everything open": (
+        recipe(sft=Sft(gradient_checkpointing=False, micro_batch_size=4)), "sft", "backward",
+        ["switch on `sft.gradient_checkpointing` (got false)", "lower `sft.micro_batch_size` (got 4, starts sft anew)"],
+    ),
+    "sft, checkpointing is on": (
+        recipe(sft=Sft(micro_batch_size=2, max_sequence_tokens=700)), "sft", "forward",
+        ["lower `sft.micro_batch_size` (got 2, starts sft anew)",
+         "lower `sft.max_sequence_tokens` (got 700, starts sft anew)"],
+    ),
+    "sft, row by row": (
+        recipe(sft=Sft(micro_batch_size=1, max_sequence_tokens=700)), "sft", "backward",
+        ["lower `sft.max_sequence_tokens` (got 700, starts sft anew)",
+         "lower `lora.rank` (got 32, starts sft anew)"],
+    ),
+    "sft, dev loss": (
+        recipe(sft=Sft(gradient_checkpointing=False, micro_batch_size=4)), "sft", "evaluation",
+        ["lower `sft.micro_batch_size` (got 4, starts sft anew)",
+         "lower `sft.max_sequence_tokens` (got 8192, starts sft anew)"],
+    ),
+    "optimizer": (
+        recipe(lora=Lora(rank=64)), "sft", "optimizer",
+        ["lower `lora.rank` (got 64, starts sft anew)", "take a smaller `model.name` (got tiny, starts sft anew)"],
+    ),
+    "load in 16 bit": (
+        recipe(model=Model(name="tiny", quantization="none", dtype="float32")), "grpo", "load",
+        ["set to nf4 `model.quantization` (got none, starts grpo anew)",
+         "set to bfloat16 `model.dtype` (got float32, starts grpo anew)"],
+    ),
+    "rollouts": (
+        recipe(grpo=Grpo(rollout_batch_size=64)), "grpo", "rollouts",
+        ["lower `grpo.rollout_batch_size` (got 64)", "lower `grpo.max_completion_tokens` (got 2048, starts grpo anew)"],
+    ),
+    "rollouts, one prompt at a time": (
+        recipe(grpo=Grpo(rollout_batch_size=8, group_size=8)), "grpo", "rollouts",
+        ["lower `grpo.max_completion_tokens` (got 2048, starts grpo anew)",
+         "lower `data.max_prompt_tokens` (got 300, starts grpo anew)"],
+    ),
+    "grpo, backward": (
+        recipe(grpo=Grpo(gradient_checkpointing=False)), "grpo", "backward",
+        ["switch on `grpo.gradient_checkpointing` (got false)", "lower `grpo.micro_batch_size` (got 2)"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CURES)
+def test_cheapest_cures_are_the_first_two_that_are_open(case: str) -> None:
+    whole, stage, phase, expected = CURES[case]
+    assert cheapest_cures(whole, stage, phase) == expected
+
+
+def test_naming_out_of_memory_says_phase_size_cures_and_what_is_kept(tmp_path: Path) -> None:
+    whole = recipe(sft=Sft(gradient_checkpointing=False, micro_batch_size=2))
+    with pytest.raises(ModelError) as caught, naming_out_of_memory(whole, "sft", tmp_path):
+        backward(ask_cuda_for_too_much)
+    assert str(caught.value) == (
+        "sft backward: out of memory (tried to allocate 2.50 GiB); switch on `sft.gradient_checkpointing` (got false) "
+        "or lower `sft.micro_batch_size` (got 2, starts sft anew); there is no checkpoint yet"
+    )
+
+
+def test_naming_out_of_memory_lets_other_errors_pass(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="shapes"), naming_out_of_memory(recipe(), "sft", tmp_path):
+        raise RuntimeError("shapes cannot be multiplied")

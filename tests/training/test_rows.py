@@ -1,0 +1,54 @@
+import dataclasses
+
+import pytest
+
+pytest.importorskip("torch")
+
+from mbt_lite.errors import ModelError
+from mbt_lite.prompts import completion_text
+from mbt_lite.records import Trace
+from mbt_lite.training.rows import encode, encode_traces
+
+
+def make_trace(text="we think", answer="the answer"):
+    return Trace(
+        trace_id="q1:0", question_id="q1", kind="mbt_s", rollout_index=None, trace_index=0, teacher="test",
+        scripted=True, prompt_version="0", text=text, answer=answer,
+        prompt=({"role": "user", "content": "about"},),
+        completion=({"role": "assistant", "content": completion_text(text, answer)},),
+    )  # fmt: skip
+
+
+def test_encode_trains_the_completion_and_one_end_of_turn(tokenizer):
+    row = encode(make_trace(), tokenizer)
+    trained = [token for token, mask in zip(row.input_ids, row.completion_mask, strict=True) if mask]
+    assert tokenizer.decode(trained) == completion_text("we think", "the answer") + "<|im_end|>"
+    prompt = tokenizer.decode(row.input_ids[: -len(trained)])
+    assert prompt == "<|im_start|>user\nabout<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_encode_traces_leaves_overlong_rows_out_whole(tokenizer):
+    short, long = make_trace(), dataclasses.replace(make_trace("we think " * 50), trace_id="q1:1")
+    limit = len(encode(short, tokenizer).input_ids)
+    rows = encode_traces([short, long], tokenizer, limit)
+    assert [row.trace_id for row in rows.rows] == ["q1:0"]
+    assert rows.too_long == ("q1:1",)
+
+
+def test_encode_traces_refuses_to_train_on_nothing(tokenizer):
+    with pytest.raises(ModelError, match="none of 1 traces fits"):
+        encode_traces([make_trace()], tokenizer, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("we <think> again", "one think pair"),
+        ("so <answer>x</answer>", "one answer pair"),
+        ("a <|im_end|> b", "end of the turn"),
+    ],
+    ids=["second think", "second answer", "end of the turn inside"],
+)
+def test_encode_refuses_a_broken_trace(tokenizer, text, problem):
+    with pytest.raises(ModelError, match=problem):
+        encode(make_trace(text), tokenizer)

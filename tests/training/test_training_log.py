@@ -1,0 +1,145 @@
+import io
+import math
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="needs the training stack: pip install 'mbt-lite[train]'")
+
+from rich.console import Console
+
+from mbt_lite.errors import ModelError
+from mbt_lite.run_dir import read_jsonl, write_jsonl
+from mbt_lite.training import training_log
+from mbt_lite.training.training_log import TrainingLog, peak_memory_gib, time_text
+
+
+class Run:
+    """Play a trainer of four steps to a log, with a clock that stands still until it is moved."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, *, step: int = 0, terminal: bool = False) -> None:
+        self.now, self.tracked = 0.0, []
+        monkeypatch.setattr(training_log.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(training_log, "peak_memory_gib", lambda: 1.25)
+        self.text = io.StringIO()
+        console = Console(file=self.text, force_terminal=terminal, width=200)
+        self.log = TrainingLog(
+            folder / "metrics.jsonl", "sft", "loss", console, lambda step: [f"q{step}:0", "q9:1"],
+            lambda values, step: self.tracked.append((step, values)),
+        )  # fmt: skip
+        self.state = types.SimpleNamespace(global_step=step, max_steps=4, num_input_tokens_seen=0)
+        self.path = folder / "metrics.jsonl"
+        self.log.on_train_begin(None, self.state, None)
+
+    def step(self, seconds: float, **logs: Any) -> None:
+        self.log.on_step_begin(None, self.state, None)
+        self.now += seconds
+        self.state.global_step += 1
+        self.log.on_log(None, self.state, None, logs)
+
+
+@pytest.fixture
+def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    return Run(tmp_path, monkeypatch)
+
+
+def test_on_log_writes_speed_and_memory_beside_the_trainers_numbers(started: Run) -> None:
+    started.step(2.0, loss=3.0, num_tokens=100.0)
+    # saving stands between steps and does not count
+    started.now += 10.0
+    started.step(4.0, loss=2.0, num_tokens=300.0)
+    started.log.close()
+    rows = read_jsonl(started.path)
+    assert rows == [
+        {"step": 1, "seconds": 2.0, "loss": 3.0, "num_tokens": 100.0,
+         "memory/peak_gib": 1.25, "speed/tokens_per_second": 50.0},
+        {"step": 2, "seconds": 16.0, "loss": 2.0, "num_tokens": 300.0,
+         "memory/peak_gib": 1.25, "speed/tokens_per_second": 50.0},
+    ]  # fmt: skip
+    assert started.tracked == [
+        (row["step"], {key: value for key, value in row.items() if key not in ("step", "seconds")}) for row in rows
+    ]
+
+
+def test_on_log_prints_a_line_a_step_without_a_terminal(started: Run) -> None:
+    started.step(30.0, loss=3.0, num_tokens=100.0)
+    started.step(30.0, loss=0.51249, num_tokens=4000.0)
+    started.log.close()
+    assert started.text.getvalue().splitlines() == [
+        "sft step 1/4  loss 3.000  3 tokens/s  1.2 GiB  2 min left",
+        "sft step 2/4  loss 0.512  130 tokens/s  1.2 GiB  1 min left",
+    ]
+
+
+def test_on_log_counts_time_and_tokens_from_where_a_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_jsonl(tmp_path / "metrics.jsonl", [{"step": step, "loss": 1.0} for step in (1, 2, 3)])
+    run = Run(tmp_path, monkeypatch, step=2)
+    assert [row["step"] for row in read_jsonl(run.path)] == [1, 2]
+    run.step(5.0, loss=3.0, num_tokens=100.0)
+    run.log.close()
+    assert run.text.getvalue() == "sft step 3/4  loss 3.000  20 tokens/s  1.2 GiB  5 s left\n"
+
+
+def test_on_log_shows_the_same_on_a_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(tmp_path, monkeypatch, terminal=True)
+    run.step(5.0, loss=3.0, num_tokens=100.0)
+    run.log.close()
+    assert "1/4" in run.text.getvalue()
+    assert "loss 3.000  20 tokens/s  1.2 GiB" in run.text.getvalue()
+
+
+def test_on_log_keeps_an_evaluation_under_our_names(started: Run) -> None:
+    started.step(1.0, loss=3.0, num_tokens=100.0)
+    evaluation = {"eval_loss": 2.5, "eval_entropy": 1.0, "eval_runtime": 9.0, "eval_num_tokens": 100.0, "epoch": 1.0}
+    started.log.on_log(None, started.state, None, evaluation)
+    started.log.close()
+    assert read_jsonl(started.path)[1] == {"step": 1, "seconds": 1.0, "dev/loss": 2.5, "dev/entropy": 1.0}
+    assert "dev/loss 2.500" in started.text.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("logs", "message"),
+    [
+        ({"loss": math.nan}, "the loss is no number (got nan, trained on q1:0, q9:1); look at these rows, or "),
+        (
+            {"loss": 1.0, "grad_norm": math.inf},
+            "the gradient is no number (got inf, trained on q1:0, q9:1); look at these rows, or ",
+        ),
+        ({"eval_loss": math.nan}, "the dev loss is no number (got nan); "),
+    ],
+    ids=["loss", "gradient", "dev loss"],
+)
+def test_on_log_stops_on_what_is_no_number_and_names_the_rows(
+    started: Run, logs: dict[str, float], message: str
+) -> None:
+    with pytest.raises(ModelError) as caught:
+        started.step(1.0, **logs)
+    started.log.close()
+    assert str(caught.value) == f"sft step 1: {message}lower `sft.learning_rate`"
+    assert read_jsonl(started.path) == []
+
+
+def test_on_log_leaves_the_trainers_summary_out(started: Run) -> None:
+    started.log.on_log(None, started.state, None, {"train_runtime": 1.0, "train_loss": 2.0})
+    started.log.close()
+    assert read_jsonl(started.path) == []
+
+
+def test_peak_memory_gib_never_falls_and_holds_what_was_held() -> None:
+    before = peak_memory_gib()
+    held = bytearray(b"x") * 2**26
+    after = peak_memory_gib()
+    del held
+    assert 0.01 < before <= after < 500
+    assert peak_memory_gib() >= after
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0 s"), (59.4, "59 s"), (60, "1 min"), (3540, "59 min"), (7260, "2 h 1 min")]
+)
+def test_time_text_is_short(seconds: float, text: str) -> None:
+    assert time_text(seconds) == text
