@@ -127,6 +127,7 @@ def exam_of(folder: Path) -> Rows:
 
 def answered(recipe: Recipe, adapter: Path | None, samples: int) -> Rows:
     """Answer the dev questions greedily once, and `samples` times as rollouts are."""
+    from mbt_lite.generation.decoding import Decoding
     from mbt_lite.generation.generate import generate
     from mbt_lite.prompts import student_messages
     from mbt_lite.student.loading import load_student
@@ -149,14 +150,14 @@ def answered(recipe: Recipe, adapter: Path | None, samples: int) -> Rows:
         for rollout in generate(
             student,
             [student_messages(question) for question in questions],
-            samples=count,
-            temperature=temperature,
-            top_p=1.0,
-            top_k=0,
-            max_completion_tokens=recipe.grpo.max_completion_tokens,
-            batch_size=recipe.grpo.rollout_batch_size,
-            seed=EXAM_SEED,
-            cache_gib=recipe.grpo.rollout_cache_gib,
+            Decoding(
+                samples=count,
+                temperature=temperature,
+                max_completion_tokens=recipe.grpo.max_completion_tokens,
+                batch_size=recipe.grpo.rollout_batch_size,
+                seed=EXAM_SEED,
+                cache_gib=recipe.grpo.rollout_cache_gib,
+            ),
         )
     ]
 

@@ -28,6 +28,7 @@ def run(name: str, began: float) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from mbt_lite.data.synthetic import FILES, generate_questions
+    from mbt_lite.generation.decoding import Decoding
     from mbt_lite.generation.generate import generate
     from mbt_lite.plan.probe import resident_bytes
     from mbt_lite.prompts import student_messages
@@ -38,9 +39,7 @@ def run(name: str, began: float) -> dict[str, Any]:
     student = load_student(model)
     loaded = seconds_since(began)
     prompt = student_messages(generate_questions(FILES[0])[0])
-    [rollout] = generate(
-        student, [prompt], samples=1, temperature=0.0, top_p=1.0, top_k=0, max_completion_tokens=1, batch_size=1, seed=0
-    )
+    [rollout] = generate(student, [prompt], Decoding(max_completion_tokens=1))
     assert len(rollout.token_ids) == 1, rollout
     on_cuda = torch.cuda.is_available()
     return {

@@ -49,19 +49,25 @@ def _adapter(run: Path, variant: str) -> Path:
 
 def local_voice(recipe: Recipe, run: Path, variant: Variant) -> Voice:
     """Load a variant; unsloth would patch what streams, so it is transformers."""
-    from mbt_lite.generation.sampling import SamplingSettings
+    from mbt_lite.generation.decoding import Decoding
     from mbt_lite.generation.stream import stream
     from mbt_lite.student import chat_template as chat
     from mbt_lite.student.loading import load_student
 
     model = recipe.model.model_copy(update={"backend": "transformers"})
     student = load_student(model, None if variant == Variant.BASE else _adapter(run, variant))
-    settings = SamplingSettings(recipe.eval.temperature, recipe.eval.top_p, recipe.eval.top_k)
+    decoding = Decoding(
+        max_completion_tokens=recipe.eval.max_completion_tokens,
+        temperature=recipe.eval.temperature,
+        top_p=recipe.eval.top_p,
+        top_k=recipe.eval.top_k,
+        seed=recipe.eval.seed,
+    )
 
     def pieces(messages: Sequence[Message]) -> Iterator[str]:
         prompt = chat.prompt_ids(student.tokenizer, messages)
         ids, shown = list[int](), ""
-        for token in stream(student, prompt, settings, recipe.eval.max_completion_tokens, recipe.eval.seed):
+        for token in stream(student, prompt, decoding):
             ids.append(token)
             text = student.tokenizer.decode(ids, skip_special_tokens=True)
             # a letter of several tokens is shown when it is whole

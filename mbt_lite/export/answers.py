@@ -119,6 +119,7 @@ def read_trial(recipe: Recipe, run_dir: RunDir, count: int) -> Trial:
 
 def answers_of_student(model: schema.Model, adapter: Path | None, trial: Trial) -> Answered:
     """Ask a student in this process; unsloth would answer with kernels of its own, so it is transformers."""
+    from mbt_lite.generation.decoding import Decoding
     from mbt_lite.generation.generate import generate
     from mbt_lite.student.loading import load_student
 
@@ -126,13 +127,7 @@ def answers_of_student(model: schema.Model, adapter: Path | None, trial: Trial) 
     rollouts = generate(
         student,
         trial.messages,
-        samples=1,
-        temperature=0.0,
-        top_p=1.0,
-        top_k=0,
-        max_completion_tokens=trial.max_completion_tokens,
-        batch_size=trial.batch_size,
-        seed=0,
+        Decoding(max_completion_tokens=trial.max_completion_tokens, batch_size=trial.batch_size),
     )
     asked = trial.questions
     completions = [_completion(asked[r.prompt_index], r.text, r.finish_reason, len(r.token_ids)) for r in rollouts]

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from mbt_lite.generation import kv_cache, shared_prefix
-from mbt_lite.generation.sampling import SamplingSettings, sample
+from mbt_lite.generation.decoding import Decoding
+from mbt_lite.generation.sampling import sample
 from mbt_lite.records import FinishReason, Message
 from mbt_lite.student.chat_template import prompt_ids
 
@@ -41,32 +42,23 @@ class Rollout:
 def generate(
     student: Student,
     prompts: Sequence[Sequence[Message]],
-    *,
-    samples: int,
-    temperature: float,
-    top_p: float,
-    top_k: int,
-    max_completion_tokens: int,
-    batch_size: int,
-    seed: int,
-    cache_gib: float | None = None,
+    decoding: Decoding,
     wanted: Container[int] | None = None,
 ) -> Iterator[Rollout]:
-    """Complete each prompt `samples` times, yielding the rollouts of a batch when it is finished.
+    """Complete each prompt, yielding the rollouts of a batch when it is finished.
 
-    At most `batch_size` completions are under way at once (at least one prompt's worth), and their KV cache takes at
-    most `cache_gib`; ModelError if one prompt's takes more. The same seed, prompts, batches and machine give the same
-    rollouts. `wanted` holds the indices of the prompts to complete, all if None: the batches stay what they are without
-    it, so that work that goes on after a stop ends as if it had never stopped.
+    The same decoding, prompts and machine give the same rollouts. `wanted` holds the indices of the prompts to
+    complete, all if None: the batches stay what they are without it, so that work that goes on after a stop ends as if
+    it had never stopped. Raises ModelError if the KV cache of one prompt takes more than it may.
     """
     tokens = [prompt_ids(student.tokenizer, messages) for messages in prompts]
-    settings = SamplingSettings(temperature, top_p, top_k)
     order = sorted(range(len(prompts)), key=lambda index: len(tokens[index]))
+    samples, cache_gib = decoding.samples, decoding.cache_gib
     runs = kv_cache.batches(
         [len(tokens[index]) for index in order],
         samples,
-        max_completion_tokens,
-        batch_size=batch_size,
+        decoding.max_completion_tokens,
+        batch_size=decoding.batch_size,
         shared=shares_prompts(student, student.model),
         max_cached_tokens=None if cache_gib is None else max_cached_tokens(student, cache_gib),
     )
@@ -74,10 +66,8 @@ def generate(
         batch = [order[position] for position in run]
         if wanted is not None and not any(index in wanted for index in batch):
             continue
-        generator = torch.Generator(device=student.device).manual_seed(seed + run.start)
-        completions = complete_batch(
-            student, [tokens[index] for index in batch], samples, settings, max_completion_tokens, generator
-        )
+        generator = torch.Generator(device=student.device).manual_seed(decoding.seed + run.start)
+        completions = complete_batch(student, [tokens[index] for index in batch], decoding, generator)
         for position, token_ids in enumerate(completions):
             index = batch[position // samples]
             if wanted is None or index in wanted:
@@ -106,37 +96,31 @@ def to_rollout(student: Student, prompt_index: int, sample_index: int, ids: list
 def complete_batch(
     student: Student,
     prompts: Sequence[Sequence[int]],
-    samples: int,
-    settings: SamplingSettings,
-    max_completion_tokens: int,
+    decoding: Decoding,
     generator: torch.Generator,
 ) -> list[list[int]]:
-    """Complete a batch of tokenised prompts; P·G lists of token ids, the G of one prompt beside each other.
+    """Complete a batch of tokenised prompts; P·G lists of token ids, the G samples of a prompt beside each other.
 
     A list ends with the stop token, or has `max_completion_tokens` tokens without one.
     """
     with student.rollout_model() as model:
         if not shares_prompts(student, model):
-            return _complete_with_library(student, model, prompts, samples, settings, max_completion_tokens, generator)
-        return _complete_with_shared_prefix(
-            student, model, prompts, samples, settings, max_completion_tokens, generator
-        )
+            return _complete_with_library(student, model, prompts, decoding, generator)
+        return _complete_with_shared_prefix(student, model, prompts, decoding, generator)
 
 
 def _complete_with_shared_prefix(
     student: Student,
     model: torch.nn.Module,
     prompts: Sequence[Sequence[int]],
-    samples: int,
-    settings: SamplingSettings,
-    max_completion_tokens: int,
+    decoding: Decoding,
     generator: torch.Generator,
 ) -> list[list[int]]:
     shared_prefix.register()
     before = model.config._attn_implementation  # type: ignore[union-attr]
     model.config._attn_implementation = shared_prefix.NAME  # type: ignore[union-attr]
     try:
-        return _decode(student, model, prompts, samples, settings, max_completion_tokens, generator)
+        return _decode(student, model, prompts, decoding, generator)
     finally:
         model.config._attn_implementation = before  # type: ignore[union-attr]
 
@@ -145,15 +129,14 @@ def _decode(
     student: Student,
     model: torch.nn.Module,
     prompts: Sequence[Sequence[int]],
-    samples: int,
-    settings: SamplingSettings,
-    max_completion_tokens: int,
+    decoding: Decoding,
     generator: torch.Generator,
 ) -> list[list[int]]:
     """Prefill each prompt once, then decode all samples in step."""
+    samples, limit = decoding.samples, decoding.max_completion_tokens
     ids, mask = left_pad(prompts, student.pad_id, student.device)
     layers = model.config.get_text_config().num_hidden_layers  # type: ignore[union-attr, operator]
-    cache = shared_prefix.SharedPrefixCache(layers, max_completion_tokens, mask)
+    cache = shared_prefix.SharedPrefixCache(layers, limit, mask)
     logits = _prefill(model, ids, mask, cache)
     cache.start_decoding(samples)
     logits = logits.repeat_interleave(samples, dim=0)
@@ -161,13 +144,13 @@ def _decode(
     rows = torch.arange(len(prompts) * samples, device=student.device)
     positions = mask.sum(dim=1).repeat_interleave(samples)
     open_rows = torch.ones_like(rows, dtype=torch.bool)
-    written = torch.full((len(rows), max_completion_tokens), -1, device=student.device)
-    for step in range(max_completion_tokens):
-        tokens = sample(logits, settings, generator)
+    written = torch.full((len(rows), limit), -1, device=student.device)
+    for step in range(limit):
+        tokens = sample(logits, decoding, generator)
         written[rows[open_rows], step] = tokens[open_rows]
         open_rows = open_rows & ~torch.isin(tokens, stop)
         open_prompts = open_rows.view(-1, samples).any(dim=1)
-        if not open_prompts.any() or step + 1 == max_completion_tokens:
+        if not open_prompts.any() or step + 1 == limit:
             break
         if open_prompts.float().mean() < REPACK_BELOW:
             keep = open_prompts.nonzero().squeeze(1)
@@ -207,23 +190,21 @@ def _complete_with_library(
     student: Student,
     model: torch.nn.Module,
     prompts: Sequence[Sequence[int]],
-    samples: int,
-    settings: SamplingSettings,
-    max_completion_tokens: int,
+    decoding: Decoding,
     generator: torch.Generator,
 ) -> list[list[int]]:
     """Use the model's own `generate`; its sampling reads torch's global generator, so that is seeded from ours."""
     ids, mask = left_pad(prompts, student.pad_id, student.device)
     torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator, device=student.device)))
     drawing = (
-        {"do_sample": True, "temperature": settings.temperature, "top_p": settings.top_p, "top_k": settings.top_k}
-        if settings.temperature
+        {"do_sample": True, "temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": decoding.top_k}
+        if decoding.temperature
         else {"do_sample": False}
     )
     output = model.generate(  # type: ignore[operator]
-        input_ids=ids.repeat_interleave(samples, dim=0),
-        attention_mask=mask.long().repeat_interleave(samples, dim=0),
-        max_new_tokens=max_completion_tokens,
+        input_ids=ids.repeat_interleave(decoding.samples, dim=0),
+        attention_mask=mask.long().repeat_interleave(decoding.samples, dim=0),
+        max_new_tokens=decoding.max_completion_tokens,
         eos_token_id=sorted(student.stop_ids),
         pad_token_id=student.pad_id,
         **drawing,

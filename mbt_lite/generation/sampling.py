@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import torch
 from torch import Tensor
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class SamplingSettings:
-    """How tokens are drawn. `temperature` 0 is greedy, `top_k` 0 and `top_p` 1 switch their cut off."""
-
-    temperature: float
-    top_p: float = 1.0
-    top_k: int = 0
+from mbt_lite.generation.decoding import Decoding
 
 
-def sample(logits: Tensor, settings: SamplingSettings, generator: torch.Generator) -> Tensor:
+def sample(logits: Tensor, decoding: Decoding, generator: torch.Generator) -> Tensor:
     """Draw one token a row by the inverse of the cumulative distribution.
 
     One uniform number a row is enough; `torch.multinomial` would draw one for each entry of the vocabulary, which takes
@@ -25,18 +16,18 @@ def sample(logits: Tensor, settings: SamplingSettings, generator: torch.Generato
 
     Shapes: logits [B, V] -> [B]
     """
-    if settings.temperature == 0:
+    if decoding.temperature == 0:
         return logits.argmax(dim=-1)
-    logits = logits.float() / settings.temperature
+    logits = logits.float() / decoding.temperature
     tokens = None
-    if settings.top_k or settings.top_p < 1:
-        kept = settings.top_k or logits.shape[-1]
+    if decoding.top_k or decoding.top_p < 1:
+        kept = decoding.top_k or logits.shape[-1]
         logits, tokens = logits.topk(min(kept, logits.shape[-1]), dim=-1)
     probabilities = logits.softmax(dim=-1).double()
-    if settings.top_p < 1:
+    if decoding.top_p < 1:
         # sorted by topk: a token stays iff the mass before it is below top_p, so the first always stays
         before = probabilities.cumsum(dim=-1) - probabilities
-        probabilities = probabilities.masked_fill(before >= settings.top_p, 0.0)
+        probabilities = probabilities.masked_fill(before >= decoding.top_p, 0.0)
     cumulative = probabilities.cumsum(dim=-1)
     uniform = torch.rand(logits.shape[0], 1, generator=generator, device=logits.device, dtype=torch.float64)
     drawn = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)

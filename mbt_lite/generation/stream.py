@@ -7,21 +7,20 @@ from typing import Any
 
 import torch
 
-from mbt_lite.generation.sampling import SamplingSettings, sample
+from mbt_lite.generation.decoding import Decoding
+from mbt_lite.generation.sampling import sample
 from mbt_lite.student.loading import Student
 
 
-def stream(
-    student: Student, prompt: Sequence[int], settings: SamplingSettings, max_completion_tokens: int, seed: int
-) -> Iterator[int]:
+def stream(student: Student, prompt: Sequence[int], decoding: Decoding) -> Iterator[int]:
     """Give the tokens of one completion; the last ends the turn, unless the limit came first."""
-    generator = torch.Generator(device=student.device).manual_seed(seed)
+    generator = torch.Generator(device=student.device).manual_seed(decoding.seed)
     with student.rollout_model() as model:
         fed, cache = list(prompt), None
-        for _ in range(max_completion_tokens):
+        for _ in range(decoding.max_completion_tokens):
             output = _step(model, torch.tensor([fed], device=student.device), cache)
             cache = output.past_key_values
-            token = int(sample(output.logits[:, -1], settings, generator))
+            token = int(sample(output.logits[:, -1], decoding, generator))
             yield token
             if token in student.stop_ids:
                 return

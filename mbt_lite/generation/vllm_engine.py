@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mbt_lite.errors import ModelError
+from mbt_lite.generation.decoding import Decoding
 from mbt_lite.generation.generate import Rollout
 from mbt_lite.recipe import schema
 from mbt_lite.records import Message
@@ -45,34 +46,27 @@ class VllmEngine:
     def generate(
         self,
         prompts: Sequence[Sequence[Message]],
-        *,
-        samples: int,
-        temperature: float,
-        top_p: float,
-        top_k: int,
-        max_completion_tokens: int,
-        batch_size: int,
-        seed: int,
+        decoding: Decoding,
         wanted: Container[int],
     ) -> Iterator[Rollout]:
-        """Complete the wanted prompts as `model.generate.generate` does; `batch_size` prompts go in at once."""
+        """Complete the wanted prompts as `generate` does; `batch_size` prompts go in at once."""
         indices = [index for index in range(len(prompts)) if index in wanted]
         sampling = self._vllm.SamplingParams(
-            n=samples,
-            temperature=temperature,
-            top_p=top_p,
+            n=decoding.samples,
+            temperature=decoding.temperature,
+            top_p=decoding.top_p,
             # its word for "off"
-            top_k=top_k or -1,
-            max_tokens=max_completion_tokens,
-            seed=seed,
+            top_k=decoding.top_k or -1,
+            max_tokens=decoding.max_completion_tokens,
+            seed=decoding.seed,
         )
         lora = None
         if self._adapter is not None:
             from vllm.lora.request import LoRARequest
 
             lora = LoRARequest("student", 1, str(self._adapter))
-        for start in range(0, len(indices), batch_size):
-            batch = indices[start : start + batch_size]
+        for start in range(0, len(indices), decoding.batch_size):
+            batch = indices[start : start + decoding.batch_size]
             asked: list[Any] = [list(prompts[index]) for index in batch]
             outputs = self._llm.chat(asked, sampling, lora_request=lora, use_tqdm=False)
             for index, output in zip(batch, outputs, strict=True):

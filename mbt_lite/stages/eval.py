@@ -42,6 +42,7 @@ from mbt_lite.endpoint.served_student import (
     refuse_one_model_for_two,
 )
 from mbt_lite.errors import DataError, RunError
+from mbt_lite.generation.decoding import Decoding
 from mbt_lite.judge.panel import judge_variants
 from mbt_lite.metrics.answers import rules_for
 from mbt_lite.metrics.phase_reader import fit_reader, held_out, read_traces
@@ -305,14 +306,16 @@ def _completions(
     """Ask a student the wanted questions of a variant, in the order they finish."""
     rollouts = roll_out(
         _messages(exam, variant),
-        samples=recipe.eval.samples_per_question,
-        temperature=recipe.eval.temperature,
-        top_p=recipe.eval.top_p,
-        top_k=recipe.eval.top_k,
-        max_completion_tokens=recipe.eval.max_completion_tokens,
-        batch_size=recipe.eval.batch_size,
-        seed=recipe.eval.seed,
-        wanted=wanted,
+        Decoding(
+            samples=recipe.eval.samples_per_question,
+            temperature=recipe.eval.temperature,
+            top_p=recipe.eval.top_p,
+            top_k=recipe.eval.top_k,
+            max_completion_tokens=recipe.eval.max_completion_tokens,
+            batch_size=recipe.eval.batch_size,
+            seed=recipe.eval.seed,
+        ),
+        wanted,
     )
     for rollout in rollouts:
         yield Completion(

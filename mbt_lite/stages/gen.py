@@ -289,6 +289,7 @@ def _draft_here(recipe: Recipe, questions: Sequence[Question], folder: Path, con
 
 
 def _roll_out(recipe: Recipe, questions: Sequence[Question]) -> Iterator[Completion]:
+    from mbt_lite.generation.decoding import Decoding
     from mbt_lite.generation.generate import generate
     from mbt_lite.student.loading import load_student
 
@@ -296,13 +297,15 @@ def _roll_out(recipe: Recipe, questions: Sequence[Question]) -> Iterator[Complet
     for rollout in generate(
         load_student(recipe.model),
         [student_messages(question) for question in questions],
-        samples=gen.rollouts_per_question,
-        temperature=gen.sampling.temperature,
-        top_p=gen.sampling.top_p,
-        top_k=gen.sampling.top_k,
-        max_completion_tokens=gen.max_completion_tokens,
-        batch_size=gen.batch_size,
-        seed=gen.seed,
+        Decoding(
+            samples=gen.rollouts_per_question,
+            temperature=gen.sampling.temperature,
+            top_p=gen.sampling.top_p,
+            top_k=gen.sampling.top_k,
+            max_completion_tokens=gen.max_completion_tokens,
+            batch_size=gen.batch_size,
+            seed=gen.seed,
+        ),
     ):
         yield Completion(
             question_id=questions[rollout.prompt_index].question_id,

@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 from transformers import TrainerCallback
 
+from mbt_lite.generation.decoding import Decoding
 from mbt_lite.generation.generate import generate
 from mbt_lite.prompts import student_messages
 from mbt_lite.recipe.schema import Grpo
@@ -35,14 +36,12 @@ def score_greedily(
     for rollout in generate(
         student,
         [student_messages(question) for question in questions],
-        samples=1,
-        temperature=0.0,
-        top_p=1.0,
-        top_k=0,
-        max_completion_tokens=grpo.max_completion_tokens,
-        batch_size=grpo.rollout_batch_size,
-        seed=grpo.seed,
-        cache_gib=grpo.rollout_cache_gib,
+        Decoding(
+            max_completion_tokens=grpo.max_completion_tokens,
+            batch_size=grpo.rollout_batch_size,
+            seed=grpo.seed,
+            cache_gib=grpo.rollout_cache_gib,
+        ),
     ):
         stopped = rollout.finish_reason == "stop"
         terms = score(

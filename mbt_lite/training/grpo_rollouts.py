@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from mbt_lite.errors import ModelError
+from mbt_lite.generation.decoding import Decoding
 from mbt_lite.generation.generate import Rollout, generate, max_cached_tokens, shares_prompts
 from mbt_lite.generation.kv_cache import batches
 from mbt_lite.recipe.schema import Grpo
@@ -44,14 +45,14 @@ def sample_by_student(
     return generate(
         student,
         prompts,
-        samples=samples,
-        temperature=grpo.temperature,
-        top_p=1.0,
-        top_k=0,
-        max_completion_tokens=grpo.max_completion_tokens,
-        batch_size=grpo.rollout_batch_size,
-        seed=seed,
-        cache_gib=grpo.rollout_cache_gib,
+        Decoding(
+            samples=samples,
+            temperature=grpo.temperature,
+            max_completion_tokens=grpo.max_completion_tokens,
+            batch_size=grpo.rollout_batch_size,
+            seed=seed,
+            cache_gib=grpo.rollout_cache_gib,
+        ),
     )
 
 

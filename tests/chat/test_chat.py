@@ -11,8 +11,8 @@ from typer.testing import CliRunner, Result
 pytest.importorskip("peft", reason="needs the training stack: pip install 'mbt-lite[train]'")
 
 from mbt_lite import cli
+from mbt_lite.generation.decoding import Decoding
 from mbt_lite.generation.generate import generate
-from mbt_lite.generation.sampling import SamplingSettings
 from mbt_lite.generation.stream import stream
 from mbt_lite.recipe import load_recipe, resolved, schema
 from mbt_lite.run_dir import RECIPE_FILE, RunDir, read_jsonl
@@ -53,10 +53,9 @@ def test_stream_writes_what_generate_does(run: Path) -> None:
     student = load_student(load_recipe(run / RECIPE_FILE, []).model)
     for number in range(4):
         messages = [{"role": "user", "content": f"Who wrote {number}?"}]
-        greedy = {"samples": 1, "temperature": 0.0, "top_p": 1.0, "top_k": 0, "batch_size": 1, "seed": 0}
-        (wanted,) = generate(student, [messages], max_completion_tokens=24, **greedy)
+        (wanted,) = generate(student, [messages], Decoding(max_completion_tokens=24))
         prompt = student.tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"]
-        assert list(stream(student, prompt, SamplingSettings(0.0), 24, 0)) == list(wanted.token_ids)
+        assert list(stream(student, prompt, Decoding(max_completion_tokens=24))) == list(wanted.token_ids)
 
 
 def test_one_question_of_a_file_is_answered_by_base_and_the_newest_and_kept(run: Path) -> None:

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from mbt_lite.generation.decoding import Decoding
 from mbt_lite.generation.generate import complete_batch, generate, left_pad, until_stop
-from mbt_lite.generation.sampling import SamplingSettings
 
 PROMPTS = ([5, 6, 7, 8, 9, 10, 11], [20, 21], [30, 31, 32, 33])
 
@@ -20,7 +20,7 @@ def plain_greedy(student, prompt, steps):
 
 
 def test_complete_batch_greedy_equals_plain_forward_passes(student):
-    found = complete_batch(student, PROMPTS, 2, SamplingSettings(0.0), 24, torch.Generator())
+    found = complete_batch(student, PROMPTS, Decoding(samples=2, max_completion_tokens=24), torch.Generator())
     expected = [plain_greedy(student, prompt, 24) for prompt in PROMPTS]
     assert found == [row for row in expected for _ in range(2)]
 
@@ -31,7 +31,7 @@ def test_complete_batch_gives_the_output_head_contiguous_rows_of_one_position(st
     head = student.model.get_output_embeddings()
     hook = head.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     try:
-        complete_batch(student, PROMPTS, 2, SamplingSettings(0.0), 3, torch.Generator())
+        complete_batch(student, PROMPTS, Decoding(samples=2, max_completion_tokens=3), torch.Generator())
     finally:
         hook.remove()
     assert [tuple(x.shape[:2]) for x in seen] == [(3, 1), (6, 1), (6, 1)]
@@ -43,7 +43,7 @@ def test_complete_batch_repacks_without_changing_the_rest(student, monkeypatch):
     free = [plain_greedy(student, prompt, 24) for prompt in PROMPTS]
     stop = free[1][3]
     monkeypatch.setattr(type(student), "stop_ids", frozenset({stop}))
-    found = complete_batch(student, PROMPTS, 1, SamplingSettings(0.0), 24, torch.Generator())
+    found = complete_batch(student, PROMPTS, Decoding(max_completion_tokens=24), torch.Generator())
     assert found == [until_stop(row, frozenset({stop})) for row in free]
     assert len({len(row) for row in found}) > 1, "no row ended early: the test shows nothing"
 
@@ -51,7 +51,7 @@ def test_complete_batch_repacks_without_changing_the_rest(student, monkeypatch):
 def test_generate_same_seed_same_rollouts(student):
     prompts = [[{"role": "user", "content": text}] for text in ("we think", "the answer", "about")]
     settings = dict(samples=3, temperature=1.0, top_p=0.9, top_k=20, max_completion_tokens=8, batch_size=6)
-    runs = [list(generate(student, prompts, seed=seed, **settings)) for seed in (1, 1, 2)]
+    runs = [list(generate(student, prompts, Decoding(seed=seed, **settings))) for seed in (1, 1, 2)]
     assert runs[0] == runs[1]
     assert runs[0] != runs[2]
     assert {(r.prompt_index, r.sample_index) for r in runs[0]} == {(p, s) for p in range(3) for s in range(3)}
@@ -64,9 +64,9 @@ def test_generate_goes_on_as_if_it_had_never_stopped(student, temperature):
     settings = dict(
         samples=2, temperature=temperature, top_p=1.0, top_k=0, max_completion_tokens=8, batch_size=4, seed=3
     )
-    whole = {(r.prompt_index, r.sample_index): r for r in generate(student, prompts, **settings)}
+    whole = {(r.prompt_index, r.sample_index): r for r in generate(student, prompts, Decoding(**settings))}
     for wanted in ({0, 1, 2, 3, 4, 5, 6}, {2, 5}, {6}, set()):
-        again = {(r.prompt_index, r.sample_index): r for r in generate(student, prompts, wanted=wanted, **settings)}
+        again = {(r.prompt_index, r.sample_index): r for r in generate(student, prompts, Decoding(**settings), wanted)}
         assert again == {key: rollout for key, rollout in whole.items() if key[0] in wanted}
 
 
@@ -75,14 +75,14 @@ def test_generate_computes_no_batch_of_which_nothing_is_wanted(student, monkeypa
 
     sizes = []
 
-    def count(student, prompts, samples, *rest):
+    def count(student, prompts, *rest):
         sizes.append(len(prompts))
-        return complete_batch(student, prompts, samples, *rest)
+        return complete_batch(student, prompts, *rest)
 
     monkeypatch.setattr(module, "complete_batch", count)
     prompts = [[{"role": "user", "content": "we " * n}] for n in range(1, 7)]
     settings = dict(samples=1, temperature=0.0, top_p=1.0, top_k=0, max_completion_tokens=2, batch_size=2, seed=0)
-    found = list(generate(student, prompts, wanted={3}, **settings))
+    found = list(generate(student, prompts, Decoding(**settings), {3}))
     assert [rollout.prompt_index for rollout in found] == [3]
     assert sizes == [2]
 
@@ -92,25 +92,21 @@ def test_generate_puts_prompts_of_like_length_together(student, monkeypatch):
 
     lengths = []
 
-    def note(student, prompts, samples, *rest):
+    def note(student, prompts, *rest):
         lengths.append([len(prompt) for prompt in prompts])
-        return complete_batch(student, prompts, samples, *rest)
+        return complete_batch(student, prompts, *rest)
 
     monkeypatch.setattr(module, "complete_batch", note)
     prompts = [[{"role": "user", "content": "we " * n}] for n in (5, 1, 4, 2, 6, 3)]
     settings = dict(samples=1, temperature=0.0, top_p=1.0, top_k=0, max_completion_tokens=1, batch_size=2, seed=0)
-    assert len(list(generate(student, prompts, **settings))) == 6
+    assert len(list(generate(student, prompts, Decoding(**settings)))) == 6
     flat = [length for batch in lengths for length in batch]
     assert flat == sorted(flat)
     assert len(set(flat)) == 6
 
 
 def test_generate_marks_what_was_cut_off(student):
-    rollouts = generate(
-        student,
-        [[{"role": "user", "content": "we"}]],
-        samples=1, temperature=0.0, top_p=1.0, top_k=0, max_completion_tokens=1, batch_size=1, seed=0,
-    )  # fmt: skip
+    rollouts = generate(student, [[{"role": "user", "content": "we"}]], Decoding(max_completion_tokens=1))
     (rollout,) = rollouts
     assert (rollout.finish_reason == "stop") == (rollout.token_ids[-1] in student.stop_ids)
     assert len(rollout.token_ids) == 1

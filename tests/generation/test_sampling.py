@@ -1,7 +1,12 @@
 import pytest
 import torch
 
-from mbt_lite.generation.sampling import SamplingSettings, sample
+from mbt_lite.generation.decoding import Decoding
+from mbt_lite.generation.sampling import sample
+
+
+def drawn_at(temperature, **cuts):
+    return Decoding(max_completion_tokens=1, temperature=temperature, **cuts)
 
 
 def draw(logits, settings, seed=0):
@@ -9,17 +14,20 @@ def draw(logits, settings, seed=0):
 
 
 def test_sample_temperature_zero_is_argmax():
-    assert draw(torch.tensor([[0.0, 3.0, 1.0], [5.0, 0.0, 1.0]]), SamplingSettings(0.0)).tolist() == [1, 0]
+    assert draw(torch.tensor([[0.0, 3.0, 1.0], [5.0, 0.0, 1.0]]), drawn_at(0.0)).tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        (SamplingSettings(1.0), [0.5, 0.3, 0.15, 0.05]),
-        (SamplingSettings(1.0, top_k=2), [0.625, 0.375, 0, 0]),
-        (SamplingSettings(1.0, top_p=0.7), [0.625, 0.375, 0, 0]),
-        (SamplingSettings(1.0, top_p=0.01), [1, 0, 0, 0]),
-        (SamplingSettings(0.5), [0.25 / 0.365, 0.09 / 0.365, 0.0225 / 0.365, 0.0025 / 0.365]),
+        (drawn_at(1.0), [0.5, 0.3, 0.15, 0.05]),
+        (drawn_at(1.0, top_k=2), [0.625, 0.375, 0, 0]),
+        (drawn_at(1.0, top_p=0.7), [0.625, 0.375, 0, 0]),
+        (drawn_at(1.0, top_p=0.01), [1, 0, 0, 0]),
+        (
+            drawn_at(0.5),
+            [0.25 / 0.365, 0.09 / 0.365, 0.0225 / 0.365, 0.0025 / 0.365],
+        ),
     ],
     ids=["plain", "top-k", "nucleus", "nucleus keeps the first", "temperature squares"],
 )

@@ -92,6 +92,7 @@ def test_the_harness_gives_the_exact_match_of_eval(questions: Path, tmp_path: Pa
     import lm_eval
     from lm_eval.tasks import TaskManager
 
+    from mbt_lite.generation.decoding import Decoding
     from mbt_lite.generation.generate import generate
     from mbt_lite.recipe.schema import Model
     from mbt_lite.student.loading import load_student
@@ -100,10 +101,8 @@ def test_the_harness_gives_the_exact_match_of_eval(questions: Path, tmp_path: Pa
     taught_student(folder)
     asked = [question(number) for number in range(6)]
     student = load_student(Model(name=str(folder), quantization="none", dtype="float32"))
-    rollouts = generate(
-        student, [prompts.student_messages(one) for one in asked],
-        samples=1, temperature=0.0, top_p=1.0, top_k=0, max_completion_tokens=40, batch_size=6, seed=0,
-    )  # fmt: skip
+    decoding = Decoding(max_completion_tokens=40, batch_size=6)
+    rollouts = generate(student, [prompts.student_messages(one) for one in asked], decoding)
     ours = {
         asked[one.prompt_index].question_id: score_completion(
             asked[one.prompt_index], Completion(asked[one.prompt_index].question_id, 0, one.text, "stop", 1, 1), "base"

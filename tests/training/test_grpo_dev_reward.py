@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from toy_grpo import adapt
 from transformers import TrainerState
 
+from mbt_lite.generation.decoding import Decoding
 from mbt_lite.generation.generate import generate
 from mbt_lite.prompts import student_messages
 from mbt_lite.recipe.schema import Grpo, Reward, RewardWeights
@@ -90,12 +91,7 @@ def test_score_greedily_gives_the_means_of_the_law(student):
     grpo = Grpo(max_completion_tokens=16, reward=reward)
     limits = RewardLimits(max_completion_tokens=16, verification_words=40, overlong_buffer_tokens=8)
     prompts = [student_messages(question) for question in questions]
-    found = list(
-        generate(
-            student, prompts, samples=1, temperature=0.0, top_p=1.0, top_k=0,
-            max_completion_tokens=16, batch_size=2, seed=0,
-        )
-    )  # fmt: skip
+    found = list(generate(student, prompts, Decoding(max_completion_tokens=16, batch_size=2)))
     lengths = [len(rollout.token_ids) for rollout in found]
     terms = [
         -1.0 if rollout.finish_reason == "length" else -max(0.0, length - 8) / 8

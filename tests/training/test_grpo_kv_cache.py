@@ -7,9 +7,9 @@ from transformers import LlamaConfig, Qwen3Config
 
 from mbt_lite.errors import ModelError
 from mbt_lite.generation import generate as generation
+from mbt_lite.generation.decoding import Decoding
 from mbt_lite.generation.generate import complete_batch, generate
 from mbt_lite.generation.kv_cache import GIB, batches, bytes_per_token, cached_tokens
-from mbt_lite.generation.sampling import SamplingSettings
 from mbt_lite.generation.shared_prefix import SharedPrefixCache
 
 QWEN3_4B = Qwen3Config(
@@ -45,7 +45,7 @@ def test_cached_tokens_are_what_the_cache_of_a_batch_holds(student, monkeypatch)
                 held.extend(t.numel() for t in (layer.prompt_keys, layer.prompt_values, layer.keys, layer.values))
 
     monkeypatch.setattr(generation.shared_prefix, "SharedPrefixCache", Counted)
-    complete_batch(student, [[5, 6, 7], [8]], 4, SamplingSettings(0.0), 6, torch.Generator())
+    complete_batch(student, [[5, 6, 7], [8]], Decoding(samples=4, max_completion_tokens=6), torch.Generator())
     tokens = cached_tokens(2, 3, 4, 6, shared=True)
     assert sum(held) * 4 == tokens * bytes_per_token(student.model.config, torch.float32)
 
@@ -96,8 +96,8 @@ def test_generate_obeys_the_limit_in_gib(student, monkeypatch):
     monkeypatch.setattr(generation, "complete_batch", counted)
     prompts = [[{"role": "user", "content": "we"}]] * 4
     settings = dict(samples=2, temperature=1.0, top_p=1.0, top_k=0, max_completion_tokens=4, batch_size=8, seed=0)
-    first = next(generate(student, prompts, **settings))
+    first = next(generate(student, prompts, Decoding(**settings)))
     two = cached_tokens(2, first.prompt_tokens, 2, 4, shared=True)
     limit = two * bytes_per_token(student.model.config, torch.float32) / GIB
-    assert len(list(generate(student, prompts, cache_gib=limit, **settings))) == 8
+    assert len(list(generate(student, prompts, Decoding(cache_gib=limit, **settings)))) == 8
     assert sizes == [4, 2, 2]

@@ -9,8 +9,8 @@ from toy_grpo import adapt, gradients, toy_trainer, weights
 from transformers import TrainerCallback
 from trl import GRPOTrainer
 
+from mbt_lite.generation.decoding import Decoding
 from mbt_lite.generation.generate import complete_batch
-from mbt_lite.generation.sampling import SamplingSettings
 from mbt_lite.training.grpo_trainer import equal_groups
 
 TEMPERATURE = 0.8
@@ -152,7 +152,9 @@ def test_sampled_rollouts_with_a_reward_raise_the_reward(student, tmp_path):
 
     def roll_out(step):
         generator = torch.Generator().manual_seed(step)
-        found = complete_batch(student, prompts, 8, SamplingSettings(1.0), 6, generator)
+        found = complete_batch(
+            student, prompts, Decoding(samples=8, temperature=1.0, max_completion_tokens=6), generator
+        )
         rewards = [float(worth[completion].float().mean()) for completion in found]
         shares.append(sum(rewards) / len(rewards))
         return [(prompts[row // 8], ids, reward) for row, (ids, reward) in enumerate(zip(found, rewards, strict=True))]
