@@ -19,16 +19,15 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from mbt_lite.bench.measurement import measured
-from mbt_lite.data.questions import read_questions
 from mbt_lite.errors import RunError
 from mbt_lite.metrics.efficiency import accuracy_efficiency_score
 from mbt_lite.metrics.paired import paired_differences
 from mbt_lite.recipe import load_recipe
 from mbt_lite.recipe.schema import Recipe
-from mbt_lite.records import Measurement, Question
+from mbt_lite.records import Measurement
 from mbt_lite.rewards.law import score, total
 from mbt_lite.run_dir import read_jsonl, write_jsonl
-from mbt_lite.stages.grpo import fitting, limits
+from mbt_lite.stages.grpo import limits, read_fitting
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes")
 BOOTSTRAP_SAMPLES = 2000
@@ -133,7 +132,7 @@ def answered(recipe: Recipe, adapter: Path | None, samples: int) -> Rows:
     from mbt_lite.student.loading import load_student
 
     student = load_student(recipe.model, adapter, trainable=False)
-    questions: list[Question] = fitting(recipe, student, read_questions(recipe.data.dev, recipe.data.seed))
+    questions = read_fitting(recipe, student, recipe.data.dev)
     looks: dict[Look, tuple[int, float]] = {"greedy": (1, 0.0), "sampled": (samples, recipe.grpo.temperature)}
     return [
         {

@@ -8,8 +8,9 @@ read.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from mbt_lite.errors import DataError
 from mbt_lite.records import Question
 
 
@@ -19,6 +20,32 @@ class Trimmed:
 
     question: Question | None
     dropped: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fitted:
+    """Questions whose prompts fit, how many of them lost documents, how many documents; and those that cannot fit."""
+
+    questions: tuple[Question, ...]
+    n_trimmed: int
+    n_dropped: int
+    too_long: tuple[Question, ...]
+
+
+def trim_questions(
+    questions: Sequence[Question], max_tokens: int, count_tokens: Callable[[Question], int], path: str
+) -> Fitted:
+    """Trim each question (see `trim_question`); DataError, naming the `path` they were read from, if none fits."""
+    trimmed = [trim_question(question, max_tokens, count_tokens) for question in questions]
+    kept = [found for found in trimmed if found.question is not None]
+    if not kept:
+        raise DataError(f"{path}: no question fits into `data.max_prompt_tokens` (got {max_tokens}); raise it")
+    return Fitted(
+        questions=tuple(found.question for found in kept if found.question is not None),
+        n_trimmed=sum(found.dropped > 0 for found in kept),
+        n_dropped=sum(found.dropped for found in kept),
+        too_long=tuple(q for q, found in zip(questions, trimmed, strict=True) if found.question is None),
+    )
 
 
 def trim_question(question: Question, max_tokens: int, count_tokens: Callable[[Question], int]) -> Trimmed:

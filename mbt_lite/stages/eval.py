@@ -32,7 +32,7 @@ from rich.console import Console
 from mbt_lite import prompts
 from mbt_lite.data.answer_keys import read_answer_keys
 from mbt_lite.data.questions import read_questions
-from mbt_lite.data.trimming import trim_question
+from mbt_lite.data.trimming import trim_questions
 from mbt_lite.endpoint.budget import estimate
 from mbt_lite.endpoint.opening import open_endpoints
 from mbt_lite.endpoint.served_student import (
@@ -192,27 +192,16 @@ def set_exam(recipe: Recipe) -> Exam:
     tokenizer = load_tokenizer(recipe.model)
     metacognitive = "metacognitive" in recipe.eval.variants
     limit = recipe.data.max_prompt_tokens
-    kept, left_out, n_trimmed = [], [], 0
 
     def count_tokens(question: Question) -> int:
         return chat.count_prompt_tokens(tokenizer, prompts.student_messages(question, metacognitive=metacognitive))
 
-    for question in questions:
-        trimmed = trim_question(question, limit, count_tokens)
-        if trimmed.question is None:
-            reason = f"prompt longer than {limit} tokens even without distractors"
-            left_out.append({"question_id": question.question_id, "reason": reason})
-            continue
-        n_trimmed += trimmed.dropped > 0
-        kept.append(trimmed.question)
-    if not kept:
-        raise DataError(
-            f"{recipe.data.dev.path}: no question fits into `data.max_prompt_tokens` (got {limit}); raise it"
-        )
+    fitted = trim_questions(questions, limit, count_tokens, recipe.data.dev.path)
+    reason = f"prompt longer than {limit} tokens even without distractors"
     return Exam(
-        questions=tuple(kept),
-        left_out=tuple(left_out),
-        n_trimmed=n_trimmed,
+        questions=fitted.questions,
+        left_out=tuple({"question_id": one.question_id, "reason": reason} for one in fitted.too_long),
+        n_trimmed=fitted.n_trimmed,
         prefills_think=chat.prefills_think(tokenizer),
         chat_template=chat.template_hash(tokenizer),
         count_prompt=lambda messages: chat.count_prompt_tokens(tokenizer, messages),

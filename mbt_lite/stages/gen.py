@@ -27,7 +27,7 @@ from typing import Any
 from rich.console import Console
 
 from mbt_lite.data.questions import read_questions
-from mbt_lite.data.trimming import trim_question
+from mbt_lite.data.trimming import trim_questions
 from mbt_lite.endpoint.budget import estimate
 from mbt_lite.endpoint.opening import Ask, open_endpoints
 from mbt_lite.endpoint.replies import TeacherRequest
@@ -212,7 +212,6 @@ def _fit(recipe: Recipe, questions: Sequence[Question]) -> Fitted:
     from mbt_lite.student.loading import load_tokenizer
 
     tokenizer = load_tokenizer(recipe.model)
-    limit = recipe.data.max_prompt_tokens
 
     def count_prompt(messages: Sequence[Message]) -> int:
         return count_prompt_tokens(tokenizer, messages)
@@ -220,11 +219,11 @@ def _fit(recipe: Recipe, questions: Sequence[Question]) -> Fitted:
     def count_text(text: str) -> int:
         return len(tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    trimmed = [trim_question(question, limit, lambda q: count_prompt(student_messages(q))) for question in questions]
-    fitting = [found.question for found in trimmed if found.question is not None]
-    if not fitting:
-        raise DataError(f"data.max_prompt_tokens: no question fits (got {limit}); raise it")
-    return Fitted(fitting, sum(found.dropped for found in trimmed if found.question), count_prompt, count_text)
+    limit = recipe.data.max_prompt_tokens
+    fitted = trim_questions(
+        questions, limit, lambda question: count_prompt(student_messages(question)), recipe.data.train.path
+    )
+    return Fitted(list(fitted.questions), fitted.n_dropped, count_prompt, count_text)
 
 
 def _open_teacher(recipe: Recipe, folder: Path, console: Console) -> AbstractContextManager[Ask]:

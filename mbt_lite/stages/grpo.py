@@ -25,7 +25,7 @@ from typing import Any
 from rich.console import Console
 
 from mbt_lite.errors import DataError, RecipeError, RunError
-from mbt_lite.recipe.schema import Recipe
+from mbt_lite.recipe.schema import Questions, Recipe
 from mbt_lite.records import Question
 from mbt_lite.run_dir import Journal, RunDir, adapter_files, read_jsonl, write_jsonl, write_text
 
@@ -123,20 +123,22 @@ def to_grpo_config(recipe: Recipe, folder: Path) -> Any:
     )
 
 
-def fitting(recipe: Recipe, student: Any, questions: Sequence[Question]) -> list[Question]:
-    """Drop distractors until prompts fit `data.max_prompt_tokens`; DataError if no question can."""
-    from mbt_lite.data.trimming import trim_question
+def read_fitting(recipe: Recipe, student: Any, source: Questions) -> list[Question]:
+    """Read questions and drop distractors until their prompts fit; DataError if none can."""
+    from mbt_lite.data.questions import read_questions
+
+    return fitting(recipe, student, read_questions(source, recipe.data.seed), source.path)
+
+
+def fitting(recipe: Recipe, student: Any, questions: Sequence[Question], path: str) -> list[Question]:
+    """Drop distractors until prompts fit `data.max_prompt_tokens`; DataError, naming their file, if no question can."""
+    from mbt_lite.data.trimming import trim_questions
     from mbt_lite.prompts import student_messages
 
     def count(question: Question) -> int:
         return int(student.count_prompt_tokens(student_messages(question)))
 
-    limit = recipe.data.max_prompt_tokens
-    trimmed = [trim_question(question, limit, count).question for question in questions]
-    found = [question for question in trimmed if question is not None]
-    if not found:
-        raise DataError(f"data.max_prompt_tokens: no question fits (got {limit}); raise it")
-    return found
+    return list(trim_questions(questions, recipe.data.max_prompt_tokens, count, path).questions)
 
 
 def held_out_questions(recipe: Recipe, student: Any) -> list[Question]:
@@ -144,7 +146,8 @@ def held_out_questions(recipe: Recipe, student: Any) -> list[Question]:
     from mbt_lite.data.held_out import read_left_over
 
     wanted = recipe.grpo.dev_questions
-    return fitting(recipe, student, read_left_over(recipe.data.dev, recipe.data.seed, wanted)[:wanted])
+    dev = recipe.data.dev
+    return fitting(recipe, student, read_left_over(dev, recipe.data.seed, wanted)[:wanted], dev.path)
 
 
 def leave_out(
@@ -251,7 +254,6 @@ def limits(recipe: Recipe) -> Any:
 def train(recipe: Recipe, adapter: Path | None, rates: Path | None, folder: Path, console: Console) -> dict[str, Any]:
     """Train and save; give the counts for `done.json`. `rates`: gen's pass rates, to filter by them."""
     # of model/ only what leaves transformers alone: loading the student may import unsloth, which has to be first
-    from mbt_lite.data.questions import read_questions
     from mbt_lite.prompts import student_messages
     from mbt_lite.student.adapters import add_adapter, check_rollouts_use_adapter
     from mbt_lite.student.chat_template import record_template, refuse_other_template
@@ -268,7 +270,7 @@ def train(recipe: Recipe, adapter: Path | None, rates: Path | None, folder: Path
             recipe.model, adapter, trainable=True, gradient_checkpointing=checkpointing, engine=engine_of(recipe)
         )
         template = record_template(folder, student.tokenizer)
-        questions = fitting(recipe, student, read_questions(recipe.data.train, recipe.data.seed))
+        questions = read_fitting(recipe, student, recipe.data.train)
         scorer = build_scorer(recipe, student)
         check_reward(recipe, questions, scorer, student.tokenizer)
         console.print(f"grpo: rewards are scored by the {scorer.form} form of the law", highlight=False)

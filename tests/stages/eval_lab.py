@@ -2,13 +2,14 @@
 
 import dataclasses
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from mbt_lite.generation.decoding import Decoding
 from mbt_lite.generation.generate import Rollout
 from mbt_lite.recipe.schema import Data, Eval, Judge, Model, Questions, Recipe
 from mbt_lite.records import Document, Message, Question, to_row
@@ -47,7 +48,7 @@ class Lab:
     loaded: list[str]
     generated: list[tuple[str, str]]
     fail_after: int | None = None
-    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    decoding: Decoding | None = None
 
     def run(self, *, is_terminal: bool = False) -> str:
         console = Console(file=io.StringIO(), width=120, force_terminal=is_terminal)
@@ -61,15 +62,17 @@ class Lab:
     def with_judge(self, **changes: Any) -> None:
         self.recipe = self.recipe.model_copy(update={"judge": Judge(**changes)})
 
-    def generate(self, student: str, asked: Sequence[list[Message]], **settings: Any) -> Iterator[Rollout]:
-        self.settings = settings
-        for index in reversed(sorted(settings["wanted"])):
+    def generate(
+        self, student: str, asked: Sequence[list[Message]], decoding: Decoding, wanted: Collection[int]
+    ) -> Iterator[Rollout]:
+        self.decoding = decoding
+        for index in reversed(sorted(wanted)):
             if self.fail_after is not None and len(self.generated) >= self.fail_after:
                 raise KeyboardInterrupt
             variant = "metacognitive" if asked[index][0]["role"] == "system" else student
             self.generated.append((variant, asked[index][-1]["content"]))
             text = ANSWERS[variant]
-            for sample in range(settings["samples"]):
+            for sample in range(decoding.samples):
                 yield Rollout(index, sample, text, tuple(range(len(text.split()))), "stop", 9)
 
 

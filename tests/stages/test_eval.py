@@ -6,6 +6,7 @@ import pytest
 from eval_lab import ANSWERS, Lab, metrics, question
 
 from mbt_lite.errors import DataError, RunError
+from mbt_lite.generation.decoding import Decoding
 from mbt_lite.records import to_row
 from mbt_lite.run_dir import read_json, read_jsonl, write_jsonl
 from mbt_lite.stages import eval as stage
@@ -64,10 +65,10 @@ def test_run_says_nothing_of_completions_that_are_there(lab: Lab) -> None:
 def test_run_samples_as_the_recipe_says(lab: Lab) -> None:
     lab.with_eval(temperature=0.6, top_p=0.95, top_k=20, max_completion_tokens=77, batch_size=5, seed=3)
     lab.run()
-    assert lab.settings == {
-        "samples": 1, "temperature": 0.6, "top_p": 0.95, "top_k": 20,
-        "max_completion_tokens": 77, "batch_size": 5, "seed": 3, "wanted": frozenset(range(6)),
-    }  # fmt: skip
+    assert lab.decoding == Decoding(
+        samples=1, temperature=0.6, top_p=0.95, top_k=20, max_completion_tokens=77, batch_size=5, seed=3
+    )
+    assert len({prompt for variant, prompt in lab.generated if variant == "base"}) == 6
     assert stage.plan(lab.recipe, lab.run_dir)[0].endswith("temperature 0.6, top_p 0.95, top_k 20")
 
 

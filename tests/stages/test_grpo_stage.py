@@ -147,12 +147,11 @@ def test_prefilter_start_refuses_when_nothing_is_left(student_folder: Path, run_
 def test_prefilter_start_goes_on_where_a_kill_left_it(
     student_folder: Path, run_dir: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mbt_lite.data.questions import read_questions
     from mbt_lite.student.loading import load_student
 
     made = recipe(student_folder, prefilter_samples=2)
     student = load_student(made.model)
-    questions = grpo.fitting(made, student, read_questions(made.data.train, 0))
+    questions = grpo.read_fitting(made, student, made.data.train)
     # right by an accident of the text: the tiny student never answers
     monkeypatch.setattr(
         pass_rates, "parse_completion", lambda text, prefilled_think: type("Parsed", (), {"answer": text})
