@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import resource
 import statistics
 import tempfile
 import time
@@ -19,6 +18,7 @@ from mbt_lite.bench.latency_server import latency_server
 from mbt_lite.bench.measurement import measured
 from mbt_lite.endpoint.client import complete
 from mbt_lite.endpoint.replies import Reply, ReplyJournal, TeacherRequest
+from mbt_lite.memory import resident_bytes
 from mbt_lite.recipe.schema import Teacher
 from mbt_lite.records import Measurement
 
@@ -69,22 +69,16 @@ def ask(url: str, load: Load) -> tuple[float, float, dict[int, float]]:
         for index in range(load.requests)
     ]
     settings = Teacher(base_url=url, model="m", concurrency=load.concurrency, timeout_seconds=60.0)
-    count, resident = 0, {0: _resident_mib()}
+    count, resident = 0, {0: resident_bytes() / 2**20}
     marks = {max(1, load.requests * tenth // 10) for tenth in range(1, 11)}
 
     def note(reply: Reply) -> None:
         nonlocal count
         count += 1
         if count in marks:
-            resident[count] = _resident_mib()
+            resident[count] = resident_bytes() / 2**20
 
     with tempfile.TemporaryDirectory() as folder, ReplyJournal(Path(folder) / "replies.jsonl") as journal:
         wall, cpu = time.perf_counter(), time.process_time()
         complete(asked, settings, url, journal, on_reply=note)
         return time.perf_counter() - wall, time.process_time() - cpu, resident
-
-
-def _resident_mib() -> float:
-    """Give this process's resident memory, from Linux's /proc."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20

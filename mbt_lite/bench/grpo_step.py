@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import resource
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from mbt_lite.memory import peak_bytes
 
 
 class Clock:
@@ -74,18 +75,12 @@ def run(kind: str, load: dict[str, Any]) -> dict[str, float]:
         trainer, lengths, prompt_tokens = build(kind, load, Path(folder), clock)
         trainer.train()
     assert set(lengths) == {load["completion_tokens"]}, f"completions differ in length (got {sorted(set(lengths))})"
-    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else _resident_bytes()
     return {
         **clock.means(),
-        "peak_gib": peak / 2**30,
+        "peak_gib": peak_bytes() / 2**30,
         "completion_tokens": sum(lengths) / load["steps"],
         "prompt_tokens": prompt_tokens / load["steps"],
     }
-
-
-def _resident_bytes() -> int:
-    """Give the most memory this process had resident; in KiB, but on macOS in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def build(kind: str, load: dict[str, Any], folder: Path, clock: Clock) -> tuple[Any, list[int], int]:

@@ -30,7 +30,7 @@ def run(name: str, began: float) -> dict[str, Any]:
     from mbt_lite.data.synthetic import FILES, generate_questions
     from mbt_lite.generation.decoding import Decoding
     from mbt_lite.generation.generate import generate
-    from mbt_lite.plan.probe import resident_bytes
+    from mbt_lite.memory import peak_bytes, resident_bytes
     from mbt_lite.prompts import student_messages
 
     # transformers imports these when they are asked for
@@ -47,7 +47,7 @@ def run(name: str, began: float) -> dict[str, Any]:
         "loaded": loaded,
         "first_token": seconds_since(began),
         "resident_gib": resident_bytes("VmHWM") / GIB,
-        "gpu_gib": torch.cuda.max_memory_allocated() / GIB if on_cuda else None,
+        "gpu_gib": peak_bytes() / GIB if on_cuda else None,
         "backend": student.backend,
         "threads": torch.get_num_threads(),
     }

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from mbt_lite.errors import RunError
+from mbt_lite.memory import Probe
 
 Trainer = Literal["mbt-lite", "trl"]
 
@@ -64,7 +64,8 @@ def run(job: Job) -> Run:
     load = load_ours if job.trainer == "mbt-lite" else load_stock
     student, rows = load(recipe, Path(job.traces))
     gc.collect()
-    memory = MemoryPeak()
+    on_cuda = torch.cuda.is_available()
+    probe = Probe(on_cuda=on_cuda, baseline=torch.cuda.memory_allocated() if on_cuda else None)
     build = build_ours if job.trainer == "mbt-lite" else build_stock
     trainer = build(recipe, student, rows, Path(job.folder))
     clock = StepClock()
@@ -76,7 +77,7 @@ def run(job: Job) -> Run:
         tokens=round(sum(len(row.input_ids) for row in rows) * trainer.state.epoch),
         seconds=clock.seconds,
         cpu_seconds=clock.cpu_seconds,
-        memory_mib=memory.mib(),
+        memory_mib=probe.mark("training") / 2**20,
         losses=tuple(entry["loss"] for entry in trainer.state.log_history if "loss" in entry),
         threads=torch.get_num_threads(),
     )
@@ -172,34 +173,6 @@ def build_stock(recipe: Any, student: Any, rows: Any, folder: Path) -> Any:
         processing_class=tokenizer,
         peft_config=to_lora_config(recipe.lora),
     )
-
-
-class MemoryPeak:
-    """The highest memory since it was made, above what was in use then: of the GPU, or of this process on Linux."""
-
-    def __init__(self) -> None:
-        import torch
-
-        self.cuda = torch.cuda if torch.cuda.is_available() else None
-        if self.cuda is not None:
-            self.cuda.reset_peak_memory_stats()
-            self.before = float(self.cuda.memory_allocated()) / 2**20
-        elif sys.platform != "linux":
-            raise RunError(f"bench sft: memory is measured on CUDA or Linux only (got {sys.platform}); run it there")
-        else:
-            # forgets the peak of loading
-            Path("/proc/self/clear_refs").write_text("5")
-            self.before = _status_mib("VmRSS")
-
-    def mib(self) -> float:
-        """Give MiB."""
-        peak = float(self.cuda.max_memory_allocated()) / 2**20 if self.cuda is not None else _status_mib("VmHWM")
-        return peak - self.before
-
-
-def _status_mib(name: str) -> float:
-    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{name}:")]
-    return int(line.split()[1]) / 1024
 
 
 if __name__ == "__main__":

@@ -6,10 +6,9 @@ rename there.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from rich.console import Console
 from mbt_lite.errors import ModelError, RunError
 from mbt_lite.export import Base, Form, Order, Stage
 from mbt_lite.export.card import Origin, licence_of, model_card
+from mbt_lite.files import whole_folder
 from mbt_lite.recipe import load_recipe
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.run_dir import RECIPE_FILE, RunDir, read_json, read_jsonl, write_json, write_text
@@ -66,7 +66,7 @@ def export(run: Path, order: Order, console: Console) -> Path:
         raise RunError(f"{folder}: is there already; remove it, or choose another place with --out")
     prepare()
     quieten_loading()
-    with _written_beside(folder) as partial:
+    with whole_folder(folder) as partial:
         if order.form == "adapter":
             export_adapter(source, partial, order)
         elif order.form == "merged":
@@ -284,19 +284,3 @@ def _write_card(source: Source, folder: Path, form: Form, checks: list[str]) -> 
     chat, origin = read_tokenizer(source).chat_template, origin_of(source.recipe.model.name)
     card = model_card(source.run_dir, source.recipe, source.stage, form, origin, checks, chat)
     write_text(folder / "README.md", card)
-
-
-@contextlib.contextmanager
-def _written_beside(folder: Path) -> Iterator[Path]:
-    """Lend a folder beside `folder` and rename it there at the end; after an error nothing is left."""
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise RunError(f"{folder}: cannot be written ({error.strerror}); choose another place with --out") from error
-    try:
-        yield partial
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

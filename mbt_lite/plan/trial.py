@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mbt_lite.architecture.families import EMBEDDED_PREFIX, RANDOM_PREFIX, known_name
-from mbt_lite.plan.probe import Probe
+from mbt_lite.memory import Probe
 from mbt_lite.plan.stages import Lengths
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.records import Document, Question

@@ -183,7 +183,8 @@ def make_rows(
 
 def keep_best_adapter(folder: Path) -> dict[str, Any]:
     """Make the adapter with the lowest dev loss the stage's; give its step and loss."""
-    from mbt_lite.training.dev_loss import copy_adapter, dev_losses, lowest
+    from mbt_lite.student.adapters import copy_adapter
+    from mbt_lite.training.dev_loss import dev_losses, lowest
 
     step, loss = lowest(dev_losses(folder / "metrics.jsonl"))
     copy_adapter(folder / "best", folder / "adapter")

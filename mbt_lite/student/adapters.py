@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from mbt_lite.errors import ModelError
+from mbt_lite.files import whole_folder
 from mbt_lite.recipe import schema
 from mbt_lite.records import Message
 from mbt_lite.student import unsloth_backend
@@ -142,14 +144,14 @@ def zeroed(model: Any) -> Iterator[None]:
 
 
 def save_adapter(student: Student, folder: Path) -> None:
-    """Write adapter and tokenizer beside their place, then rename: the folder is whole or absent."""
-    import shutil
+    """Write adapter and tokenizer; the folder is whole or absent."""
+    with whole_folder(folder) as beside:
+        # a reference adapter is the trainer's
+        student.model.save_pretrained(beside, selected_adapters=student.model.active_adapters)
+        student.tokenizer.save_pretrained(beside)
 
-    beside = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    # a reference adapter is the trainer's
-    student.model.save_pretrained(beside, selected_adapters=student.model.active_adapters)
-    student.tokenizer.save_pretrained(beside)
-    if folder.exists():
-        shutil.rmtree(folder)
-    beside.rename(folder)
+
+def copy_adapter(source: Path, target: Path) -> None:
+    """Copy an adapter folder; the target is whole or absent."""
+    with whole_folder(target) as beside:
+        shutil.copytree(source, beside, dirs_exist_ok=True)

@@ -12,13 +12,13 @@ from __future__ import annotations
 import fcntl
 import importlib.util
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 from mbt_lite.architecture.families import EMBEDDED_NAME, EMBEDDED_PREFIX
 from mbt_lite.errors import ModelError
+from mbt_lite.files import whole_folder
 from mbt_lite.student.libraries import quieten_loading
 
 PREFIX = EMBEDDED_PREFIX
@@ -44,10 +44,8 @@ def embedded_folder(name: str) -> Path:
     with (folder.parent / f".{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.is_dir():
-            beside = folder.with_name(folder.name + ".partial")
-            shutil.rmtree(beside, ignore_errors=True)
-            _convert(gguf_file(), beside)
-            beside.rename(folder)
+            with whole_folder(folder) as beside:
+                _convert(gguf_file(), beside)
     return folder
 
 

@@ -22,6 +22,7 @@ import torch
 from mbt_lite.architecture.families import RANDOM_PREFIX
 from mbt_lite.errors import ModelError
 from mbt_lite.launch import read_launch
+from mbt_lite.memory import in_phase
 from mbt_lite.recipe import schema
 from mbt_lite.records import Message
 from mbt_lite.student import chat_template as chat
@@ -183,6 +184,7 @@ def check_tokenizer(tokenizer: Any, name: str) -> None:
         )
 
 
+@in_phase("load")
 def load_student(
     model: schema.Model,
     adapter: Path | None = None,

@@ -18,6 +18,7 @@ from typing import Any
 from mbt_lite.architecture.families import EMBEDDED_NAME, EMBEDDED_PREFIX, KNOWN, RANDOM_PREFIX, SLIDING_PERIOD
 from mbt_lite.architecture.numbers import Architecture
 from mbt_lite.errors import ModelError
+from mbt_lite.files import whole_folder
 from mbt_lite.student.embedded import cache_root, embedded_folder
 
 SEED = 0
@@ -46,15 +47,13 @@ def random_folder(name: str) -> Path:
                     "point XDG_CACHE_HOME to another disk"
                 )
             print(f"{name}: writing {needed / 1e9:.1f} GB once into {folder}", file=sys.stderr, flush=True)
-            beside = folder.with_name(folder.name + ".partial")
-            shutil.rmtree(beside, ignore_errors=True)
-            write_random_model(KNOWN[short], beside)
-            beside.rename(folder)
+            with whole_folder(folder) as beside:
+                write_random_model(KNOWN[short], beside)
     return folder
 
 
 def write_random_model(architecture: Architecture, folder: Path) -> None:
-    """Write configuration, weights (bfloat16, a file a layer) and tokenizer into a new folder."""
+    """Write configuration, weights (bfloat16, a file a layer) and tokenizer into a folder."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -66,7 +65,7 @@ def write_random_model(architecture: Architecture, folder: Path) -> None:
     if architecture.is_tied:
         del shapes["lm_head.weight"]
     tokenizer: Any = AutoTokenizer.from_pretrained(embedded_folder(EMBEDDED_PREFIX + EMBEDDED_NAME))
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     config.eos_token_id, config.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
     config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

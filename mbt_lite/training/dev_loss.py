@@ -7,7 +7,6 @@ checkpoints and is written before the row that tells of it.
 from __future__ import annotations
 
 import random
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -75,13 +74,3 @@ def dev_losses(metrics: Path) -> list[tuple[int, float]]:
 def lowest(losses: Sequence[tuple[int, float]]) -> tuple[int, float]:
     """Give (step, dev loss) of the best evaluation, the earliest of equals."""
     return min(losses, key=lambda entry: (entry[1], entry[0]))
-
-
-def copy_adapter(source: Path, target: Path) -> None:
-    """Copy an adapter folder beside its place, then rename: the target is whole or absent."""
-    beside = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    shutil.copytree(source, beside)
-    if target.exists():
-        shutil.rmtree(target)
-    beside.rename(target)

@@ -13,6 +13,7 @@ from mbt_lite.errors import ModelError
 from mbt_lite.generation.decoding import Decoding
 from mbt_lite.generation.generate import Rollout, generate, max_cached_tokens, shares_prompts
 from mbt_lite.generation.kv_cache import batches
+from mbt_lite.memory import in_phase
 from mbt_lite.recipe.schema import Grpo
 from mbt_lite.records import Message
 from mbt_lite.student.chat_template import prompt_ids
@@ -27,13 +28,13 @@ def rollouts(student: Student, grpo: Grpo) -> Callable[[list[Any], Any], dict[st
         # TRL repeats each prompt group_size times in a row
         unique = prompts[:: grpo.group_size]
         complete = _by_engine if student.has_engine else _by_student
-        return {
-            "prompt_ids": [prompt_ids(student.tokenizer, prompt) for prompt in prompts],
-            "completion_ids": complete(
-                student, unique, grpo, (grpo.seed + 1) * 1_000_003 + int(trainer.state.global_step) * 1009
-            ),
-            "logprobs": None,
-        }
+        seed = (grpo.seed + 1) * 1_000_003 + int(trainer.state.global_step) * 1009
+        with in_phase("rollouts"):
+            return {
+                "prompt_ids": [prompt_ids(student.tokenizer, prompt) for prompt in prompts],
+                "completion_ids": complete(student, unique, grpo, seed),
+                "logprobs": None,
+            }
 
     return roll_out
 

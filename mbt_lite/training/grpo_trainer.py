@@ -27,9 +27,10 @@ from mbt_lite.rewards.advantages import EQUAL_BELOW
 from mbt_lite.training import packed_attention
 from mbt_lite.training.batches import IGNORED
 from mbt_lite.training.lean_model import make_lean
+from mbt_lite.training.named_phases import NamedPhases
 
 
-class ReducedGRPOTrainer(GRPOTrainer):
+class ReducedGRPOTrainer(NamedPhases, GRPOTrainer):
     """GRPOTrainer that trains on the rows with something to learn.
 
     `shares_prompts` needs a model of `shared_prefix.is_supported`, trained by transformers.

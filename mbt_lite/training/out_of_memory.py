@@ -1,35 +1,20 @@
 """Out of memory, told in one line: in which phase, which two keys cost least to change, what is kept.
 
-The phase is read from the traceback, so nothing has to be noted while training. A kill by the kernel (exit code 137)
-raises nothing and cannot be told; what is on disk is kept then too.
+A kill by the kernel (exit code 137) raises nothing and cannot be told; what is on disk is kept then too.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
 from mbt_lite.errors import ModelError
+from mbt_lite.memory import Phase, is_out_of_memory, phase_of
 from mbt_lite.recipe import resumable_keys
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.training.checkpoints import find_newest_complete
-
-# What CUDA, cuBLAS and the CPU's allocators write.
-SIGNS = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory", "not enough memory")
-# Functions of ours and of the trainers, none of which calls another of them but the first in a row.
-PHASES = {
-    "load_student": "load",
-    "evaluate": "evaluation",
-    "roll_out": "rollouts",
-    "_get_per_token_logps_and_entropies": "forward",
-    "compute_loss": "forward",
-    "backward": "backward",
-    "step": "optimizer",
-    "_save_checkpoint": "save",
-}
 
 
 @contextlib.contextmanager
@@ -49,24 +34,7 @@ def naming_out_of_memory(recipe: Recipe, stage: str, folder: Path) -> Iterator[N
         raise ModelError(f"{stage} {phase}: out of memory{size}; {cures}; {kept}") from error
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an exception means that memory ran out, on a GPU or on the CPU."""
-    return isinstance(error, MemoryError) or any(sign in str(error) for sign in SIGNS)
-
-
-def phase_of(error: BaseException) -> str:
-    """Read from the traceback what was under way; `training` where no frame tells.
-
-    The outermost frame that tells counts: an evaluation has a forward pass, and so has a backward pass that recomputes.
-    """
-    for frame in traceback.extract_tb(error.__traceback__):
-        # a step of anything else is not the optimizer's
-        if frame.name in PHASES and (frame.name != "step" or "optim" in frame.filename):
-            return PHASES[frame.name]
-    return "training"
-
-
-def cheapest_cures(recipe: Recipe, stage: str, phase: str) -> list[str]:
+def cheapest_cures(recipe: Recipe, stage: str, phase: Phase) -> list[str]:
     """Give the two changes that cost least and are still open, with the values now and whether the run can go on."""
     free = resumable_keys()
     cures = [
@@ -78,7 +46,7 @@ def cheapest_cures(recipe: Recipe, stage: str, phase: str) -> list[str]:
     return cures[:2]
 
 
-def _cures(recipe: Recipe, stage: str, phase: str) -> Iterator[tuple[str, str, object, bool]]:
+def _cures(recipe: Recipe, stage: str, phase: Phase) -> Iterator[tuple[str, str, object, bool]]:
     """Give (what to do, key, value now, whether it can still be done), the cheapest first."""
     section = recipe.sft if stage == "sft" else recipe.grpo
     quantization = recipe.model.quantization

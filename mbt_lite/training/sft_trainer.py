@@ -21,9 +21,10 @@ from mbt_lite.student.loading import Student
 from mbt_lite.training import packed_attention
 from mbt_lite.training.batches import join_rows, share_out
 from mbt_lite.training.lean_model import make_lean
+from mbt_lite.training.named_phases import NamedPhases
 
 
-class RowTrainer(SFTTrainer):
+class RowTrainer(NamedPhases, SFTTrainer):
     """SFTTrainer whose micro-batches come from `batches`; takes no other collator."""
 
     def __init__(self, **arguments: Any) -> None:
@@ -40,7 +41,7 @@ class RowTrainer(SFTTrainer):
         layout = packed_attention.end_to_end(inputs["row_lengths"].tolist())
         packed = packed_attention.PackedSequence(inputs["input_ids"], inputs["position_ids"], layout)
         inputs = {**packed.forward_arguments(), "labels": inputs["labels"]}
-        return super().compute_loss(model, inputs, *arguments, **keywords)  # type: ignore[no-untyped-call]
+        return super().compute_loss(model, inputs, *arguments, **keywords)
 
 
 def choose_trainer(student: Student) -> type[SFTTrainer]:

@@ -8,19 +8,17 @@ time of the step), `memory/peak_gib` (of the GPU; without one the process's resi
 from __future__ import annotations
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from transformers import TrainerCallback
 
 from mbt_lite.errors import ModelError
+from mbt_lite.memory import peak_bytes
 from mbt_lite.run_dir import Journal, read_jsonl, write_jsonl
 from mbt_lite.training.trackers import Track
 
@@ -93,7 +91,7 @@ class TrainingLog(TrainerCallback):
 
     def step_values(self, logs: dict[str, Any]) -> dict[str, Any]:
         """Give a step's numbers with speed and memory."""
-        values = {**logs, "memory/peak_gib": round(peak_memory_gib(), 3)}
+        values = {**logs, "memory/peak_gib": round(peak_bytes() / 2**30, 3)}
         # a loss of its own in place of TRL's may count no tokens
         if "num_tokens" in logs:
             seconds = time.monotonic() - self.step_began
@@ -135,15 +133,6 @@ class TrainingLog(TrainerCallback):
             self.progress.stop()
         if self.journal is not None:
             self.journal.close()
-
-
-def peak_memory_gib() -> float:
-    """Give the most memory held at once so far: of the GPU by torch, without one of the process by the kernel."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**30
-    # in KiB, but on macOS in bytes
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
 def time_text(seconds: float) -> str:

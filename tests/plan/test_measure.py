@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from mbt_lite.errors import ModelError
+from mbt_lite.memory import Probe
 from mbt_lite.plan.fit import fitting, with_settings
 from mbt_lite.plan.make_plan import Plan, make_plan, plan_with
 from mbt_lite.plan.measure import MEASURED, measure
-from mbt_lite.plan.probe import Probe
 from mbt_lite.plan.stages import Lengths
 from mbt_lite.plan.target import GIB, Target
 from mbt_lite.recipe import load_recipe

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from mbt_lite.plan.probe import resident_bytes
+from mbt_lite.memory import resident_bytes
 from mbt_lite.student.freed_memory import give_back_freed_memory
 
 MEBIBYTE = 2**20

@@ -7,8 +7,9 @@ pytest.importorskip("torch", reason="needs the training stack: pip install 'mbt-
 import torch
 
 from mbt_lite.errors import ModelError
+from mbt_lite.memory import in_phase, is_out_of_memory, phase_of
 from mbt_lite.recipe.schema import Data, Grpo, Lora, Model, Questions, Recipe, Sft
-from mbt_lite.training.out_of_memory import cheapest_cures, is_out_of_memory, naming_out_of_memory, phase_of
+from mbt_lite.training.out_of_memory import cheapest_cures, naming_out_of_memory
 
 
 def recipe(**sections) -> Recipe:
@@ -26,76 +27,23 @@ def ask_cuda_for_too_much() -> None:
     )
 
 
-# One call each, as the trainers and our stages nest them.
-def load_student(ask):
-    ask()
-
-
-def compute_loss(ask):
-    ask()
-
-
-def backward(ask):
-    # with gradient checkpointing a backward pass has forward passes in it
-    compute_loss(ask)
-
-
-def evaluate(ask):
-    compute_loss(ask)
-
-
-def roll_out(ask):
-    ask()
-
-
-def a_frame_without_a_name(ask):
-    ask()
-
-
-@pytest.mark.parametrize(
-    ("inside", "phase"),
-    [
-        (load_student, "load"), (compute_loss, "forward"), (backward, "backward"), (evaluate, "evaluation"),
-        (roll_out, "rollouts"), (a_frame_without_a_name, "training"),
-    ],
-)  # fmt: skip
 @pytest.mark.parametrize("ask", [ask_the_cpu_for_too_much, ask_cuda_for_too_much])
-def test_phase_of_reads_the_outermost_name(inside, phase: str, ask) -> None:
-    with pytest.raises(RuntimeError) as caught:
-        inside(ask)
+def test_phase_of_is_the_innermost_that_was_named(ask) -> None:
+    with pytest.raises(RuntimeError) as caught, in_phase("backward"), in_phase("rollouts"):
+        ask()
     assert is_out_of_memory(caught.value)
-    assert phase_of(caught.value) == phase
+    assert phase_of(caught.value) == "rollouts"
 
 
-def test_phase_of_knows_the_backward_pass_and_the_optimizer_of_torch() -> None:
-    class Greedy(torch.autograd.Function):
-        @staticmethod
-        def forward(context, value):
-            return value * 1
-
-        @staticmethod
-        def backward(context, gradient):
-            return ask_the_cpu_for_too_much()
-
-    weight = torch.zeros(3, requires_grad=True)
+def test_phase_of_is_training_where_none_was_named() -> None:
     with pytest.raises(RuntimeError) as caught:
-        Greedy.apply(weight).sum().backward()
-    assert phase_of(caught.value) == "backward"
-
-    def closure():
         ask_the_cpu_for_too_much()
-
-    with pytest.raises(RuntimeError) as caught:
-        torch.optim.SGD([weight], lr=1.0).step(closure)
-    assert phase_of(caught.value) == "optimizer"
+    assert phase_of(caught.value) == "training"
 
 
-def test_phase_of_takes_no_other_step_for_the_optimizers() -> None:
-    def step():
-        ask_the_cpu_for_too_much()
-
-    with pytest.raises(RuntimeError) as caught:
-        step()
+def test_in_phase_marks_no_other_error() -> None:
+    with pytest.raises(RuntimeError) as caught, in_phase("load"):
+        raise RuntimeError("shapes")
     assert phase_of(caught.value) == "training"
 
 
@@ -167,8 +115,8 @@ def test_cheapest_cures_are_the_first_two_that_are_open(case: str) -> None:
 
 def test_naming_out_of_memory_says_phase_size_cures_and_what_is_kept(tmp_path: Path) -> None:
     whole = recipe(sft=Sft(gradient_checkpointing=False, micro_batch_size=2))
-    with pytest.raises(ModelError) as caught, naming_out_of_memory(whole, "sft", tmp_path):
-        backward(ask_cuda_for_too_much)
+    with pytest.raises(ModelError) as caught, naming_out_of_memory(whole, "sft", tmp_path), in_phase("backward"):
+        ask_cuda_for_too_much()
     assert str(caught.value) == (
         "sft backward: out of memory (tried to allocate 2.50 GiB); switch on `sft.gradient_checkpointing` (got false) "
         "or lower `sft.micro_batch_size` (got 2, starts sft anew); there is no checkpoint yet"

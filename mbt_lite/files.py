@@ -1,0 +1,138 @@
+"""Files that survive `kill -9`: journals; whole files and folders, written beside their place and renamed there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mbt_lite.errors import DataError, RunError
+
+
+class Journal:
+    """An append-only JSONL file whose lines are on disk before `append` returns.
+
+    Opening it cuts off a torn last line (a kill in the middle of a write); a broken line elsewhere is a DataError.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _heal(path)
+        self._file = path.open("a", encoding="utf-8")
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Write one row and wait until it is on disk."""
+        self.extend([row])
+
+    def extend(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write rows with one flush; a kill keeps a prefix of them."""
+        self.write(rows)
+        self.sync()
+
+    def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Hand rows to the kernel: they survive the death of this process, and after `sync` that of the machine."""
+        self._file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        self._file.flush()
+
+    def sync(self) -> None:
+        """Wait until everything written is on disk; another thread may write meanwhile."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file; every row is already on disk."""
+        self._file.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def _heal(path: Path) -> None:
+    """Cut off what follows the last newline: the half line of a killed write."""
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    if content and not content.endswith(b"\n"):
+        with path.open("r+b") as file:
+            file.truncate(content.rfind(b"\n") + 1)
+            os.fsync(file.fileno())
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Read the complete lines of a JSONL file; a missing file has none.
+
+    Raises DataError (file:line) for a line that is not a JSON object. A torn last line is not a line yet.
+    """
+    if not path.exists():
+        return []
+    rows = []
+    # cut before decoding: the torn line may end within a character
+    complete, newline, _ = path.read_bytes().rpartition(b"\n")
+    for number, line in enumerate(complete.split(b"\n") if newline else [], 1):
+        try:
+            row = json.loads(line)
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else "not UTF-8"
+            raise DataError(f"{path}:{number}: not JSON ({reason}); delete the line to redo its work") from error
+        if not isinstance(row, dict):
+            raise DataError(f"{path}:{number}: not a JSON object (got {type(row).__name__}); delete the line")
+        rows.append(row)
+    return rows
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file beside its place, then rename it there: readers see the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # two processes may write one file
+    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with beside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write one JSON value as a whole file."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write all rows as a whole file, one a line."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def read_json(path: Path) -> Any:
+    """Read one JSON file; DataError names the file when it is broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{error.lineno}: not JSON ({error.msg}); delete the file to make it anew") from error
+
+
+@contextlib.contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Lend an empty folder beside a place, and rename it there at the end: `folder` is whole, the old one, or absent.
+
+    One process at a time may write a place: its caller holds a lock. Raises RunError where no folder can be.
+    """
+    beside = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        beside.mkdir(parents=True)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise RunError(f"{folder}: cannot be written ({error.strerror}); choose another place with --out") from error
+    try:
+        yield beside
+        if folder.exists():
+            shutil.rmtree(folder)
+        beside.rename(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)

@@ -1,0 +1,94 @@
+"""The memory of this process and its card: how much was held at once, and in which phase it ran out.
+
+Allocated memory on CUDA; without a card, resident memory by the kernel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import resource
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from mbt_lite.errors import ModelError
+
+STATUS = Path("/proc/self/status")
+CLEAR = Path("/proc/self/clear_refs")
+# What CUDA, cuBLAS and the CPU's allocators write.
+SIGNS = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory", "not enough memory")
+
+Phase = Literal["load", "rollouts", "forward", "backward", "optimizer", "evaluation", "save", "training"]
+
+
+def _cuda() -> Any:
+    """Give torch's CUDA, None without a card; a process that has not loaded torch holds nothing there."""
+    torch = sys.modules.get("torch")
+    return torch.cuda if torch is not None and torch.cuda.is_available() else None
+
+
+def peak_bytes() -> int:
+    """Give the most memory held at once so far."""
+    cuda = _cuda()
+    if cuda is not None:
+        return int(cuda.max_memory_allocated())
+    # in KiB, but on macOS in bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def resident_bytes(key: Literal["VmRSS", "VmHWM"] = "VmRSS") -> int:
+    """Read this process's resident memory, now (`VmRSS`) or at its highest (`VmHWM`)."""
+    if not STATUS.exists():
+        raise ModelError(f"{STATUS}: resident memory is read there, on Linux only; measure on Linux")
+    found = re.search(rf"^{key}:\s+(\d+) kB", STATUS.read_text(encoding="utf-8"), re.MULTILINE)
+    assert found is not None, key
+    return int(found[1]) * 1024
+
+
+class Probe:
+    """Peaks over what was there at the start: `mark` ends a phase and starts the next."""
+
+    def __init__(self, *, on_cuda: bool, baseline: int | None = None) -> None:
+        self.on_cuda = on_cuda
+        self.peaks: dict[str, int] = {}
+        # what others hold of a card is not ours
+        self.baseline = baseline if baseline is not None else 0 if on_cuda else resident_bytes()
+        self._restart()
+
+    def mark(self, name: str) -> int:
+        """Note the peak since the last mark under a phase's name, and give it; of several the largest stays."""
+        peak = (int(_cuda().max_memory_allocated()) if self.on_cuda else resident_bytes("VmHWM")) - self.baseline
+        self.peaks[name] = max(self.peaks.get(name, 0), peak)
+        self._restart()
+        return peak
+
+    def _restart(self) -> None:
+        if self.on_cuda:
+            _cuda().reset_peak_memory_stats()
+        else:
+            # 5 resets the high-water mark, see proc(5)
+            CLEAR.write_text("5", encoding="ascii")
+
+
+@contextlib.contextmanager
+def in_phase(phase: Phase) -> Iterator[None]:
+    """Mark an error that says memory ran out with the phase it came from; the innermost phase counts."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error) and not hasattr(error, "mbt_phase"):
+            error.mbt_phase = phase  # type: ignore[union-attr]
+        raise
+
+
+def phase_of(error: BaseException) -> Phase:
+    """Give the phase in which memory ran out; `training` where none was named."""
+    phase: Phase = getattr(error, "mbt_phase", "training")
+    return phase
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an exception means that memory ran out, on a GPU or on the CPU."""
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in SIGNS)
