@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from mbt_lite.errors import RunError
 from mbt_lite.records import Trace
 from mbt_lite.run_dir import Journal
-from mbt_lite.training.dev_loss import BestAdapter, copy_adapter, dev_losses, hold_out, lowest
+from mbt_lite.student.adapters import copy_adapter
+from mbt_lite.training.dev_loss import BestAdapter, dev_losses, hold_out, lowest
 
 
 def trace(question: str, index: int) -> Trace:
