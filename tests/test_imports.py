@@ -48,7 +48,6 @@ HEAVY_FILES = (
     "export/compare.py",
     "export/rounding.py",
     "rewards/kernel*.py",
-    "stages/sft.py",
     "stages/grpo.py",
     "bench/step_clock.py",
 )

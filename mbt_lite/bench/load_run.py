@@ -18,7 +18,8 @@ GIB = 2**30
 def run(name: str, began: float) -> dict[str, Any]:
     """Import, load, generate one token."""
     from mbt_lite.recipe.schema import Model
-    from mbt_lite.student.loading import import_backend, load_student
+    from mbt_lite.student.backend import import_backend
+    from mbt_lite.student.loading import load_student
 
     model = Model(name=name)
     import_backend(model.backend)

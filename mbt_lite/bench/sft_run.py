@@ -52,7 +52,7 @@ class Run:
 def run(job: Job) -> Run:
     """Load, train, measure."""
     from mbt_lite.recipe import load_recipe
-    from mbt_lite.student.loading import import_backend
+    from mbt_lite.student.backend import import_backend
 
     recipe = load_recipe(Path(job.recipe), list(job.settings))
     if job.trainer == "mbt-lite":
@@ -100,8 +100,8 @@ def build_ours(recipe: Any, student: Any, rows: Any, folder: Path) -> Any:
     """Build the stage's trainer."""
     from rich.console import Console
 
-    from mbt_lite.stages.sft import build_trainer
     from mbt_lite.student.loading import kept_in_float32
+    from mbt_lite.training.sft import build_trainer
 
     with kept_in_float32(student.model):
         return build_trainer(recipe, student, rows, (), folder, Console(quiet=True), lambda values, step: None)[0]
@@ -139,8 +139,8 @@ def build_stock(recipe: Any, student: Any, rows: Any, folder: Path) -> Any:
     import torch
     from trl import SFTConfig, SFTTrainer
 
-    from mbt_lite.stages.sft import to_dataset
     from mbt_lite.student.adapters import to_lora_config
+    from mbt_lite.training.sft import to_dataset
 
     sft, (model, tokenizer) = recipe.sft, student
     config = SFTConfig(

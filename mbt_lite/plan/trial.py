@@ -39,8 +39,8 @@ def run(stage: str, recipe: Recipe, lengths: Lengths, vram_gib: float | None) ->
 
     `vram_gib` caps what CUDA may allocate. Raises torch's out-of-memory error if the cap does not suffice.
     """
+    from mbt_lite.student.backend import import_backend
     from mbt_lite.student.freed_memory import give_back_freed_memory
-    from mbt_lite.student.loading import import_backend
 
     import_backend(recipe.model.backend)
     import torch
@@ -85,8 +85,8 @@ def _import_everything() -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from mbt_lite.generation import generate
-    from mbt_lite.stages import grpo, sft
-    from mbt_lite.training import grpo_trainer
+    from mbt_lite.stages import grpo
+    from mbt_lite.training import grpo_trainer, sft
 
     late = (bitsandbytes, datasets, peft.LoraConfig, trl.SFTTrainer, trl.GRPOTrainer, generate, grpo_trainer, grpo, sft)
     assert all((*late, AutoModelForCausalLM, AutoTokenizer))
@@ -105,9 +105,9 @@ def _load(recipe: Recipe, probe: Probe, *, checkpointing: bool, seed: int) -> An
 def _sft_trainer(recipe: Recipe, lengths: Lengths, probe: Probe, folder: Path) -> Any:
     from rich.console import Console
 
-    from mbt_lite.stages.sft import build_trainer
     from mbt_lite.student.loading import kept_in_float32
     from mbt_lite.training.rows import Row
+    from mbt_lite.training.sft import build_trainer
 
     sft = recipe.sft
     student = _load(recipe, probe, checkpointing=sft.gradient_checkpointing, seed=sft.seed)

@@ -228,7 +228,7 @@ def check_reward(recipe: Recipe, questions: list[Question], scorer: Any, tokeniz
 
 def check_reference(recipe: Recipe) -> None:
     """Refuse a reference model under unsloth: it would be the untrained model, and undo what sft taught."""
-    from mbt_lite.student.loading import choose_backend
+    from mbt_lite.student.backend import choose_backend
 
     kl = recipe.grpo.kl_coefficient
     if kl > 0 and choose_backend(recipe.model.backend) == "unsloth":

@@ -11,28 +11,25 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib
 import importlib.util
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from mbt_lite.architecture.families import RANDOM_PREFIX
 from mbt_lite.errors import ModelError
-from mbt_lite.launch import read_launch
 from mbt_lite.memory import in_phase
 from mbt_lite.recipe import schema
 from mbt_lite.records import Message
 from mbt_lite.student import chat_template as chat
 from mbt_lite.student import rollout_weights, unsloth_backend
+from mbt_lite.student.backend import Backend, choose_backend, import_backend
 from mbt_lite.student.embedded import PREFIX, embedded_folder
 from mbt_lite.student.freed_memory import give_back_freed_memory
 from mbt_lite.student.libraries import quieten_loading
 from mbt_lite.student.random_weights import random_folder
-
-Backend = Literal["transformers", "unsloth"]
 
 
 @dataclasses.dataclass(slots=True)
@@ -94,22 +91,6 @@ class Student:
             self.model.train(was_training)
 
 
-def choose_backend(wanted: str) -> Backend:
-    """Resolve `model.backend`: unsloth under `auto` needs CUDA, the package, and one process alone.
-
-    Raises ModelError when unsloth is asked for by name and not installed, or in several processes.
-    """
-    alone = read_launch().processes == 1
-    there = importlib.util.find_spec("unsloth") is not None
-    if wanted == "unsloth" and not there:
-        raise ModelError("model.backend: unsloth is not installed; pip install 'mbt-lite[unsloth]' or use transformers")
-    if wanted == "unsloth" and not alone:
-        raise ModelError("model.backend: unsloth is not tried in several processes; use transformers, or one process")
-    if wanted == "unsloth" or (wanted == "auto" and there and alone and torch.cuda.is_available()):
-        return "unsloth"
-    return "transformers"
-
-
 def check_engine(model: schema.Model) -> None:
     """Refuse vLLM on the student's weights where this machine cannot have it (ModelError)."""
     key = "grpo.rollout_engine"
@@ -122,17 +103,6 @@ def check_engine(model: schema.Model) -> None:
         raise ModelError(f"{key}: vLLM is not installed (got vllm); `pip install vllm`, or set it to local")
     if choose_dtype(model.dtype) != torch.bfloat16:
         raise ModelError(f"{key}: vLLM needs a card that multiplies bfloat16 (got an older one); set it to local")
-
-
-def import_backend(wanted: str) -> Backend:
-    """Resolve `model.backend`; import unsloth if it is the one: it patches the libraries, so it comes before them."""
-    from mbt_lite.student.libraries import prepare
-
-    prepare()
-    backend = choose_backend(wanted)
-    if backend == "unsloth":
-        importlib.import_module("unsloth")
-    return backend
 
 
 def choose_dtype(wanted: str) -> torch.dtype:

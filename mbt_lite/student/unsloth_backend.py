@@ -2,7 +2,7 @@
 
 Three verbs, the same three that `student.py` and `adapters.py` have for transformers + peft: load a model, add an
 adapter, lend the model for generation. unsloth patches transformers, peft and trl when it is imported, so it is
-imported first, and only when it is the backend (`student.import_backend`).
+imported first, and only when it is the backend (`backend.import_backend`).
 
 A fourth is unsloth's alone: generate by vLLM on the same 4-bit weights (`Engine`; read from its source, version
 2026.10.9, and not run yet on a card). Of what it offers we use the plainest:

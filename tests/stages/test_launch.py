@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from mbt_lite import cli
 from mbt_lite.errors import ModelError
 from mbt_lite.run_dir import RunDir, read_json, read_jsonl
-from mbt_lite.student.loading import choose_backend
+from mbt_lite.student.backend import choose_backend
 from mbt_lite.training.processes import share_of_steps
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ import pytest
 from mbt_lite.errors import RecipeError
 from mbt_lite.recipe.schema import Data, Grpo, Model, Questions, Recipe, Sft
 from mbt_lite.stages.grpo import check_reference, to_grpo_config
-from mbt_lite.stages.sft import to_sft_config
+from mbt_lite.training.sft import to_sft_config
 
 # No value is a default of ours, nor of TRL's.
 SFT = Sft(
@@ -218,7 +218,7 @@ def test_check_reference_refuses_what_unsloth_would_pull_to(
 ) -> None:
     """`auto` becomes a backend on the machine only: a recipe cannot know."""
     pytest.importorskip("torch", reason="needs the training stack: pip install 'mbt-lite[train]'")
-    monkeypatch.setattr("mbt_lite.student.loading.choose_backend", lambda wanted: backend)
+    monkeypatch.setattr("mbt_lite.student.backend.choose_backend", lambda wanted: backend)
     whole = recipe(grpo=GRPO.model_copy(update={"kl_coefficient": kl_coefficient}))
     if refused:
         with pytest.raises(RecipeError, match=r"grpo.kl_coefficient: .* \(got 0.04\)"):

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from mbt_lite.recipe import load_recipe
 from mbt_lite.stages import sft
+from mbt_lite.student.backend import import_backend
 
 
 def main(recipe_file: str, traces_file: str, backend: str, out: str, earlier: str) -> None:
@@ -24,7 +25,10 @@ def main(recipe_file: str, traces_file: str, backend: str, out: str, earlier: st
             recipe = load_recipe(Path(recipe_file), settings + extra)
             stage = folder / variant / name
             stage.mkdir(parents=True)
-            sft.train(recipe, traces, stage, Console(quiet=True))
+            import_backend(recipe.model.backend)
+            from mbt_lite.training.sft import train
+
+            train(recipe, traces, stage, Console(quiet=True))
     from mbt_lite.student.loading import load_student
     from mbt_lite.training.rows import encode_traces
 
