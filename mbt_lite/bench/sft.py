@@ -7,24 +7,56 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mbt_lite.bench.measurement import measured
-from mbt_lite.bench.sft_run import Job, Run, Trainer
 from mbt_lite.bench.uneven_traces import uneven_traces
 from mbt_lite.errors import RunError
 from mbt_lite.recipe import load_recipe
 from mbt_lite.records import Measurement, to_row
 from mbt_lite.run_dir import read_jsonl, write_jsonl
+from mbt_lite.student import process
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY")
 # Checkpoints are not what is measured.
 NO_CHECKPOINTS = "sft.save_every_steps=1000000"
+
+
+Trainer = Literal["mbt-lite", "trl"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Job:
+    """What one run is to do: all paths as text, `result` is where it writes its `Run`."""
+
+    trainer: Trainer
+    recipe: str
+    settings: tuple[str, ...]
+    traces: str
+    folder: str
+    result: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Run:
+    """What one run found.
+
+    `seconds` are from the first step's begin to the last step's end, `cpu_seconds` those of all threads, `tokens` are
+    not padding. Memory is the peak above the loaded model. `losses` has one mean a step.
+    """
+
+    trainer: Trainer
+    rows: int
+    tokens: int
+    seconds: float
+    cpu_seconds: float
+    memory_mib: float
+    losses: tuple[float, ...]
+    threads: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,7 +122,8 @@ def run_alone(job: Job, folder: Path) -> Run:
     asked, result = folder / "job.json", folder / "result.json"
     job = dataclasses.replace(job, folder=str(folder / "out"), result=str(result))
     asked.write_text(json.dumps(dataclasses.asdict(job)), encoding="utf-8")
-    command = [sys.executable, "-m", "mbt_lite.bench.sft_run", str(asked)]
+    backend = load_recipe(Path(job.recipe), list(job.settings)).model.backend if job.trainer == "mbt-lite" else "none"
+    command = process.command(backend, "mbt_lite.bench.sft_run", str(asked))
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or ["nothing was written"]

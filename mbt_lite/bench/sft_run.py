@@ -1,4 +1,4 @@
-"""One SFT run in a process of its own, ours or stock TRL's: `python -m mbt_lite.bench.sft_run JOB.json`.
+"""One SFT run in a process of its own (`student/process.py`), ours or stock TRL's.
 
 Both train on the same tokenised rows in the same order, from the same seed, with the recipe's settings. The stock run
 is what a TRL user would write: the model loaded by transformers in the same 4 bits, TRL's trainer with a LoRA config,
@@ -10,56 +10,28 @@ from __future__ import annotations
 import dataclasses
 import gc
 import json
-import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import torch
+from rich.console import Console
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from trl import SFTConfig, SFTTrainer
+
+from mbt_lite.bench.sft import Job, Run
+from mbt_lite.bench.step_clock import StepClock
 from mbt_lite.memory import Probe
-
-Trainer = Literal["mbt-lite", "trl"]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Job:
-    """What one run is to do: all paths as text, `result` is where it writes its `Run`."""
-
-    trainer: Trainer
-    recipe: str
-    settings: tuple[str, ...]
-    traces: str
-    folder: str
-    result: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Run:
-    """What one run found.
-
-    `seconds` are from the first step's begin to the last step's end, `cpu_seconds` those of all threads, `tokens` are
-    not padding. Memory is the peak above the loaded model. `losses` has one mean a step.
-    """
-
-    trainer: Trainer
-    rows: int
-    tokens: int
-    seconds: float
-    cpu_seconds: float
-    memory_mib: float
-    losses: tuple[float, ...]
-    threads: int
+from mbt_lite.recipe import load_recipe
+from mbt_lite.stages.sft import read_traces
+from mbt_lite.student.adapters import add_adapter, to_lora_config
+from mbt_lite.student.loading import choose_dtype, folder_or_id, kept_in_float32, load_student
+from mbt_lite.training.rows import encode_traces
+from mbt_lite.training.sft import build_trainer, to_dataset
 
 
 def run(job: Job) -> Run:
     """Load, train, measure."""
-    from mbt_lite.recipe import load_recipe
-    from mbt_lite.student.backend import import_backend
-
     recipe = load_recipe(Path(job.recipe), list(job.settings))
-    if job.trainer == "mbt-lite":
-        import_backend(recipe.model.backend)
-    import torch
-
-    from mbt_lite.bench.step_clock import StepClock
 
     load = load_ours if job.trainer == "mbt-lite" else load_stock
     student, rows = load(recipe, Path(job.traces))
@@ -85,11 +57,6 @@ def run(job: Job) -> Run:
 
 def load_ours(recipe: Any, traces: Path) -> tuple[Any, Any]:
     """Load as the stage does."""
-    from mbt_lite.stages.sft import read_traces
-    from mbt_lite.student.adapters import add_adapter
-    from mbt_lite.student.loading import load_student
-    from mbt_lite.training.rows import encode_traces
-
     sft = recipe.sft
     student = load_student(recipe.model, gradient_checkpointing=sft.gradient_checkpointing)
     add_adapter(student, recipe.lora, sft.seed, gradient_checkpointing=sft.gradient_checkpointing)
@@ -98,24 +65,12 @@ def load_ours(recipe: Any, traces: Path) -> tuple[Any, Any]:
 
 def build_ours(recipe: Any, student: Any, rows: Any, folder: Path) -> Any:
     """Build the stage's trainer."""
-    from rich.console import Console
-
-    from mbt_lite.student.loading import kept_in_float32
-    from mbt_lite.training.sft import build_trainer
-
     with kept_in_float32(student.model):
         return build_trainer(recipe, student, rows, (), folder, Console(quiet=True), lambda values, step: None)[0]
 
 
 def load_stock(recipe: Any, traces: Path) -> tuple[Any, Any]:
     """Load as the documentation of TRL and bitsandbytes says."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
-
-    from mbt_lite.stages.sft import read_traces
-    from mbt_lite.student.loading import choose_dtype, folder_or_id
-    from mbt_lite.training.rows import encode_traces
-
     source, dtype = folder_or_id(recipe.model.name), choose_dtype(recipe.model.dtype)
     four_bit = BitsAndBytesConfig(
         load_in_4bit=True,
@@ -136,12 +91,6 @@ def load_stock(recipe: Any, traces: Path) -> tuple[Any, Any]:
 
 def build_stock(recipe: Any, student: Any, rows: Any, folder: Path) -> Any:
     """Build TRL's own trainer with the recipe's settings; it makes the adapter itself."""
-    import torch
-    from trl import SFTConfig, SFTTrainer
-
-    from mbt_lite.student.adapters import to_lora_config
-    from mbt_lite.training.sft import to_dataset
-
     sft, (model, tokenizer) = recipe.sft, student
     config = SFTConfig(
         output_dir=str(folder),
@@ -175,7 +124,8 @@ def build_stock(recipe: Any, student: Any, rows: Any, folder: Path) -> Any:
     )
 
 
-if __name__ == "__main__":
-    wanted = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+def main(job_file: str) -> None:
+    """Run the job of a file and write what it found where it says."""
+    wanted = json.loads(Path(job_file).read_text(encoding="utf-8"))
     found = run(Job(**{**wanted, "settings": tuple(wanted["settings"])}))
     Path(wanted["result"]).write_text(json.dumps(dataclasses.asdict(found)), encoding="utf-8")

@@ -15,11 +15,16 @@ from typing import Any
 from mbt_lite import prompts
 from mbt_lite.errors import ModelError
 from mbt_lite.export import llama_cpp
+from mbt_lite.generation.decoding import Decoding
+from mbt_lite.generation.generate import generate
 from mbt_lite.metrics.predictions import score_completion
 from mbt_lite.recipe import schema
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.records import Completion, FinishReason, Message, Prediction, Question, from_row
 from mbt_lite.run_dir import RunDir, read_jsonl
+from mbt_lite.stages.eval import set_exam
+from mbt_lite.student.chat_template import prefills_think, prompt_ids
+from mbt_lite.student.loading import load_student
 
 # More is another model: points of exact match and of answered, percent of the tokens. A greedy answer that meets a near
 # tie goes elsewhere, so this many questions more or less are chance.
@@ -111,18 +116,12 @@ def read_trial(recipe: Recipe, run_dir: RunDir, count: int) -> Trial:
     if rows:
         questions = tuple(from_row(Question, row, f"{path}:{number}") for number, row in enumerate(rows, 1))
     else:
-        from mbt_lite.stages.eval import set_exam
-
         questions = set_exam(recipe).questions[:count]
     return Trial(questions, recipe.eval.max_completion_tokens, recipe.eval.batch_size)
 
 
 def answers_of_student(model: schema.Model, adapter: Path | None, trial: Trial) -> Answered:
     """Ask a student in this process; unsloth would answer with kernels of its own, so it is transformers."""
-    from mbt_lite.generation.decoding import Decoding
-    from mbt_lite.generation.generate import generate
-    from mbt_lite.student.loading import load_student
-
     student = load_student(model.model_copy(update={"backend": "transformers"}), adapter)
     rollouts = generate(
         student,
@@ -140,8 +139,6 @@ def answers_of_student(model: schema.Model, adapter: Path | None, trial: Trial) 
 
 def answers_of_gguf(gguf: Path, tokenizer: Any, trial: Trial) -> Answered:
     """Ask llama.cpp's server; ModelError if it reads a question as other tokens than the student was trained on."""
-    from mbt_lite.student.chat_template import prefills_think, prompt_ids
-
     asked = [prompt_ids(tokenizer, messages) for messages in trial.messages]
     longest = max(map(len, asked)) + trial.max_completion_tokens
     with llama_cpp.serving(gguf, longest + 1, gguf.with_suffix(".log")) as server:

@@ -10,22 +10,35 @@ import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+from huggingface_hub import snapshot_download, try_to_load_from_cache
 from rich.console import Console
+from transformers import AutoTokenizer
 
+from mbt_lite.data.questions import read_questions
 from mbt_lite.errors import ModelError, RunError
-from mbt_lite.export import Base, Form, Order, Stage
+from mbt_lite.export import Base, Form, Order, Stage, llama_cpp
+from mbt_lite.export.answers import Answered, Comparison, Trial, answers_of_gguf, answers_of_student, read_trial
 from mbt_lite.export.card import Origin, licence_of, model_card
+from mbt_lite.export.compare import compare
+from mbt_lite.export.convert import convert, find_converter
+from mbt_lite.export.merge import WEIGHTS, Kept, copy_tokenizer, merge_shards, merged_bytes, shards, write_settings
+from mbt_lite.export.ollama import modelfile
+from mbt_lite.export.rounding import rounding_of
 from mbt_lite.files import whole_folder
+from mbt_lite.progress import counting
+from mbt_lite.prompts import student_messages
 from mbt_lite.recipe import load_recipe
 from mbt_lite.recipe.schema import Recipe
+from mbt_lite.records import Trace, from_row
 from mbt_lite.run_dir import RECIPE_FILE, RunDir, read_json, read_jsonl, write_json, write_text
-
-if TYPE_CHECKING:
-    import torch
-
-    from mbt_lite.export.answers import Answered, Trial
+from mbt_lite.student import embedded
+from mbt_lite.student.chat_template import prompt_ids
+from mbt_lite.student.libraries import quieten_loading
+from mbt_lite.student.loading import folder_or_id
+from mbt_lite.training.rows import encode
 
 GIB = 1 << 30
 # Rows that logits are compared on, and the most tokens of each.
@@ -58,13 +71,10 @@ def export(run: Path, order: Order, console: Console) -> Path:
     Raises RunError without an adapter, a free place or enough disk; ModelError for a model that cannot be merged, a
     tool that is missing, and an export that answers otherwise than what was trained.
     """
-    from mbt_lite.student.libraries import prepare, quieten_loading
-
     source = choose_source(run, order, console)
     folder = order.out if order.out is not None else run / "export" / _folder_name(source, order)
     if folder.exists():
         raise RunError(f"{folder}: is there already; remove it, or choose another place with --out")
-    prepare()
     quieten_loading()
     with whole_folder(folder) as partial:
         if order.form == "adapter":
@@ -97,9 +107,6 @@ def choose_source(run: Path, order: Order, console: Console) -> Source:
 
 def export_adapter(source: Source, folder: Path, order: Order) -> None:
     """Write a plain peft folder: adapter, tokenizer, chat template, card."""
-    from mbt_lite.export.answers import answers_of_student
-    from mbt_lite.export.merge import WEIGHTS, copy_tokenizer
-
     config = read_json(source.adapter / "adapter_config.json")
     name = origin_of(source.recipe.model.name).name
     write_json(folder / "adapter_config.json", config | {"base_model_name_or_path": name})
@@ -111,9 +118,6 @@ def export_adapter(source: Source, folder: Path, order: Order) -> None:
 
 def export_merged(source: Source, folder: Path, order: Order) -> None:
     """Write the model merged in 16 bits with its card."""
-    from mbt_lite.export.answers import answers_of_student
-    from mbt_lite.export.merge import merged_bytes
-
     check_disk(folder.parent, merged_bytes(base_folder(source.recipe.model.name)))
     checks = merge(source, folder, None)
     plain = source.recipe.model.model_copy(update={"name": str(folder), "quantization": "none"})
@@ -123,11 +127,6 @@ def export_merged(source: Source, folder: Path, order: Order) -> None:
 
 def merge(source: Source, folder: Path, dtype: torch.dtype | None) -> list[str]:
     """Write merged weights and what stands beside them; give the sentences on base and logits."""
-    from mbt_lite.export.compare import compare
-    from mbt_lite.export.merge import Kept, merge_shards, merged_bytes, shards, write_settings
-    from mbt_lite.export.rounding import rounding_of
-    from mbt_lite.progress import counting
-
     model = source.recipe.model
     base = base_folder(model.name)
     tokenizer = read_tokenizer(source)
@@ -159,8 +158,6 @@ def verified(source: Source, order: Order, answer: Callable[[Trial], Answered]) 
 
     A packed GGUF is another model by wish: its loss is told. Anything else that differs is a ModelError.
     """
-    from mbt_lite.export.answers import Comparison, answers_of_student, read_trial
-
     if order.verify == 0:
         return ["Its answers were not compared (`--verify 0`)."]
     trial = read_trial(source.recipe, source.run_dir, order.verify)
@@ -177,14 +174,6 @@ def verified(source: Source, order: Order, answer: Callable[[Trial], Answered]) 
 
 def export_gguf(source: Source, folder: Path, order: Order) -> None:
     """Write one GGUF file by llama.cpp's tools, a Modelfile for Ollama, and the card."""
-    import torch
-
-    from mbt_lite.export import llama_cpp
-    from mbt_lite.export.answers import answers_of_gguf
-    from mbt_lite.export.convert import convert, find_converter
-    from mbt_lite.export.merge import merged_bytes
-    from mbt_lite.export.ollama import modelfile
-
     command = find_converter(order.converter)
     quantiser = None if order.gguf_type == "f16" else llama_cpp.find_quantiser(order.gguf_type)
     if order.verify:
@@ -224,22 +213,15 @@ def check_disk(folder: Path, needed: int) -> None:
 
 def base_folder(name: str) -> Path:
     """Give the folder of the 16-bit base; a hub id is fetched into the hub's cache, which keeps it."""
-    from mbt_lite.student.loading import folder_or_id
-
     source = folder_or_id(name)
     if Path(source).is_dir():
         return Path(source)
-    from huggingface_hub import snapshot_download
 
     return Path(snapshot_download(source, allow_patterns=["*.safetensors", "*.json", "README.md"]))
 
 
 def origin_of(name: str) -> Origin:
     """Say what the card and peft call the base."""
-    from huggingface_hub import try_to_load_from_cache
-
-    from mbt_lite.student import embedded
-
     if name.startswith(embedded.PREFIX):
         return Origin(embedded.ORIGINAL, embedded.LICENCE, "It was read from a 4-bit GGUF (Q4_1) of it.")
     if Path(name).is_dir():
@@ -250,8 +232,6 @@ def origin_of(name: str) -> Origin:
 
 def read_tokenizer(source: Source) -> Any:
     """Load the tokenizer that the stage trained with."""
-    from transformers import AutoTokenizer
-
     return AutoTokenizer.from_pretrained(str(source.adapter))
 
 
@@ -265,12 +245,6 @@ def stop_ids(base: Path, tokenizer: Any) -> list[int]:
 
 def sample_rows(source: Source, tokenizer: Any) -> list[list[int]]:
     """Give the token ids of a few traces of the run; without traces, of a few of its prompts."""
-    from mbt_lite.data.questions import read_questions
-    from mbt_lite.prompts import student_messages
-    from mbt_lite.records import Trace, from_row
-    from mbt_lite.student.chat_template import prompt_ids
-    from mbt_lite.training.rows import encode
-
     path = source.run_dir.stage_dir("gen") / "traces.jsonl"
     traces = [from_row(Trace, row, f"{path}:{number}") for number, row in enumerate(read_jsonl(path)[:ROWS], 1)]
     rows = [list(encode(trace, tokenizer).input_ids) for trace in traces]

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mbt_lite.errors import ModelError
 from mbt_lite.files import whole_folder
 from mbt_lite.recipe import schema
@@ -67,8 +69,6 @@ def check_same_kind(adapter: Path, lora: schema.Lora) -> None:
 
 def add_adapter(student: Student, lora: schema.Lora, seed: int, *, gradient_checkpointing: bool) -> None:
     """Wrap the student's model with a fresh adapter whose weights are float32."""
-    import torch
-
     torch.manual_seed(seed)
     if student.backend == "unsloth":
         wrapped = unsloth_backend.add_adapter(student.model, lora, seed, gradient_checkpointing=gradient_checkpointing)
@@ -85,8 +85,6 @@ def check_rollouts_use_adapter(student: Student, messages: Sequence[Message]) ->
 
     Raises ModelError if they are equal: rollouts of the untrained model would teach the adapter nothing.
     """
-    import torch
-
     if student.has_engine:
         _check_engine_uses_adapter(student, messages)
         return
@@ -129,8 +127,6 @@ def _check_engine_uses_adapter(student: Student, messages: Sequence[Message]) ->
 @contextlib.contextmanager
 def zeroed(model: Any) -> Iterator[None]:
     """Make the adapter one that changes nothing while the block runs."""
-    import torch
-
     weights = [weight for name, weight in model.named_parameters() if "lora_B" in name]
     kept = [weight.detach().clone() for weight in weights]
     with torch.no_grad():

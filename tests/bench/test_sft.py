@@ -9,8 +9,7 @@ import yaml
 from byte_tokenizer import byte_tokenizer
 
 from mbt_lite.bench.measurement import read_measurements
-from mbt_lite.bench.sft import compared, medians, sentence
-from mbt_lite.bench.sft_run import Run, Trainer
+from mbt_lite.bench.sft import Run, Trainer, compared, medians, sentence
 from mbt_lite.bench.uneven_traces import uneven_traces
 from mbt_lite.text.completion import ANSWER_CLOSE, THINK_CLOSE
 

@@ -19,7 +19,6 @@ from tiny_base import make_run, save_base
 from typer.testing import CliRunner, Result
 
 from mbt_lite import cli
-from mbt_lite.export import answers
 from mbt_lite.recipe import schema
 from mbt_lite.student.loading import load_student
 
@@ -154,7 +153,8 @@ def test_bases_are_one_for_a_student_in_16_bits(tmp_path: Path) -> None:
 
 def test_export_refuses_answers_of_another_model(run_folder: Path, tmp_path: Path, monkeypatch) -> None:
     right, wrong = (answered([(value, 1, 9)] * 3) for value in (1, 0))
-    monkeypatch.setattr(answers, "answers_of_student", lambda model, adapter, trial: right if adapter else wrong)
+    answers = "mbt_lite.export.run.answers_of_student"
+    monkeypatch.setattr(answers, lambda model, adapter, trial: right if adapter else wrong)
     refused = export(run_folder, "--format", "merged", "--base", "original", "--out", tmp_path / "merged")
     assert refused.exit_code == 2
     assert refused.stderr.startswith("export: it answers otherwise than what was trained (3 questions of eval, ")
