@@ -27,7 +27,7 @@ LAYERS = (
     ("data", "prompts"),
     ("text", "architecture", "progress"),
     ("recipe", "run_dir", "launch"),
-    ("records", "files", "memory"),
+    ("records", "files", "memory", "screen"),
     ("errors", "__init__"),
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}

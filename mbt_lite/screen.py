@@ -1,0 +1,62 @@
+"""What reaches the terminal: the one place that prints text of models, servers and files.
+
+Such text is shown, never obeyed: no control character of it reaches the terminal, nothing in it is read as markup, and
+what the terminal's encoding lacks is written as an escape.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+# C0 but for tab and newline, DEL and C1; what turns the direction of writing; surrogates, which no encoding has.
+_HIDDEN = (
+    *(code for code in range(0x20) if chr(code) not in "\t\n"),
+    *range(0x7F, 0xA0),
+    *(0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)),
+    *range(0xD800, 0xE000),
+)
+_SHOWN = {code: f"\\u{code:04x}" for code in _HIDDEN}
+
+
+def visible(text: str) -> str:
+    r"""Write control characters as escapes; tabs and newlines stay.
+
+    >>> visible("red \x1b[31malert")
+    'red \\u001b[31malert'
+    """
+    return text.translate(_SHOWN)
+
+
+def say(text: object, *, error: bool = False) -> None:
+    """Print a line, on standard error if it is one of an error."""
+    print(visible(str(text)), file=sys.stderr if error else sys.stdout, flush=True)
+
+
+def lose_no_run() -> None:
+    """Let the standard streams write what their encoding lacks as escapes: a name with an accent ends no run."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+class Screen(Console):
+    """rich's console without markup, emoji codes and guessed colours, and with control characters made visible."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"markup": False, "emoji": False, "highlight": False, **settings})
+
+    def render_str(self, text: str, **settings: Any) -> Text:
+        """Make text of a string, before its width is measured."""
+        return super().render_str(visible(text), **settings)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Give the segments of a renderable; rich's own control codes are segments of another kind."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else visible(text), style, control)
