@@ -106,9 +106,14 @@ def _method(recipe: Recipe, stage: str) -> str:
 
 
 def licence_of(readme: Path) -> str | None:
-    """Read the licence from the header of a model card; none if there is none."""
-    parts = readme.read_text(encoding="utf-8").split("---\n") if readme.is_file() else []
-    header = yaml.safe_load(parts[1]) if len(parts) > 2 and not parts[0].strip() else None
+    """Read the licence from the header of a model card; none if there is none, or a header that cannot be read."""
+    # people's files: any encoding, any line ending, any mistake in the header
+    text = readme.read_text(encoding="utf-8-sig", errors="replace") if readme.is_file() else ""
+    parts = text.split("---\n")
+    try:
+        header = yaml.safe_load(parts[1]) if len(parts) > 2 and not parts[0].strip() else None
+    except yaml.YAMLError:
+        header = None
     return str(header["license"]) if isinstance(header, dict) and "license" in header else None
 
 

@@ -97,7 +97,7 @@ def check_gguf(path: Path, tokenizer: Any) -> None:
     for key, wanted in (
         *([("tokenizer.ggml.model", kind)] if kind else []),
         ("tokenizer.ggml.eos_token_id", tokenizer.eos_token_id),
-        ("tokenizer.chat_template", tokenizer.chat_template),
+        ("tokenizer.chat_template", tokenizer.get_chat_template()),
     ):
         found = fields[key].contents() if key in fields else None
         if found != wanted:

@@ -5,9 +5,13 @@ Its template is not written by hand: it is cut out of what the tokenizer's chat 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from mbt_lite.recipe.schema import Recipe
+from mbt_lite.records import Message
+from mbt_lite.student.chat_template import rendered, takes_system
+
+Role = Literal["system", "user", "assistant"]
 
 # Stand for the contents when a template is rendered; no template holds them.
 SYSTEM, USER, ASSISTANT = "MBT-SYSTEM-CONTENT", "MBT-USER-CONTENT", "MBT-ASSISTANT-CONTENT"
@@ -18,18 +22,17 @@ def ollama_template(tokenizer: Any) -> str:
     after = _between(tokenizer, [("user", USER), ("assistant", ASSISTANT)], generate=False)[-1]
     before, request = _between(tokenizer, [("user", USER)], generate=True)
     asked = f"{before}{{{{ .Prompt }}}}"
-    pieces = _between(tokenizer, [("system", SYSTEM), ("user", USER)], generate=True)
-    # a template without a system role leaves its content out
-    if len(pieces) == 3:
+    if takes_system(tokenizer):
+        pieces = _between(tokenizer, [("system", SYSTEM), ("user", USER)], generate=True)
         told = f"{pieces[0]}{{{{ .System }}}}{pieces[1]}{{{{ .Prompt }}}}"
         asked = f"{{{{ if .System }}}}{told}{{{{ else }}}}{asked}{{{{ end }}}}"
     return f"{asked}{request}{{{{ .Response }}}}{after}"
 
 
-def _between(tokenizer: Any, turns: list[tuple[str, str]], *, generate: bool) -> list[str]:
+def _between(tokenizer: Any, turns: list[tuple[Role, str]], *, generate: bool) -> list[str]:
     """Render a conversation and give the texts around its contents, in order."""
-    messages = [{"role": role, "content": content} for role, content in turns]
-    rest = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generate)
+    messages: list[Message] = [{"role": role, "content": content} for role, content in turns]
+    rest = rendered(tokenizer, messages, add_generation_prompt=generate)
     pieces = []
     for _, content in turns:
         if content in rest:

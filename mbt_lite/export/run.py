@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download, try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
 from rich.console import Console
 from transformers import AutoTokenizer
 
@@ -37,7 +38,7 @@ from mbt_lite.run_dir import RECIPE_FILE, RunDir, read_json, read_jsonl, write_j
 from mbt_lite.student import embedded
 from mbt_lite.student.chat_template import prompt_ids
 from mbt_lite.student.libraries import quieten_loading
-from mbt_lite.student.loading import folder_or_id
+from mbt_lite.student.loading import folder_or_id, loading
 from mbt_lite.training.rows import encode
 
 GIB = 1 << 30
@@ -53,6 +54,7 @@ class Source:
     recipe: Recipe
     stage: Stage
     base: Base
+    origin: Origin
     console: Console
 
     @property
@@ -99,7 +101,7 @@ def choose_source(run: Path, order: Order, console: Console) -> Source:
     recipe, run_dir = load_recipe(run / RECIPE_FILE, []), RunDir(run)
     wanted: tuple[Stage, ...] = ("grpo", "sft") if order.stage is None else (order.stage,)
     for name in wanted:
-        source = Source(run_dir, recipe, name, order.base or "trained", console)
+        source = Source(run_dir, recipe, name, order.base or "trained", origin_of(recipe.model.name), console)
         if (source.adapter / "adapter_config.json").is_file():
             return source
     raise RunError(f"{run}: no adapter of {' or '.join(wanted)}; finish that stage first")
@@ -108,8 +110,7 @@ def choose_source(run: Path, order: Order, console: Console) -> Source:
 def export_adapter(source: Source, folder: Path, order: Order) -> None:
     """Write a plain peft folder: adapter, tokenizer, chat template, card."""
     config = read_json(source.adapter / "adapter_config.json")
-    name = origin_of(source.recipe.model.name).name
-    write_json(folder / "adapter_config.json", config | {"base_model_name_or_path": name})
+    write_json(folder / "adapter_config.json", config | {"base_model_name_or_path": source.origin.name})
     shutil.copyfile(source.adapter / WEIGHTS, folder / WEIGHTS)
     copy_tokenizer(source.adapter, folder)
     checks = verified(source, order, lambda trial: answers_of_student(source.recipe.model, folder, trial))
@@ -216,8 +217,8 @@ def base_folder(name: str) -> Path:
     source = folder_or_id(name)
     if Path(source).is_dir():
         return Path(source)
-
-    return Path(snapshot_download(source, allow_patterns=["*.safetensors", "*.json", "README.md"]))
+    with loading(name, "put the base where model.name says, or name another in the run's recipe"):
+        return Path(snapshot_download(source, allow_patterns=["*.safetensors", "*.json", "README.md"]))
 
 
 def origin_of(name: str) -> Origin:
@@ -226,7 +227,11 @@ def origin_of(name: str) -> Origin:
         return Origin(embedded.ORIGINAL, embedded.LICENCE, "It was read from a 4-bit GGUF (Q4_1) of it.")
     if Path(name).is_dir():
         return Origin(name, licence_of(Path(name) / "README.md"), "")
-    cached = try_to_load_from_cache(name, "README.md")
+    try:
+        cached = try_to_load_from_cache(name, "README.md")
+    except HFValidationError:
+        # a folder that is not there any more; an adapter leaves without it
+        cached = None
     return Origin(name, licence_of(Path(cached)) if isinstance(cached, str) else None, "")
 
 
@@ -255,6 +260,6 @@ def sample_rows(source: Source, tokenizer: Any) -> list[list[int]]:
 
 
 def _write_card(source: Source, folder: Path, form: Form, checks: list[str]) -> None:
-    chat, origin = read_tokenizer(source).chat_template, origin_of(source.recipe.model.name)
-    card = model_card(source.run_dir, source.recipe, source.stage, form, origin, checks, chat)
+    chat = read_tokenizer(source).get_chat_template()
+    card = model_card(source.run_dir, source.recipe, source.stage, form, source.origin, checks, chat)
     write_text(folder / "README.md", card)

@@ -11,12 +11,13 @@ from typing import Any
 import torch
 
 from mbt_lite.errors import ModelError
-from mbt_lite.files import whole_folder
+from mbt_lite.files import read_json, whole_folder
 from mbt_lite.recipe import schema
 from mbt_lite.records import Message
+from mbt_lite.screen import say
 from mbt_lite.student import unsloth_backend
 from mbt_lite.student.chat_template import prompt_ids
-from mbt_lite.student.loading import Student, load_student, train_in_float32
+from mbt_lite.student.loading import Student, folder_or_id, load_student, train_in_float32
 
 # Of a greedy completion; the first one or two may be certain with any adapter.
 ENGINE_TOKENS = 32
@@ -46,7 +47,10 @@ def load_with_adapter(model: schema.Model, lora: schema.Lora, seed: int, *, grad
     if lora.continue_from is not None:
         adapter = Path(lora.continue_from)
         check_same_kind(adapter, lora)
-        return load_student(model, adapter, trainable=True, gradient_checkpointing=gradient_checkpointing)
+        tell_other_base(adapter, model.name)
+        student = load_student(model, adapter, trainable=True, gradient_checkpointing=gradient_checkpointing)
+        check_all_linear(student.model, adapter)
+        return student
     student = load_student(model, gradient_checkpointing=gradient_checkpointing)
     add_adapter(student, lora, seed, gradient_checkpointing=gradient_checkpointing)
     return student
@@ -65,6 +69,31 @@ def check_same_kind(adapter: Path, lora: schema.Lora) -> None:
     ):
         if value != wanted:
             raise ModelError(f"{adapter}: the adapter's {key} is another (got {value}); set lora.{key} to {value}")
+
+
+def check_all_linear(model: Any, adapter: Path) -> None:
+    """Refuse an adapter that leaves linear layers out: it would train less than the recipe says."""
+    head = model.get_output_embeddings()
+    linear = {
+        name.rpartition(".")[2]
+        for name, module in model.get_base_model().named_modules()
+        if isinstance(module, torch.nn.Linear) and module is not head and ".lora_" not in name
+    }
+    adapted = {name.rpartition(".")[2] for name, module in model.named_modules() if hasattr(module, "lora_A")}
+    # an adapted layer keeps the one it adapts under this name
+    left_out = sorted(linear - adapted - {"base_layer"})
+    if left_out:
+        raise ModelError(
+            f"{adapter}: the adapter leaves linear layers out (got {', '.join(sorted(adapted))} without "
+            f"{', '.join(left_out)}); continue one on all linear layers, or begin a fresh one"
+        )
+
+
+def tell_other_base(adapter: Path, name: str) -> None:
+    """Say so where an adapter was trained on a base of another name: equal shapes do not make it the same model."""
+    base = read_json(adapter / "adapter_config.json").get("base_model_name_or_path")
+    if base and Path(base).name != Path(folder_or_id(name)).name:
+        say(f"{adapter}: was trained on {base}, and is continued on {name}", error=True)
 
 
 def add_adapter(student: Student, lora: schema.Lora, seed: int, *, gradient_checkpointing: bool) -> None:

@@ -13,10 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jinja2.exceptions import TemplateError
+
 from mbt_lite.errors import ModelError, RunError
 from mbt_lite.records import Message
 from mbt_lite.run_dir import read_json, write_json
-from mbt_lite.text.completion import THINK_CLOSE, THINK_OPEN
+from mbt_lite.text.completion import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
 
 TEMPLATE_FILE = "template.json"
 _PROBE: list[Message] = [{"role": "user", "content": "probe"}]
@@ -25,9 +27,7 @@ _REPLY = "reply"
 
 def prompt_ids(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
     """Tokenise a prompt with the template's generation prompt at its end."""
-    encoded = tokenizer.apply_chat_template(
-        list(messages), add_generation_prompt=True, tokenize=True, enable_thinking=True
-    )
+    encoded = _apply(tokenizer, messages, add_generation_prompt=True, tokenize=True)
     # transformers 5 wraps the ids
     return list(encoded["input_ids"] if hasattr(encoded, "keys") else encoded)
 
@@ -105,8 +105,53 @@ def refuse_other_template(folder: Path, found: str) -> None:
 
 def rendered(tokenizer: Any, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> str:
     """Write messages as the template does, before they become tokens."""
-    return str(
-        tokenizer.apply_chat_template(
-            list(messages), add_generation_prompt=add_generation_prompt, tokenize=False, enable_thinking=True
+    return str(_apply(tokenizer, messages, add_generation_prompt=add_generation_prompt, tokenize=False))
+
+
+def takes_system(tokenizer: Any) -> bool:
+    """Tell whether the template has a system turn; some raise at one, some leave it out."""
+    system: list[Message] = [{"role": "system", "content": _REPLY}, *_PROBE]
+    try:
+        return _REPLY in rendered(tokenizer, system)
+    except ModelError:
+        return False
+
+
+def check_tags(tokenizer: Any, name: str) -> None:
+    """Raise ModelError unless the tags of trace and answer survive being tokenised and read back."""
+    text = f"{THINK_OPEN}a{THINK_CLOSE}\n\n{ANSWER_OPEN}b{ANSWER_CLOSE}"
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    back = tokenizer.decode(ids, skip_special_tokens=True)
+    lost = [tag for tag in (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE) if tag not in back]
+    if lost:
+        raise ModelError(
+            f"{name}: the tokenizer loses {' and '.join(lost)} when completions are read (got {back!r} for {text!r}); "
+            'set "special": false for them in the model folder\'s tokenizer.json and tokenizer_config.json'
         )
-    )
+
+
+def check_rows(tokenizer: Any, rows: int, name: str) -> None:
+    """Raise ModelError where a prompt or completion holds a token that the model has no embedding for."""
+    completion = tokenizer(f"{THINK_OPEN}{THINK_CLOSE}{ANSWER_OPEN}{ANSWER_CLOSE}", add_special_tokens=False)[
+        "input_ids"
+    ]
+    used = {*prompt_ids(tokenizer, _PROBE), *completion, tokenizer.eos_token_id, tokenizer.pad_token_id}
+    beyond = sorted(token for token in used if token >= rows)
+    if beyond:
+        raise ModelError(
+            f"{name}: the tokenizer has tokens that the model has no row for (got "
+            f"{', '.join(tokenizer.convert_ids_to_tokens(beyond))}, the embedding has {rows} rows); "
+            "use the tokenizer that belongs to these weights, or resize the embedding"
+        )
+
+
+def _apply(tokenizer: Any, messages: Sequence[Message], **settings: Any) -> Any:
+    """Apply the template; ModelError with its own words if it refuses the messages."""
+    try:
+        return tokenizer.apply_chat_template(list(messages), enable_thinking=True, **settings)
+    except TemplateError as error:
+        roles = ", ".join(message["role"] for message in messages)
+        raise ModelError(
+            f"chat template: it refuses turns of {roles} ({error}); use another model or template, or, for a system "
+            "turn, leave metacognitive out of `eval.variants`"
+        ) from error

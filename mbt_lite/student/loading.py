@@ -19,8 +19,8 @@ from typing import Any
 import torch
 
 from mbt_lite.architecture.families import RANDOM_PREFIX
-from mbt_lite.errors import ModelError
-from mbt_lite.memory import in_phase
+from mbt_lite.errors import MbtError, ModelError
+from mbt_lite.memory import in_phase, is_out_of_memory
 from mbt_lite.recipe import schema
 from mbt_lite.records import Message
 from mbt_lite.student import chat_template as chat
@@ -30,6 +30,8 @@ from mbt_lite.student.embedded import PREFIX, embedded_folder
 from mbt_lite.student.freed_memory import give_back_freed_memory
 from mbt_lite.student.libraries import quieten_loading
 from mbt_lite.student.random_weights import random_folder
+
+ANOTHER_MODEL = "give a hub id or a local folder as model.name, whole and of a kind that is known"
 
 
 @dataclasses.dataclass(slots=True)
@@ -132,14 +134,14 @@ def load_tokenizer(model: schema.Model) -> Any:
     import_backend(model.backend)
     from transformers import AutoTokenizer
 
-    with _named(model.name):
+    with loading(model.name):
         tokenizer = AutoTokenizer.from_pretrained(folder_or_id(model.name))
     check_tokenizer(tokenizer, model.name)
     return tokenizer
 
 
 def check_tokenizer(tokenizer: Any, name: str) -> None:
-    """Refuse a tokenizer without template, end of turn or padding, or whose padding is the end of the turn."""
+    """Refuse a tokenizer without template, end of turn or padding, with padding that ends turns, or that loses tags."""
     if tokenizer.chat_template is None:
         raise ModelError(f"{name}: the tokenizer has no chat template; use an instruct model")
     if tokenizer.eos_token_id is None or tokenizer.pad_token_id is None:
@@ -152,6 +154,7 @@ def check_tokenizer(tokenizer: Any, name: str) -> None:
             f"{name}: padding equals the end of the turn (got {tokenizer.pad_token}), so stopping is never learned; "
             "set another pad_token in the model folder's tokenizer_config.json"
         )
+    chat.check_tags(tokenizer, name)
 
 
 @in_phase("load")
@@ -174,6 +177,7 @@ def load_student(
         student = _load_with_unsloth(model, adapter, gradient_checkpointing, engine)
     else:
         student = _load_with_transformers(model, adapter, trainable)
+    chat.check_rows(student.tokenizer, student.model.get_input_embeddings().weight.shape[0], model.name)
     close_cpu_repacking(student.model)
     train_in_float32(student.model)
     give_back_freed_memory()
@@ -186,7 +190,7 @@ def _load_with_transformers(model: schema.Model, adapter: Path | None, trainable
     quieten_loading()
     dtype = choose_dtype(model.dtype)
     tokenizer = load_tokenizer(model)
-    with _named(model.name):
+    with loading(model.name):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder_or_id(model.name),
             dtype=dtype,
@@ -198,7 +202,10 @@ def _load_with_transformers(model: schema.Model, adapter: Path | None, trainable
     if adapter is not None:
         from peft import PeftModel
 
-        loaded = PeftModel.from_pretrained(loaded, str(adapter), is_trainable=trainable, autocast_adapter_dtype=True)
+        with loading(str(adapter), "it is damaged, or belongs to another model"):
+            loaded = PeftModel.from_pretrained(
+                loaded, str(adapter), is_trainable=trainable, autocast_adapter_dtype=True
+            )
     return Student(loaded, tokenizer, "transformers", dtype)
 
 
@@ -207,7 +214,7 @@ def _load_with_unsloth(
 ) -> Student:
     quieten_loading()
     dtype = choose_dtype(model.dtype)
-    with _named(model.name):
+    with loading(model.name):
         loaded, tokenizer = unsloth_backend.load(
             folder_or_id(model.name),
             adapter,
@@ -235,13 +242,20 @@ def quantization_config(model: schema.Model, dtype: torch.dtype) -> Any:
 
 
 @contextlib.contextmanager
-def _named(name: str) -> Iterator[None]:
-    """Turn the many ways in which a model cannot be found into one line."""
+def loading(name: str, cure: str = ANOTHER_MODEL) -> Iterator[None]:
+    """Turn the many ways in which a model cannot be found or read into one line: all that runs here is other people's.
+
+    Lack of memory passes: it has a line of its own.
+    """
     try:
         yield
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"model.name: {name} cannot be loaded ({reason}); give a hub id or a local folder") from error
+    except MbtError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(f"{name}: cannot be loaded ({reason}); {cure}") from error
 
 
 def close_cpu_repacking(model: torch.nn.Module) -> int:
