@@ -135,7 +135,7 @@ def load_tokenizer(model: schema.Model) -> Any:
     from transformers import AutoTokenizer
 
     with loading(model.name):
-        tokenizer = AutoTokenizer.from_pretrained(folder_or_id(model.name))
+        tokenizer = AutoTokenizer.from_pretrained(folder_or_id(model.name), trust_remote_code=False)
     check_tokenizer(tokenizer, model.name)
     return tokenizer
 
@@ -193,6 +193,8 @@ def _load_with_transformers(model: schema.Model, adapter: Path | None, trainable
     with loading(model.name):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder_or_id(model.name),
+            # transformers would ask at the terminal whether to run a stranger's code
+            trust_remote_code=False,
             dtype=dtype,
             quantization_config=quantization_config(model, dtype),
             # of several GPUs the one of this process

@@ -65,7 +65,7 @@ def load(
     from transformers import AutoConfig
     from unsloth import FastLanguageModel
 
-    longest = AutoConfig.from_pretrained(source).get_text_config().max_position_embeddings
+    longest = AutoConfig.from_pretrained(source, trust_remote_code=False).get_text_config().max_position_embeddings
     shared: dict[str, Any] = {}
     if engine is not None:
         prepare_engine()
@@ -81,6 +81,7 @@ def load(
         load_in_4bit=in_4bit,
         use_gradient_checkpointing=_checkpointing(gradient_checkpointing),
         use_exact_model_name=True,
+        trust_remote_code=False,
         **shared,
     )
     if engine is not None:

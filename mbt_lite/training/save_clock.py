@@ -1,13 +1,34 @@
-"""Checkpoints by the clock, beside those by steps: what a kill can cost at most is a time, not a number of steps."""
+"""When checkpoints are written, and which are kept.
+
+By the clock, beside those by steps: what a kill can cost at most is a time, not a number of steps. The newest by step
+stay: transformers goes by the files' times, and after a clock was set back deletes each new one.
+"""
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from accelerate.utils import broadcast_object_list
 from transformers import TrainerCallback
+
+from mbt_lite.training.checkpoints import newest_first
+
+# the newest, and one more for a kill while it is written
+KEPT_CHECKPOINTS = 2
+
+
+class KeepNewest(TrainerCallback):
+    """Delete older checkpoints when a new one is there."""
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Keep the newest by step; one process deletes."""
+        if state.is_world_process_zero:
+            for checkpoint in newest_first(Path(args.output_dir))[KEPT_CHECKPOINTS:]:
+                shutil.rmtree(checkpoint)
 
 
 class SaveByMinutes(TrainerCallback):

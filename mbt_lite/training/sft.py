@@ -26,7 +26,7 @@ from mbt_lite.training.logit_tiles import narrow_without_triton
 from mbt_lite.training.processes import leader_first, share_of_steps, wait_for_all
 from mbt_lite.training.row_view import show_row
 from mbt_lite.training.rows import Row, Rows, encode_traces
-from mbt_lite.training.save_clock import SaveByMinutes
+from mbt_lite.training.save_clock import KeepNewest, SaveByMinutes
 from mbt_lite.training.sft_trainer import choose_trainer
 from mbt_lite.training.trackers import Track, tracking
 from mbt_lite.training.training_log import TrainingLog
@@ -49,7 +49,6 @@ def to_sft_config(recipe: Recipe, folder: Path) -> SFTConfig:
         gradient_checkpointing=sft.gradient_checkpointing,
         save_strategy="steps",
         save_steps=sft.save_every_steps,
-        save_total_limit=2,
         eval_strategy="steps" if sft.held_out_traces else "no",
         eval_steps=sft.evaluate_every_steps,
         per_device_eval_batch_size=sft.micro_batch_size,
@@ -158,7 +157,7 @@ def build_trainer(
 
 def life(recipe: Recipe, student: Student, folder: Path) -> list[TrainerCallback]:
     """Give the callbacks of the recipe's clock and dev loss; the dev loss's must come before the log."""
-    callbacks: list[TrainerCallback] = []
+    callbacks: list[TrainerCallback] = [KeepNewest()]
     if recipe.sft.save_every_minutes is not None:
         callbacks.append(SaveByMinutes(recipe.sft.save_every_minutes))
     if recipe.sft.held_out_traces:

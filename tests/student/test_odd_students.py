@@ -67,6 +67,20 @@ def test_a_damaged_model_is_one_line_with_its_place(student_folder, tmp_path, ch
     assert "\n" not in str(caught.value)
 
 
+def with_code(folder):
+    config = folder / "config.json"
+    changed = {**json.loads(config.read_text()), "model_type": "mine", "auto_map": {"AutoConfig": "mine.Mine"}}
+    config.write_text(json.dumps(changed))
+    (folder / "mine.py").write_text(f"open({str(folder / 'ran')!r}, 'w')\nclass Mine: pass\n")
+
+
+def test_code_of_strangers_is_not_run(student_folder, tmp_path):
+    folder = odd_student(tmp_path / "odd", student_folder, with_code)
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        loading.load_student(model(folder))
+    assert not (folder / "ran").exists()
+
+
 def test_lack_of_memory_while_loading_is_no_damage(student_folder, monkeypatch):
     def run_out(*_, **__):
         torch.empty(2**60, dtype=torch.uint8)

@@ -1,10 +1,12 @@
+import os
 import types
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("torch", reason="needs the training stack: pip install 'mbt-lite[train]'")
 
-from mbt_lite.training.save_clock import SaveByMinutes
+from mbt_lite.training.save_clock import KEPT_CHECKPOINTS, KeepNewest, SaveByMinutes
 
 ALONE = types.SimpleNamespace(world_size=1)
 
@@ -33,3 +35,29 @@ def test_save_by_minutes_leaves_a_save_by_steps_alone() -> None:
     control = types.SimpleNamespace(should_save=True)
     SaveByMinutes(9.0, lambda: 0.0).on_step_end(ALONE, None, control)
     assert control.should_save
+
+
+def save(folder: Path, step: int, time: float, leads: bool = True) -> None:
+    checkpoint = folder / f"checkpoint-{step}"
+    checkpoint.mkdir()
+    os.utime(checkpoint, (time, time))
+    state = types.SimpleNamespace(is_world_process_zero=leads)
+    KeepNewest().on_save(types.SimpleNamespace(output_dir=str(folder)), state, None)
+
+
+def test_keep_newest_goes_by_the_step_when_the_clock_was_set_back(tmp_path: Path) -> None:
+    (tmp_path / "partial-checkpoint-3").mkdir()
+    for step, time in ((8, 9000.0), (9, 9001.0), (10, 10.0), (11, 11.0)):
+        save(tmp_path, step, time)
+    assert KEPT_CHECKPOINTS == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "checkpoint-10",
+        "checkpoint-11",
+        "partial-checkpoint-3",
+    ]
+
+
+def test_keep_newest_leaves_deleting_to_one_process(tmp_path: Path) -> None:
+    for step in range(4):
+        save(tmp_path, step, 1.0, leads=False)
+    assert len(list(tmp_path.iterdir())) == 4
