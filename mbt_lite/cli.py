@@ -15,7 +15,7 @@ import signal
 import sys
 import traceback
 import webbrowser
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -78,48 +78,24 @@ def options(version: Annotated[bool, typer.Option("--version", help="Show the ve
         raise typer.Exit
 
 
-@app.command()
+def _stage_command(name: str) -> Callable[..., None]:
+    """Give the command that runs one stage, or all for `run`."""
+
+    @_exit_codes()
+    def command(
+        recipe: RecipeFile,
+        settings: Settings = None,
+        out: Out = None,
+        dry_run: DryRun = False,
+        overwrite: Overwrite = False,
+    ) -> None:
+        _run_stages(name, recipe, settings or [], out, dry_run, overwrite)
+
+    return command
+
+
 @_exit_codes()
-def gen(
-    recipe: RecipeFile,
-    settings: Settings = None,
-    out: Out = None,
-    dry_run: DryRun = False,
-    overwrite: Overwrite = False,
-) -> None:
-    """Write traces: the student drafts, the teacher rewrites."""
-    _run_stages(["gen"], recipe, settings or [], out, dry_run, overwrite)
-
-
-@app.command()
-@_exit_codes()
-def sft(
-    recipe: RecipeFile,
-    settings: Settings = None,
-    out: Out = None,
-    dry_run: DryRun = False,
-    overwrite: Overwrite = False,
-) -> None:
-    """Train an adapter on the traces."""
-    _run_stages(["sft"], recipe, settings or [], out, dry_run, overwrite)
-
-
-@app.command()
-@_exit_codes()
-def grpo(
-    recipe: RecipeFile,
-    settings: Settings = None,
-    out: Out = None,
-    dry_run: DryRun = False,
-    overwrite: Overwrite = False,
-) -> None:
-    """Train the adapter further by reward."""
-    _run_stages(["grpo"], recipe, settings or [], out, dry_run, overwrite)
-
-
-@app.command(name="eval")
-@_exit_codes()
-def eval_(
+def _eval(
     recipe: RecipeFile,
     settings: Settings = None,
     out: Out = None,
@@ -129,24 +105,18 @@ def eval_(
         int | None, typer.Option(metavar="N", min=1, help="Ask the judge N times: its agreement with itself.")
     ] = None,
 ) -> None:
-    """Score the variants on held-out questions and write the report."""
     repeats = [] if judge_repeat is None else [f"judge.repeats={judge_repeat}"]
-    _run_stages(["eval"], recipe, [*(settings or []), *repeats], out, dry_run, overwrite)
+    _run_stages("eval", recipe, [*(settings or []), *repeats], out, dry_run, overwrite)
 
 
-@app.command()
-@_exit_codes()
-def run(
-    recipe: RecipeFile,
-    settings: Settings = None,
-    out: Out = None,
-    dry_run: DryRun = False,
-    overwrite: Overwrite = False,
-) -> None:
-    """Run all stages in order, skipping those that are done."""
-    from mbt_lite.run_dir import STAGES
-
-    _run_stages(STAGES, recipe, settings or [], out, dry_run, overwrite)
+for _name, _help in {
+    "gen": "Write traces: the student drafts, the teacher rewrites.",
+    "sft": "Train an adapter on the traces.",
+    "grpo": "Train the adapter further by reward.",
+    "eval": "Score the variants on held-out questions and write the report.",
+    "run": "Run all stages in order, skipping those that are done.",
+}.items():
+    app.command(_name, help=_help)(_eval if _name == "eval" else _stage_command(_name))
 
 
 @app.command()
@@ -226,7 +196,7 @@ def report(
 def score(
     predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="JSONL, or an official answer file.")],
     questions: Annotated[Path, typer.Option(metavar="FILE", help="The questions they answer, with their golds.")],
-    layout: Annotated[str, typer.Option(help="auto, mbt, musique, hotpot or 2wiki.")] = "auto",
+    layout: Annotated[str, typer.Option(help="auto, or the layout's name, as in a recipe.")] = "auto",
     aliases: Annotated[Path | None, typer.Option(metavar="FILE", help="2Wiki's id_aliases.json.")] = None,
     skip_missing: Annotated[bool, typer.Option("--skip-missing", help="Leave unanswered questions out.")] = False,
     prefilled_think: Annotated[
@@ -331,15 +301,16 @@ app.add_typer(bench, name="bench")
 
 
 def _run_stages(
-    stages: Sequence[str], recipe_file: Path, settings: list[str], out: Path | None, dry_run: bool, overwrite: bool
+    command: str, recipe_file: Path, settings: list[str], out: Path | None, dry_run: bool, overwrite: bool
 ) -> None:
-    """Run or plan stages of one recipe in its run folder."""
+    """Run or plan one stage of a recipe, or all for `run`, in its run folder."""
     from mbt_lite.launch import check_can_share, read_launch
     from mbt_lite.recipe import load_recipe
-    from mbt_lite.run_dir import RunDir
+    from mbt_lite.run_dir import STAGES, RunDir
 
+    stages = STAGES if command == "run" else (command,)
     launch = read_launch()
-    check_can_share(tuple(stages), launch)
+    check_can_share(stages, launch)
     recipe = load_recipe(recipe_file, settings)
     path = _run_folder(recipe_file, out)
     redo = stages[0] if overwrite else None

@@ -17,9 +17,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mbt_lite.data.fields import field, of_type, optional
 from mbt_lite.data.stream import iter_records
 from mbt_lite.errors import DataError
+from mbt_lite.layouts.fields import field, of_type, optional
 from mbt_lite.records import PhaseSpan, read_phase_spans
 
 IDS = ("question_id", "_id", "id")

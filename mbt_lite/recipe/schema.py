@@ -8,10 +8,11 @@ sections of training stand in `training`, those of endpoints in `endpoint`; all 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from mbt_lite.layouts import AUTO, LAYOUTS
 from mbt_lite.recipe.endpoint import EvalStudent as EvalStudent
 from mbt_lite.recipe.endpoint import GenStudent as GenStudent
 from mbt_lite.recipe.endpoint import Judge as Judge
@@ -39,12 +40,19 @@ class Model(Section):
     """Compute precision; `auto`: bfloat16 where the device multiplies it natively, float32 elsewhere."""
 
 
+# The names of all layouts there are; a type checker cannot follow.
+if TYPE_CHECKING:
+    LayoutName = str
+else:
+    LayoutName = Literal[(AUTO, *LAYOUTS)]
+
+
 class Questions(Section):
     """Where questions come from."""
 
     path: str
     """A file, relative to the working directory, or `hub:owner/dataset[:config]`."""
-    layout: Literal["auto", "mbt", "musique", "hotpot", "2wiki"] = "auto"
+    layout: LayoutName = AUTO
     """The reader; `auto` recognises it by the fields of the first record."""
     split: str | None = None
     """The split of a hub dataset; files have none."""
