@@ -140,19 +140,6 @@ class Gen(Section):
 Variant = Literal["base", "metacognitive", "sft", "grpo"]
 
 
-class Aes(Section):
-    """The accuracy-efficiency score: what length saved is worth against accuracy won or lost."""
-
-    base: Annotated[Variant, Free] = "base"
-    """The variant that the others are compared with."""
-    alpha: Annotated[NonNegativeFloat, Free] = 1.0
-    """Weight of the length saved."""
-    beta: Annotated[NonNegativeFloat, Free] = 3.0
-    """Weight of accuracy won."""
-    gamma: Annotated[NonNegativeFloat, Free] = 5.0
-    """Weight of accuracy lost."""
-
-
 class Eval(Section):
     """Stage `eval`: score variants of the student on held-out questions."""
 
@@ -176,10 +163,6 @@ class Eval(Section):
     """An endpoint that serves the student and answers."""
     aliases_path: Annotated[str | None, Free] = None
     """2Wiki's `id_aliases.json`: other right answers to the questions of `data.dev`, where that is a 2Wiki file."""
-    bootstrap_samples: Annotated[PositiveInt, Free] = 2000
-    """Resamples for the 95 % intervals, and for the tests between variants."""
-    aes: Aes = Aes()
-    """The accuracy-efficiency score."""
     seed: int = 0
     """Seeds sampling and bootstrap."""
 
