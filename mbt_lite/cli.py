@@ -33,17 +33,17 @@ if TYPE_CHECKING:
 
 INTERRUPTED = "interrupted; everything finished so far is kept: run the same command to go on"
 
-RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe file, such as recipes/demo.yaml.")]
+_RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe file, such as recipes/demo.yaml.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key; may be repeated.")
 ]
 Out = Annotated[Path | None, typer.Option(metavar="DIR", help="The run folder.  [default: runs/<recipe's name>]")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, say what would be done, write nothing.")]
-Overwrite = Annotated[
+_DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, say what would be done, write nothing.")]
+_Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Do it anew; results so far, and those built on them, move to replaced/.")
 ]
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 app = typer.Typer(
     help="Teach a small language model to steer its own reasoning, on one GPU: gen, sft, grpo, eval.",
@@ -83,11 +83,11 @@ def _stage_command(name: str) -> Callable[..., None]:
 
     @_exit_codes()
     def command(
-        recipe: RecipeFile,
+        recipe: _RecipeFile,
         settings: Settings = None,
         out: Out = None,
-        dry_run: DryRun = False,
-        overwrite: Overwrite = False,
+        dry_run: _DryRun = False,
+        overwrite: _Overwrite = False,
     ) -> None:
         _run_stages(name, recipe, settings or [], out, dry_run, overwrite)
 
@@ -96,11 +96,11 @@ def _stage_command(name: str) -> Callable[..., None]:
 
 @_exit_codes()
 def _eval(
-    recipe: RecipeFile,
+    recipe: _RecipeFile,
     settings: Settings = None,
     out: Out = None,
-    dry_run: DryRun = False,
-    overwrite: Overwrite = False,
+    dry_run: _DryRun = False,
+    overwrite: _Overwrite = False,
     judge_repeat: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Ask the judge N times: its agreement with itself.")
     ] = None,
@@ -217,7 +217,7 @@ def score(
 @app.command()
 @_exit_codes()
 def agree(
-    recipe: RecipeFile,
+    recipe: _RecipeFile,
     settings: Settings = None,
     out: Out = None,
     labels: Annotated[
@@ -240,13 +240,13 @@ def agree(
 @app.command()
 @_exit_codes()
 def plan(
-    recipe: RecipeFile,
+    recipe: _RecipeFile,
     settings: Settings = None,
     out: Out = None,
     vram: Annotated[float | None, typer.Option(metavar="GIB", help="Plan for a card of this size.", min=1)] = None,
     fit: Annotated[bool, typer.Option("--fit", help="Propose the smallest change of settings that fits.")] = False,
     measure: Annotated[bool, typer.Option("--measure", help="Run two steps of sft and grpo here, too.")] = False,
-    as_json: Json = False,
+    as_json: _Json = False,
 ) -> None:
     """Say whether it will fit, before anything loads."""
     from mbt_lite.plan.command import show_plan
@@ -262,7 +262,7 @@ def doctor(
     recipe: Annotated[Path | None, typer.Argument(help="Check what this recipe needs, too.")] = None,
     settings: Settings = None,
     out: Out = None,
-    as_json: Json = False,
+    as_json: _Json = False,
 ) -> None:
     """Say what is wrong on this machine, and the cure.
 
