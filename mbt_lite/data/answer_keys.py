@@ -29,7 +29,7 @@ def read_answer_keys(path: Path, layout: str = AUTO, aliases_path: Path | None =
     keys: dict[str, Question] = {}
     for where, record in iter_records(path):
         row = of_type(record, dict, f"{where}: record")
-        known = layout_named(layout, row, where)
+        known = layout_named(layout, row, where, is_key=True)
         layout = known.name
         if aliases_path is not None and known.alias_id is None:
             raise DataError(f"{aliases_path}: aliases are 2Wiki's (got layout {layout}); leave them out")

@@ -11,21 +11,22 @@ from mbt_lite.layouts import hotpot, mbt, musique, twowiki
 from mbt_lite.layouts.layout import Layout, Row
 
 # Marks are looked for in this order: 2Wiki has all fields of HotpotQA, and ours has a level too.
-LAYOUTS = {layout.name: layout for layout in (musique.LAYOUT, twowiki.LAYOUT, mbt.LAYOUT, hotpot.LAYOUT)}
+LAYOUTS = {layout.name: layout for layout in (mbt.LAYOUT, musique.LAYOUT, twowiki.LAYOUT, hotpot.LAYOUT)}
 
 AUTO = "auto"
 
 
-def layout_named(name: str, row: Row, where: str) -> Layout:
-    """Give the layout of a name; `auto` tells it by the fields of a record. DataError where there is none."""
+def layout_named(name: str, row: Row, where: str, *, is_key: bool = False) -> Layout:
+    """Give the layout of a name; `auto` tells it by the fields of a record. DataError if none fits."""
     if name in LAYOUTS:
         return LAYOUTS[name]
     if name != AUTO:
         raise DataError(f"layout: no such layout (got {name}); write {AUTO} or one of {', '.join(LAYOUTS)}")
-    for layout in LAYOUTS.values():
-        if any(mark in row for mark in layout.marks):
+    marks = {one: one.marks + (one.key_marks if is_key else ()) for one in LAYOUTS.values()}
+    for layout, names in marks.items():
+        if any(mark in row for mark in names):
             return layout
-    known = ", ".join(f"{' or '.join(layout.marks)} ({layout.name})" for layout in LAYOUTS.values())
+    known = ", ".join(f"{' or '.join(names)} ({layout.name})" for layout, names in marks.items())
     raise DataError(
         f"{where}: no layout has these fields (got {', '.join(row) or 'none'}); known by {known}: name its layout"
     )

@@ -87,7 +87,8 @@ def _tier(question: Question) -> Tier | None:
 
 LAYOUT = Layout(
     name="hotpot",
-    marks=("level", "supporting_facts"),
+    marks=("supporting_facts",),
+    key_marks=("level",),
     read=read_row,
     read_key=read_key,
     f1_rules="hotpot",

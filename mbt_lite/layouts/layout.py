@@ -18,14 +18,16 @@ Tier = Literal["easy", "medium", "hard"]
 class Layout:
     """One layout; `name` is what recipes call it, and the `source` of its questions.
 
-    A record with one of the fields `marks` is of this layout. `read` gives a whole record, `read_key` what scoring
-    needs of it, whatever else it has lost; both give None for a record that says it has no answer, and DataErrors name
-    `where` (file:line) and the wrong field. `f1_rules` are its official scorer's (see `metrics.answers`), `tier` the
-    difficulty of a question without a level of its own. `alias_id` is the field that joins a file of aliases.
+    A record with one of the fields `marks` is of this layout; `key_marks` tell one that is read for scoring only.
+    `read` gives a whole record, `read_key` what scoring needs of it, whatever else it has lost. Both give None for a
+    record that says it has no answer, and their DataErrors name `where` (file:line) and the wrong field. `f1_rules` are
+    its official scorer's (see `metrics.answers`), `tier` the difficulty of a question without a level of its own.
+    `alias_id` is the field that joins a file of aliases.
     """
 
     name: str
     marks: tuple[str, ...]
+    key_marks: tuple[str, ...]
     read: Callable[[Row, str], Question | None]
     read_key: Callable[[Row, str], Question | None]
     f1_rules: Rules

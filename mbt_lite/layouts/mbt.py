@@ -56,7 +56,8 @@ def _document(item: Any, where: str) -> Document:
 
 LAYOUT = Layout(
     name="mbt",
-    marks=("documents", "question_id"),
+    marks=("documents",),
+    key_marks=("question_id",),
     read=read_row,
     read_key=_read_key,
     f1_rules="musique",

@@ -62,7 +62,8 @@ def _documents(paragraphs: list[Any], where: str) -> tuple[Document, ...]:
 
 LAYOUT = Layout(
     name="musique",
-    marks=("answer_aliases", "paragraphs"),
+    marks=("paragraphs",),
+    key_marks=("answer_aliases",),
     read=read_row,
     read_key=_read_key,
     f1_rules="musique",

@@ -45,7 +45,8 @@ def _tier(question: Question) -> Tier | None:
 
 LAYOUT = Layout(
     name="2wiki",
-    marks=("answer_id", "evidences"),
+    marks=("evidences",),
+    key_marks=("answer_id",),
     read=read_row,
     read_key=_read_key,
     f1_rules="hotpot",

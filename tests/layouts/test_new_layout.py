@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import mbt_lite
+from mbt_lite.errors import DataError
 from mbt_lite.layouts import LAYOUTS, layout_named
 
 TOY = """
@@ -23,12 +24,13 @@ def read(row, where):
 def read_key(row, where):
     return Question(text(row, "nr", where), "", field(row, "answer", str, where), (), (), "toy", question_type="yes-no")
 
-LAYOUT = Layout("toy", ("story", "nr"), read, read_key, "hotpot", lambda question: "hard")
+LAYOUT = Layout("toy", ("story",), ("nr",), read, read_key, "hotpot", lambda question: "hard")
 """
 
 SESSION = """
 import json, sys
 from pathlib import Path
+from mbt_lite.errors import DataError
 from mbt_lite.layouts import LAYOUTS
 import toy
 LAYOUTS["toy"] = toy.LAYOUT
@@ -79,7 +81,7 @@ def test_a_module_and_its_line_are_all_that_a_layout_costs(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("name", "cure"),
-    [("toyy", "did you mean toy?"), ("zzz", "write one of auto, musique, 2wiki, mbt, hotpot, toy")],
+    [("toyy", "did you mean toy?"), ("zzz", "write one of auto, mbt, musique, 2wiki, hotpot, toy")],
 )
 def test_a_wrong_layout_is_told_with_the_choices_when_the_recipe_is_loaded(
     tmp_path: Path, name: str, cure: str
@@ -90,6 +92,14 @@ def test_a_wrong_layout_is_told_with_the_choices_when_the_recipe_is_loaded(
 
 
 def test_every_layout_has_its_own_name_and_marks() -> None:
-    marks = [mark for layout in LAYOUTS.values() for mark in layout.marks]
-    assert len(set(marks)) == len(marks)
-    assert all(layout_named("auto", {mark: 1}, "f:1") is layout for layout in LAYOUTS.values() for mark in layout.marks)
+    marks = {layout.name: (*layout.marks, *layout.key_marks) for layout in LAYOUTS.values()}
+    assert len(set().union(*marks.values())) == sum(map(len, marks.values()))
+    told = {name: {layout_named("auto", {mark: 1}, "f:1", is_key=True).name for mark in marks[name]} for name in marks}
+    assert told == {name: {name} for name in LAYOUTS}
+
+
+def test_a_mark_of_keys_does_not_tell_the_layout_of_whole_records() -> None:
+    with pytest.raises(
+        DataError, match=r"^f:1: no layout has these fields \(got question_id, text\); known by documents"
+    ):
+        layout_named("auto", {"question_id": "q", "text": "A trace."}, "f:1")

@@ -106,9 +106,7 @@ def test_a_run_from_before_keys_went_goes_on_where_they_changed_nothing_it_made(
     for stage in STAGES:
         write_jsonl(tmp_path / stage / "rows.jsonl", [{"id": 1}])
     if weight_decay:
-        with pytest.raises(
-            RunError, match=r"^\S+: `sft.weight_decay` changed since sft began \(0.1 -> None\); .*$"
-        ):
+        with pytest.raises(RunError, match=r"^\S+: `sft.weight_decay` changed since sft began \(0.1 -> None\); .*$"):
             RunDir.open(tmp_path, new, resumable_keys(), RENAMED)
     else:
         RunDir.open(tmp_path, new, resumable_keys(), RENAMED)
