@@ -44,7 +44,7 @@ class Job(NamedTuple):
 
 
 class Session:
-    """The requests of one `complete_all`: workers that share one queue, and one writer that syncs their replies."""
+    """The requests of one `complete`: workers that share one queue, and one writer that syncs their replies."""
 
     def __init__(
         self,

@@ -85,12 +85,4 @@ def _tier(question: Question) -> Tier | None:
     return tiers.get(question.question_type)
 
 
-LAYOUT = Layout(
-    name="hotpot",
-    marks=("supporting_facts",),
-    key_marks=("level",),
-    read=read_row,
-    read_key=read_key,
-    f1_rules="hotpot",
-    tier=_tier,
-)
+LAYOUT = Layout("hotpot", ("supporting_facts",), ("level",), read_row, read_key, "hotpot", _tier)

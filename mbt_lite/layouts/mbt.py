@@ -54,12 +54,4 @@ def _document(item: Any, where: str) -> Document:
     )
 
 
-LAYOUT = Layout(
-    name="mbt",
-    marks=("documents",),
-    key_marks=("question_id",),
-    read=read_row,
-    read_key=_read_key,
-    f1_rules="musique",
-    tier=tier_by_hops,
-)
+LAYOUT = Layout("mbt", ("documents",), ("question_id",), read_row, _read_key, "musique", tier_by_hops)

@@ -60,12 +60,4 @@ def _documents(paragraphs: list[Any], where: str) -> tuple[Document, ...]:
     return tuple(document for _, document in sorted(by_idx, key=lambda pair: pair[0]))
 
 
-LAYOUT = Layout(
-    name="musique",
-    marks=("paragraphs",),
-    key_marks=("answer_aliases",),
-    read=read_row,
-    read_key=_read_key,
-    f1_rules="musique",
-    tier=tier_by_hops,
-)
+LAYOUT = Layout("musique", ("paragraphs",), ("answer_aliases",), read_row, _read_key, "musique", tier_by_hops)

@@ -43,13 +43,4 @@ def _tier(question: Question) -> Tier | None:
     return tiers.get(question.question_type)
 
 
-LAYOUT = Layout(
-    name="2wiki",
-    marks=("evidences",),
-    key_marks=("answer_id",),
-    read=read_row,
-    read_key=_read_key,
-    f1_rules="hotpot",
-    tier=_tier,
-    alias_id="answer_id",
-)
+LAYOUT = Layout("2wiki", ("evidences",), ("answer_id",), read_row, _read_key, "hotpot", _tier, "answer_id")
