@@ -15,7 +15,7 @@ import signal
 import sys
 import traceback
 import webbrowser
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
 
 INTERRUPTED = "interrupted; everything finished so far is kept: run the same command to go on"
 
-RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe file, such as recipes/demo.yaml.")]
+_RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe file, such as recipes/demo.yaml.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key; may be repeated.")
 ]
 Out = Annotated[Path | None, typer.Option(metavar="DIR", help="The run folder.  [default: runs/<recipe's name>]")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, say what would be done, write nothing.")]
-Overwrite = Annotated[
+_DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, say what would be done, write nothing.")]
+_Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Do it anew; results so far, and those built on them, move to replaced/.")
 ]
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 app = typer.Typer(
     help="Teach a small language model to steer its own reasoning, on one GPU: gen, sft, grpo, eval.",
@@ -78,75 +78,45 @@ def options(version: Annotated[bool, typer.Option("--version", help="Show the ve
         raise typer.Exit
 
 
-@app.command()
+def _stage_command(name: str) -> Callable[..., None]:
+    """Give the command that runs one stage, or all for `run`."""
+
+    @_exit_codes()
+    def command(
+        recipe: _RecipeFile,
+        settings: Settings = None,
+        out: Out = None,
+        dry_run: _DryRun = False,
+        overwrite: _Overwrite = False,
+    ) -> None:
+        _run_stages(name, recipe, settings or [], out, dry_run, overwrite)
+
+    return command
+
+
 @_exit_codes()
-def gen(
-    recipe: RecipeFile,
+def _eval(
+    recipe: _RecipeFile,
     settings: Settings = None,
     out: Out = None,
-    dry_run: DryRun = False,
-    overwrite: Overwrite = False,
-) -> None:
-    """Write traces: the student drafts, the teacher rewrites."""
-    _run_stages(["gen"], recipe, settings or [], out, dry_run, overwrite)
-
-
-@app.command()
-@_exit_codes()
-def sft(
-    recipe: RecipeFile,
-    settings: Settings = None,
-    out: Out = None,
-    dry_run: DryRun = False,
-    overwrite: Overwrite = False,
-) -> None:
-    """Train an adapter on the traces."""
-    _run_stages(["sft"], recipe, settings or [], out, dry_run, overwrite)
-
-
-@app.command()
-@_exit_codes()
-def grpo(
-    recipe: RecipeFile,
-    settings: Settings = None,
-    out: Out = None,
-    dry_run: DryRun = False,
-    overwrite: Overwrite = False,
-) -> None:
-    """Train the adapter further by reward."""
-    _run_stages(["grpo"], recipe, settings or [], out, dry_run, overwrite)
-
-
-@app.command(name="eval")
-@_exit_codes()
-def eval_(
-    recipe: RecipeFile,
-    settings: Settings = None,
-    out: Out = None,
-    dry_run: DryRun = False,
-    overwrite: Overwrite = False,
+    dry_run: _DryRun = False,
+    overwrite: _Overwrite = False,
     judge_repeat: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Ask the judge N times: its agreement with itself.")
     ] = None,
 ) -> None:
-    """Score the variants on held-out questions and write the report."""
     repeats = [] if judge_repeat is None else [f"judge.repeats={judge_repeat}"]
-    _run_stages(["eval"], recipe, [*(settings or []), *repeats], out, dry_run, overwrite)
+    _run_stages("eval", recipe, [*(settings or []), *repeats], out, dry_run, overwrite)
 
 
-@app.command()
-@_exit_codes()
-def run(
-    recipe: RecipeFile,
-    settings: Settings = None,
-    out: Out = None,
-    dry_run: DryRun = False,
-    overwrite: Overwrite = False,
-) -> None:
-    """Run all stages in order, skipping those that are done."""
-    from mbt_lite.run_dir import STAGES
-
-    _run_stages(STAGES, recipe, settings or [], out, dry_run, overwrite)
+for _name, _help in {
+    "gen": "Write traces: the student drafts, the teacher rewrites.",
+    "sft": "Train an adapter on the traces.",
+    "grpo": "Train the adapter further by reward.",
+    "eval": "Score the variants on held-out questions and write the report.",
+    "run": "Run all stages in order, skipping those that are done.",
+}.items():
+    app.command(_name, help=_help)(_eval if _name == "eval" else _stage_command(_name))
 
 
 @app.command()
@@ -226,7 +196,7 @@ def report(
 def score(
     predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="JSONL, or an official answer file.")],
     questions: Annotated[Path, typer.Option(metavar="FILE", help="The questions they answer, with their golds.")],
-    layout: Annotated[str, typer.Option(help="auto, mbt, musique, hotpot or 2wiki.")] = "auto",
+    layout: Annotated[str, typer.Option(help="auto, or the layout's name, as in a recipe.")] = "auto",
     aliases: Annotated[Path | None, typer.Option(metavar="FILE", help="2Wiki's id_aliases.json.")] = None,
     skip_missing: Annotated[bool, typer.Option("--skip-missing", help="Leave unanswered questions out.")] = False,
     prefilled_think: Annotated[
@@ -247,7 +217,7 @@ def score(
 @app.command()
 @_exit_codes()
 def agree(
-    recipe: RecipeFile,
+    recipe: _RecipeFile,
     settings: Settings = None,
     out: Out = None,
     labels: Annotated[
@@ -270,13 +240,13 @@ def agree(
 @app.command()
 @_exit_codes()
 def plan(
-    recipe: RecipeFile,
+    recipe: _RecipeFile,
     settings: Settings = None,
     out: Out = None,
     vram: Annotated[float | None, typer.Option(metavar="GIB", help="Plan for a card of this size.", min=1)] = None,
     fit: Annotated[bool, typer.Option("--fit", help="Propose the smallest change of settings that fits.")] = False,
     measure: Annotated[bool, typer.Option("--measure", help="Run two steps of sft and grpo here, too.")] = False,
-    as_json: Json = False,
+    as_json: _Json = False,
 ) -> None:
     """Say whether it will fit, before anything loads."""
     from mbt_lite.plan.command import show_plan
@@ -292,7 +262,7 @@ def doctor(
     recipe: Annotated[Path | None, typer.Argument(help="Check what this recipe needs, too.")] = None,
     settings: Settings = None,
     out: Out = None,
-    as_json: Json = False,
+    as_json: _Json = False,
 ) -> None:
     """Say what is wrong on this machine, and the cure.
 
@@ -331,15 +301,16 @@ app.add_typer(bench, name="bench")
 
 
 def _run_stages(
-    stages: Sequence[str], recipe_file: Path, settings: list[str], out: Path | None, dry_run: bool, overwrite: bool
+    command: str, recipe_file: Path, settings: list[str], out: Path | None, dry_run: bool, overwrite: bool
 ) -> None:
-    """Run or plan stages of one recipe in its run folder."""
+    """Run or plan one stage of a recipe, or all for `run`, in its run folder."""
     from mbt_lite.launch import check_can_share, read_launch
     from mbt_lite.recipe import load_recipe
-    from mbt_lite.run_dir import RunDir
+    from mbt_lite.run_dir import STAGES, RunDir
 
+    stages = STAGES if command == "run" else (command,)
     launch = read_launch()
-    check_can_share(tuple(stages), launch)
+    check_can_share(stages, launch)
     recipe = load_recipe(recipe_file, settings)
     path = _run_folder(recipe_file, out)
     redo = stages[0] if overwrite else None

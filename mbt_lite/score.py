@@ -22,18 +22,18 @@ from mbt_lite.metrics.predictions import score_answer, score_completion
 from mbt_lite.metrics.repeated import aggregate_at_k
 from mbt_lite.records import Completion, FinishReason, Prediction, Question
 
-ANSWER_METRICS = ("exact_match", "f1", "substring_match", "answered")
-TRACE_METRICS = (
+_ANSWER_METRICS = ("exact_match", "f1", "substring_match", "answered")
+_TRACE_METRICS = (
     "answer_hit", "answer_inclusive_error", "answer_exclusive_error", "first_mention", "words_after_mention",
     "repeated_4grams", "trace_words",
 )  # fmt: skip
-NO_PHASES = "no prediction says its `phases`, and only the traces of a run tell how to read them"
-ENDING_METRICS = ("stopped", "degenerate")
-LENGTH_METRICS = ("completion_tokens",)
+_NO_PHASES = "no prediction says its `phases`, and only the traces of a run tell how to read them"
+_ENDING_METRICS = ("stopped", "degenerate")
+_LENGTH_METRICS = ("completion_tokens",)
 ENDINGS: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
 
-VARIANT = "predictions"
-N_NAMED = 5
+_VARIANT = "predictions"
+_N_NAMED = 5
 
 
 @dataclasses.dataclass(slots=True)
@@ -65,23 +65,23 @@ def score_file(
     cannot be read, no id joins, or a prediction stands twice.
     """
     keys = read_answer_keys(questions, layout, aliases)
-    sheet = read_sheet(predictions, keys, prefilled_think=prefilled_think)
+    sheet = _read_sheet(predictions, keys, prefilled_think=prefilled_think)
     if not sheet.rows:
         raise DataError(
             f"{predictions}: no prediction is for a question of {questions} (got ids such as "
-            f"{', '.join(sheet.unknown[:N_NAMED]) or 'none'}); name the file with these questions"
+            f"{', '.join(sheet.unknown[:_N_NAMED]) or 'none'}); name the file with these questions"
         )
     there = {row.question_id for row in sheet.rows}
     missing = [question_id for question_id in keys if question_id not in there]
     counted = sheet.rows if skip_missing else [*sheet.rows, *(_nothing(keys[question_id]) for question_id in missing)]
     drawing: dict[str, Any] = {"samples": samples, "seed": seed}
-    answers = aggregate(counted, **drawing, only=ANSWER_METRICS)
-    others = aggregate(sheet.rows, **drawing, only=_others(sheet), no_phases=NO_PHASES)
+    answers = aggregate(counted, **drawing, only=_ANSWER_METRICS)
+    others = aggregate(sheet.rows, **drawing, only=_others(sheet), no_phases=_NO_PHASES)
     return {
         "n_questions": answers["n_questions"],
         "n_predictions": len(sheet.rows),
-        "missing": {"n": len(missing), "first": missing[:N_NAMED], "counted_as_wrong": not skip_missing},
-        "unknown": {"n": len(sheet.unknown), "first": sheet.unknown[:N_NAMED]},
+        "missing": {"n": len(missing), "first": missing[:_N_NAMED], "counted_as_wrong": not skip_missing},
+        "unknown": {"n": len(sheet.unknown), "first": sheet.unknown[:_N_NAMED]},
         "metrics": answers["metrics"] | others["metrics"],
         **aggregate_at_k(sheet.rows, **drawing),
         "breakdown": break_down(counted, keys, **drawing, only=("exact_match", "f1")),
@@ -90,15 +90,15 @@ def score_file(
 
 def _others(sheet: Sheet) -> list[str]:
     """Name the metrics, beside those of the answer, for which every record has what they need."""
-    names = list(TRACE_METRICS) if sheet.all_have_text else []
+    names = list(_TRACE_METRICS) if sheet.all_have_text else []
     has_phases = any(row.phases is not None for row in sheet.rows)
     # what is undefined is said once
     names += PHASE_METRICS if has_phases else PHASE_METRICS[:1] if sheet.all_have_text else ()
-    names += ENDING_METRICS if sheet.all_have_ending else ()
-    return [*names, *(LENGTH_METRICS if sheet.all_have_length else ())]
+    names += _ENDING_METRICS if sheet.all_have_ending else ()
+    return [*names, *(_LENGTH_METRICS if sheet.all_have_length else ())]
 
 
-def read_sheet(path: Path, keys: Mapping[str, Question], *, prefilled_think: bool) -> Sheet:
+def _read_sheet(path: Path, keys: Mapping[str, Question], *, prefilled_think: bool) -> Sheet:
     """Score the predictions of a file one by one; the texts are not kept."""
     sheet = Sheet()
     seen: set[tuple[str, int]] = set()
@@ -117,9 +117,9 @@ def read_sheet(path: Path, keys: Mapping[str, Question], *, prefilled_think: boo
         sheet.all_have_length &= given.completion_tokens is not None
         sheet.rows.append(_score(given, keys[given.question_id], prefilled_think))
     if twice:
-        more = [f"{path}: ... and {len(twice) - N_NAMED} more"] if len(twice) > N_NAMED else []
+        more = [f"{path}: ... and {len(twice) - _N_NAMED} more"] if len(twice) > _N_NAMED else []
         cure = "delete one, or number the completions of a question with rollout_index"
-        raise DataError("\n".join([*(f"{line}; {cure}" for line in twice[:N_NAMED]), *more]))
+        raise DataError("\n".join([*(f"{line}; {cure}" for line in twice[:_N_NAMED]), *more]))
     return sheet
 
 
@@ -137,15 +137,15 @@ def _score(given: Given, question: Question, prefilled_think: bool) -> Predictio
         completion_tokens=given.completion_tokens or 0,
     )
     if given.has_answer:
-        scored = score_answer(question, completion, VARIANT, given.answer, prefilled_think=prefilled_think)
+        scored = score_answer(question, completion, _VARIANT, given.answer, prefilled_think=prefilled_think)
     else:
-        scored = score_completion(question, completion, VARIANT, prefilled_think=prefilled_think)
+        scored = score_completion(question, completion, _VARIANT, prefilled_think=prefilled_think)
     return dataclasses.replace(scored, text="", phases=given.phases)
 
 
 def _nothing(question: Question) -> Prediction:
     completion = Completion(question.question_id, 0, "", "stop", 0, 0)
-    return score_answer(question, completion, VARIANT, None)
+    return score_answer(question, completion, _VARIANT, None)
 
 
 def report_lines(scored: Mapping[str, Any]) -> list[str]:

@@ -27,6 +27,7 @@ LAYERS = (
     ("data", "prompts"),
     ("text", "architecture", "progress"),
     ("recipe", "run_dir", "launch"),
+    ("layouts",),
     ("records", "files", "memory", "screen"),
     ("errors", "__init__"),
 )
@@ -206,7 +207,7 @@ def test_importing_the_command_line_imports_nothing_heavy() -> None:
     assert not (HEAVY | CLIENTS | {"numpy", "rich", "pydantic", "yaml"}) & loaded
 
 
-PURE = ("recipe", "run_dir", "data", "prompts", "text", "metrics", "rewards", "traces", "architecture")
+PURE = ("recipe", "run_dir", "layouts", "data", "prompts", "text", "metrics", "rewards", "traces", "architecture")
 
 
 @pytest.mark.parametrize("part", PURE)

@@ -146,7 +146,9 @@ def test_score_file_takes_several_completions_of_a_question(scored: Callable[...
         pytest.param('{"answer": {"2hop__1": ["a"]}}', r"answer of 2hop__1: is not text", id="official list"),
         pytest.param('{"id": "2hop__1", "answer": "a"\n', r":1: not JSON", id="torn line"),
         pytest.param("[1]", r"record 1: record: is not an object", id="no object"),
-        pytest.param('[{"id": "2hop__1", "answer": "a"}', r"record 1: not JSON", id="array without end"),
+        pytest.param(
+            '[{"id": "2hop__1", "answer": "a"}', r"predictions:1: not JSON \(Expecting ',' ", id="array without end"
+        ),
         pytest.param(
             '{"id": "2hop__1", "text": "x", "finish_reason": "eos"}', r"unknown finish_reason \(got 'eos'\)", id="end"
         ),
@@ -158,7 +160,7 @@ def test_score_file_refuses_with_the_place(scored: Callable[..., dict[str, Any]]
 
 
 def test_score_file_names_a_file_that_is_not_there(questions: Path) -> None:
-    with pytest.raises(DataError, match=r"nowhere.jsonl: cannot be read \(No such file or directory\)"):
+    with pytest.raises(DataError, match=r"nowhere.jsonl: no such file; its folder holds"):
         score_file(Path("nowhere.jsonl"), questions)
 
 

@@ -103,7 +103,6 @@ def build_stock(recipe: Any, student: Any, rows: Any, folder: Path) -> Any:
         completion_only_loss=True,
         warmup_steps=sft.warmup_fraction,
         lr_scheduler_type=sft.schedule,
-        weight_decay=sft.weight_decay,
         max_grad_norm=sft.max_gradient_norm,
         gradient_checkpointing=sft.gradient_checkpointing,
         bf16=model.dtype == torch.bfloat16,

@@ -1,1 +1,1 @@
-"""Questions: one reader per dataset layout, trimming to a prompt length, and the synthetic generator."""
+"""Questions and predictions from files and the hub, trimming to a prompt length, and the synthetic generator."""

@@ -17,13 +17,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mbt_lite.data.fields import field, of_type, optional
 from mbt_lite.data.stream import iter_records
 from mbt_lite.errors import DataError
+from mbt_lite.layouts.fields import field, of_type, optional
 from mbt_lite.records import PhaseSpan, read_phase_spans
 
-IDS = ("question_id", "_id", "id")
-ANSWERS = ("answer", "predicted_answer")
+_IDS = ("question_id", "_id", "id")
+_ANSWERS = ("answer", "predicted_answer")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,13 +58,13 @@ def iter_predictions(path: Path) -> Iterator[Given]:
 
 
 def _read_row(row: Mapping[str, Any], where: str) -> Given:
-    id_name = next((name for name in IDS if name in row), None)
-    answer_name = next((name for name in ANSWERS if name in row), None)
+    id_name = next((name for name in _IDS if name in row), None)
+    answer_name = next((name for name in _ANSWERS if name in row), None)
     text = optional(row, "text", str, where)
     if id_name is None:
-        raise DataError(f"{where}: no id (got {', '.join(row) or 'no fields'}); add one of {', '.join(IDS)}")
+        raise DataError(f"{where}: no id (got {', '.join(row) or 'no fields'}); add one of {', '.join(_IDS)}")
     if answer_name is None and text is None:
-        raise DataError(f"{where}: no prediction (got {', '.join(row)}); add one of {', '.join(ANSWERS)}, text")
+        raise DataError(f"{where}: no prediction (got {', '.join(row)}); add one of {', '.join(_ANSWERS)}, text")
     rollout_index = optional(row, "rollout_index", int, where)
     return Given(
         where=where,

@@ -26,12 +26,12 @@ QuestionType = Literal["bridge", "comparison", "bridge_comparison"]
 Chain = tuple[Relation, ...]
 
 # A parallel chain is the harder distractor: it needs the first hop to be read too.
-PARALLEL_CHAIN_SHARE = 0.6
-ALIAS_SHARE = 0.3
+_PARALLEL_CHAIN_SHARE = 0.6
+_ALIAS_SHARE = 0.3
 # Years this close would ask for arithmetic on the last digits, not for reading.
-MIN_YEAR_GAP = 10
+_MIN_YEAR_GAP = 10
 LEVELS = {2: "easy", 3: "medium", 4: "hard"}
-ALIASES: dict[Kind, str] = {
+_ALIASES: dict[Kind, str] = {
     "person": "{last}",
     "town": "town of {name}",
     "company": "{first}",
@@ -185,7 +185,7 @@ def _start(world: World, link: Chain, kind: Kind) -> tuple[str, str]:
 
 def _state_years(world: World, relation: Relation, subjects: Sequence[str]) -> list[int]:
     years = [0, 0]
-    while abs(years[0] - years[1]) < MIN_YEAR_GAP:
+    while abs(years[0] - years[1]) < _MIN_YEAR_GAP:
         years = [int(world.draw(relation.object)) for _ in subjects]
     for subject, year in zip(subjects, years, strict=True):
         world.state(subject, relation, str(year))
@@ -208,7 +208,7 @@ def _add_distractors(world: World, asked: Sequence[Chain], documents: int) -> No
     dice = world.dice
     chain = dice.pick(asked)
     fits = len(world.facts) + len(chain) <= documents
-    world.chain(chain if fits and dice.chance(PARALLEL_CHAIN_SHARE) else chain[-1:])
+    world.chain(chain if fits and dice.chance(_PARALLEL_CHAIN_SHARE) else chain[-1:])
     relations = [relation for chain in asked for relation in chain]
     while len(world.facts) < documents:
         world.chain((dice.pick(relations),))
@@ -225,10 +225,10 @@ def _add_extra_facts(world: World, style: Style) -> None:
 def _aliases(world: World, answer: str) -> tuple[str, ...]:
     """Give some answers another name that is right too; years have none."""
     kind = world.kinds[answer]
-    if kind not in ALIASES or not world.dice.chance(ALIAS_SHARE):
+    if kind not in _ALIASES or not world.dice.chance(_ALIAS_SHARE):
         return ()
     words = answer.split()
-    return (ALIASES[kind].format(name=answer, first=words[0], last=words[-1]),)
+    return (_ALIASES[kind].format(name=answer, first=words[0], last=words[-1]),)
 
 
 def write_samples(folder: Path) -> list[Path]:

@@ -16,9 +16,9 @@ from mbt_lite.recipe.endpoint import Speaker
 from mbt_lite.records import Message
 
 # English has four or more bytes a token, Chinese about two: what a prompt may cost at most, but for odd symbols.
-FEWEST_BYTES_PER_TOKEN = 2
+_FEWEST_BYTES_PER_TOKEN = 2
 # What a chat template puts around a message.
-TOKENS_AROUND_MESSAGE = 8
+_TOKENS_AROUND_MESSAGE = 8
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,14 +66,14 @@ def estimate(requests: Iterable[TeacherRequest], settings: Speaker) -> Estimate:
 def estimate_prompt_tokens(messages: Iterable[Message]) -> int:
     """Give about how many tokens messages have."""
     return sum(
-        math.ceil(len(message["content"]) / CHARACTERS_PER_TOKEN) + TOKENS_AROUND_MESSAGE for message in messages
+        math.ceil(len(message["content"]) / CHARACTERS_PER_TOKEN) + _TOKENS_AROUND_MESSAGE for message in messages
     )
 
 
 def most_prompt_tokens(messages: Iterable[Message]) -> int:
     """Give the most tokens that messages are taken for."""
     return sum(
-        math.ceil(len(message["content"].encode()) / FEWEST_BYTES_PER_TOKEN) + TOKENS_AROUND_MESSAGE
+        math.ceil(len(message["content"].encode()) / _FEWEST_BYTES_PER_TOKEN) + _TOKENS_AROUND_MESSAGE
         for message in messages
     )
 

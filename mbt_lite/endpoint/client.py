@@ -60,39 +60,13 @@ def complete(
     backoff_seconds: float = 1.0,
     dialects: Dialects | None = None,
 ) -> dict[str, Reply]:
-    """Run `complete_all` to its end; Ctrl-C and SIGTERM finish what is under way first."""
-    return asyncio.run(
-        complete_all(
-            requests,
-            settings,
-            base_url,
-            journal,
-            on_reply=on_reply,
-            say=say,
-            backoff_seconds=backoff_seconds,
-            dialects=dialects,
-        )
-    )
-
-
-async def complete_all(
-    requests: Sequence[TeacherRequest],
-    settings: Speaker,
-    base_url: str | Sequence[str],
-    journal: ReplyJournal,
-    *,
-    on_reply: Callable[[Reply], None] = lambda reply: None,
-    say: Callable[[str], None] = _print_line,
-    backoff_seconds: float = 1.0,
-    dialects: Dialects | None = None,
-) -> dict[str, Reply]:
     """Give the reply of every request, by its label; journaled ones are not sent again, equal ones are sent once.
 
     `base_url` is one server or several that share the work. `dialects` remembers what was learnt of each for the next
-    call, by URL and model. `on_reply` is called for each new reply after it is on
-    disk; `say` gets lines about what was learnt of a server. Waits between attempts start at `backoff_seconds` and
-    double. Raises TeacherError when no server can be used, when the budget could be exceeded, or when requests are
-    left without a reply at the end; KeyboardInterrupt when interrupted. All replies are kept then.
+    call, by URL and model. `on_reply` is called for each new reply after it is on disk; `say` gets lines about what was
+    learnt of a server. Waits between attempts start at `backoff_seconds` and double. Raises TeacherError when no server
+    can be used, when the budget could be exceeded, or when requests are left without a reply at the end;
+    KeyboardInterrupt when interrupted by Ctrl-C or SIGTERM. All replies are kept then.
     """
     keys = {request.label: request_key(settings, request) for request in requests}
     assert len(keys) == len(requests), "labels name requests: they must differ"
@@ -101,16 +75,16 @@ async def complete_all(
         key = keys[request.label]
         if key not in journal.replies:
             missing.setdefault(key, Job(key, request))
-    refused: dict[str, Reply] = {}
-    dialects = {} if dialects is None else dialects
-    if missing:
-        urls = [base_url] if isinstance(base_url, str) else list(base_url)
+    urls = [base_url] if isinstance(base_url, str) else list(base_url)
+    learnt: Dialects = {} if dialects is None else dialects
+
+    async def ask() -> dict[str, Reply]:
         async with contextlib.AsyncExitStack() as stack:
             servers = [
                 Server(
                     url,
                     await stack.enter_async_context(_open_client(settings, url)),
-                    dialects.setdefault((url, settings.model), Dialect()),
+                    learnt.setdefault((url, settings.model), Dialect()),
                     settings.concurrency,
                     has_key=settings.api_key_env is not None,
                 )
@@ -118,7 +92,9 @@ async def complete_all(
             ]
             session = Session(Servers(servers, settings.key, say), settings, journal, on_reply, backoff_seconds)
             with _stopping_at_signals(session, say):
-                refused = await session.ask_all(list(missing.values()))
+                return await session.ask_all(list(missing.values()))
+
+    refused = asyncio.run(ask()) if missing else {}
     return {label: refused[key] if key in refused else journal.replies[key] for label, key in keys.items()}
 
 

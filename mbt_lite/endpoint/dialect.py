@@ -16,7 +16,7 @@ from typing import Any, Literal
 from mbt_lite.endpoint.replies import TeacherRequest
 
 # The only parameters that a request can do without, and still be the request that was meant.
-OPTIONAL = ("stream_options", "seed", "top_p", "temperature")
+_OPTIONAL = ("stream_options", "seed", "top_p", "temperature")
 _NOT_TAKEN = re.compile(
     r"unsupported|not support|unknown|unrecogni[sz]ed|unexpected|not permitted|not allowed|extra input|forbidden"
     # two parameters that are taken one at a time
@@ -27,7 +27,7 @@ _SCHEMA = re.compile(r"response_format|json_schema|json schema|\bschema\b|gramma
 _TOO_LONG = re.compile(r"too (long|large|many)|context (length|window)|exceed|maximum|at most")
 _STREAM_ONLY = re.compile(r"\bstream(ing)?\b.*\b(must|only|required?)\b|\b(must|only|requires?)\b.*\bstream(ing)?\b")
 
-PROBE_SCHEMA = {
+_PROBE_SCHEMA = {
     "type": "object",
     "properties": {"agreed": {"type": "boolean"}},
     "required": ["agreed"],
@@ -38,7 +38,7 @@ PROBE = TeacherRequest(
     label="json schema",
     messages=({"role": "user", "content": "Reply with the one word hello, and with nothing else."},),
     seed=0,
-    schema=PROBE_SCHEMA,
+    schema=_PROBE_SCHEMA,
 )
 
 Limit = Literal["max_tokens", "max_completion_tokens"]
@@ -82,7 +82,7 @@ class Dialect:
                 return None
             self.limit = "max_completion_tokens"
             return "it takes max_completion_tokens in place of max_tokens"
-        for name in OPTIONAL:
+        for name in _OPTIONAL:
             blamed = name == named or re.search(rf"\b{name}\b", text)
             if name in sent and name not in self.dropped and blamed and _NOT_TAKEN.search(text):
                 self.dropped.add(name)

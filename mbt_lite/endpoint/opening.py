@@ -32,7 +32,7 @@ class Ask(Protocol):
 def open_endpoints(journal_file: Path, usage_file: Path, counting: Counting, *endpoints: Endpoint) -> Iterator[Ask]:
     """Lend the function that asks `endpoints`; what was spent is in `usage_file` at the end, also where it failed.
 
-    `counting` makes the step of a progress bar. Asking raises what `complete_all` raises.
+    `counting` makes the step of a progress bar. Asking raises what `complete` raises.
     """
     dialects: Dialects = {}
     embedded: list[str] = []

@@ -10,7 +10,7 @@ from typing import Any
 from mbt_lite.endpoint.servers import Server
 
 # Placeholders for keys, such as EMPTY, are words that a reply may hold; keys are longer.
-SHORTEST_SECRET = 16
+_SHORTEST_SECRET = 16
 
 
 class AttemptError(Exception):
@@ -59,7 +59,7 @@ async def post(server: Server, body: dict[str, Any], timeout_seconds: float) -> 
         if type(error.__cause__).__name__ == "ConnectError":
             raise AttemptError("cannot connect", connected=False) from None
         raise AttemptError(f"connection lost ({type(error.__cause__).__name__})") from None
-    return hide_key(text, server) if len(server.client.api_key) >= SHORTEST_SECRET else text
+    return hide_key(text, server) if len(server.client.api_key) >= _SHORTEST_SECRET else text
 
 
 def hide_key(said: str, server: Server) -> str:

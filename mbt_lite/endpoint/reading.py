@@ -22,15 +22,15 @@ from mbt_lite.recipe.endpoint import Speaker
 from mbt_lite.text.completion import THINK_CLOSE, THINK_OPEN
 
 STOPPED = ("stop", "eos", "eos_token", "end_turn", "stop_sequence", "stop_token", "complete", "completed", "finished")
-CUT_OFF = ("length", "max_tokens", "max_new_tokens", "max_output_tokens", "max_completion_tokens", "model_length")
-BROKEN_OFF = ("error", "abort", "aborted", "cancelled", "canceled")
+_CUT_OFF = ("length", "max_tokens", "max_new_tokens", "max_output_tokens", "max_completion_tokens", "model_length")
+_BROKEN_OFF = ("error", "abort", "aborted", "cancelled", "canceled")
 # How a student's completion ends that its server cut before the limit it was asked for.
 CONTEXT_FULL = "context full"
 # Some servers do not count the last token.
-UNCOUNTED_TOKENS = 2
+_UNCOUNTED_TOKENS = 2
 # How a reply ends whose reasoning was made, and is not there.
 HIDDEN_REASONING = "hidden reasoning"
-REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
+_REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
 # A server's count of the prompt below this share of ours, on prompts of so many tokens, means that it was cut.
 CUT_SHARE, CUT_FROM_TOKENS = 0.5, 200
 
@@ -153,8 +153,8 @@ def _split(message: Mapping[str, Any]) -> tuple[str, str]:
         raise NoReplyError(f"content is neither text nor parts (got {type(content).__name__})")
     parts = content if isinstance(content, list) else [content]
     text = "".join(_text_of(part, ("text",)) for part in parts)
-    beside = next((said for name in REASONING_FIELDS if isinstance(said := message.get(name), str) and said), "")
-    return text, beside or "".join(_text_of(part, REASONING_FIELDS) for part in parts if isinstance(part, Mapping))
+    beside = next((said for name in _REASONING_FIELDS if isinstance(said := message.get(name), str) and said), "")
+    return text, beside or "".join(_text_of(part, _REASONING_FIELDS) for part in parts if isinstance(part, Mapping))
 
 
 def _text_of(part: object, names: tuple[str, ...]) -> str:
@@ -192,11 +192,11 @@ def _first_count(usage: Mapping[str, Any], *names: str) -> int | None:
 def _ending(said: object, completion_tokens: int | None, text: str, speaker: Speaker, odd: Odd) -> str:
     """Give "stop" or "length" in our words, or any other end in the server's."""
     word = said.strip().lower() if isinstance(said, str) else ""
-    if word in BROKEN_OFF:
+    if word in _BROKEN_OFF:
         raise NoReplyError(f"the server broke the reply off (finish_reason {word})")
     if word in STOPPED:
         return "stop"
-    if word in CUT_OFF:
+    if word in _CUT_OFF:
         return "length"
     if word:
         return word
@@ -210,7 +210,7 @@ def _ending(said: object, completion_tokens: int | None, text: str, speaker: Spe
 def _early_end(completion_tokens: int | None, request: TeacherRequest, speaker: Speaker, odd: Odd) -> str:
     """Note a reply that the server cut before `max_completion_tokens`; a student is not to blame for that."""
     most = speaker.max_completion_tokens
-    if completion_tokens is None or completion_tokens >= most - UNCOUNTED_TOKENS:
+    if completion_tokens is None or completion_tokens >= most - _UNCOUNTED_TOKENS:
         return "length"
     odd["full"] = (
         f"it cut a reply after {completion_tokens} of {most} tokens: its context is full, or a limit of its own; "

@@ -117,7 +117,7 @@ class ReplyJournal:
         self.close()
 
 
-def price(settings: Endpoint, prompt_tokens: int, completion_tokens: int) -> float | None:
+def price(settings: Speaker, prompt_tokens: int, completion_tokens: int) -> float | None:
     """Give dollars for tokens; None without prices.
 
     >>> price(Speaker(price_per_million_prompt_tokens=1.0, price_per_million_completion_tokens=4.0), 500_000, 250_000)
@@ -159,7 +159,7 @@ def count_usage(replies: Iterable[Reply], *endpoints: Endpoint) -> dict[str, dic
             account["prompt_tokens"] += reply.prompt_tokens
             account["completion_tokens"] += reply.completion_tokens
         asked = prices.get(reply.endpoint or next(iter(prices), ""))
-        cost = price(asked, *tokens_of(reply)) if asked is not None else None
+        cost = price(asked, *tokens_of(reply)) if isinstance(asked, Speaker) else None
         if cost is not None:
             account["usd"] = account.get("usd", 0.0) + cost
     return usage

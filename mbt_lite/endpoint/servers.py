@@ -20,9 +20,9 @@ from mbt_lite.endpoint.dialect import Dialect
 if TYPE_CHECKING:
     import openai
 
-ASIDE_SECONDS = 60.0
+_ASIDE_SECONDS = 60.0
 # So many failed attempts in a row put an server aside if another works; one is enough where nothing listens.
-FAILURES_TO_PUT_ASIDE = 4
+_FAILURES_TO_PUT_ASIDE = 4
 
 
 class Server:
@@ -114,11 +114,11 @@ class Servers:
         server.failures_in_a_row += 1
         now = time.monotonic()
         others = [one for one in self._in_use(now) if one is not server]
-        if not others or (connected and server.failures_in_a_row < FAILURES_TO_PUT_ASIDE):
+        if not others or (connected and server.failures_in_a_row < _FAILURES_TO_PUT_ASIDE):
             return False
         if server not in self._aside:
-            self.say(server, f"{problem}; put aside for {ASIDE_SECONDS:.0f} s, the others go on")
-        self._aside[server] = now + ASIDE_SECONDS
+            self.say(server, f"{problem}; put aside for {_ASIDE_SECONDS:.0f} s, the others go on")
+        self._aside[server] = now + _ASIDE_SECONDS
         return True
 
     def _in_use(self, now: float) -> list[Server]:

@@ -23,17 +23,17 @@ from mbt_lite.endpoint.servers import Server, Servers
 from mbt_lite.errors import TeacherError
 from mbt_lite.recipe.endpoint import Speaker
 
-RETRIED_STATUSES = (408, 409, 425, 429)
+_RETRIED_STATUSES = (408, 409, 425, 429)
 # Statuses that may refuse a parameter rather than the request.
 _NO_MODEL = re.compile(r"\bmodel\b.{0,80}\b(not found|not exist|unknown)\b", re.IGNORECASE)
-PARAMETER_STATUSES = (400, 422)
+_PARAMETER_STATUSES = (400, 422)
 # So many failed requests without a success between them mean that the endpoint is down, not that a request is odd.
 FAILURES_IN_A_ROW = 8
-LONGEST_BACKOFF_SECONDS = 60.0
+_LONGEST_BACKOFF_SECONDS = 60.0
 # A server that is not there will hardly come up while we wait.
-LONGEST_CONNECT_BACKOFF_SECONDS = 1.0
+_LONGEST_CONNECT_BACKOFF_SECONDS = 1.0
 # A verdict's probe is one word long; a model that thinks first may need more, and is asked without a schema.
-PROBE_TOKENS = 256
+_PROBE_TOKENS = 256
 
 
 class Job(NamedTuple):
@@ -44,7 +44,7 @@ class Job(NamedTuple):
 
 
 class Session:
-    """The requests of one `complete_all`: workers that share one queue, and one writer that syncs their replies."""
+    """The requests of one `complete`: workers that share one queue, and one writer that syncs their replies."""
 
     def __init__(
         self,
@@ -226,7 +226,7 @@ class Session:
                     f"{failure.wait_seconds:.0f} s; run the same command again then, the replies so far are kept"
                 )
             return
-        longest = LONGEST_BACKOFF_SECONDS if failure.connected else LONGEST_CONNECT_BACKOFF_SECONDS
+        longest = _LONGEST_BACKOFF_SECONDS if failure.connected else _LONGEST_CONNECT_BACKOFF_SECONDS
         seconds = min(longest, self.backoff_seconds * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -265,7 +265,7 @@ class Session:
             try:
                 reply = self._read(job, server, await post(server, body, self.settings.timeout_seconds))
             except StatusError as error:
-                if error.status not in (*PARAMETER_STATUSES, 500, 501):
+                if error.status not in (*_PARAMETER_STATUSES, 500, 501):
                     return
                 if not self._learn(server, body, error):
                     dialect.keeps_schema = False
@@ -282,7 +282,7 @@ class Session:
 
     @property
     def _probe_tokens(self) -> int:
-        return min(PROBE_TOKENS, self.settings.max_completion_tokens)
+        return min(_PROBE_TOKENS, self.settings.max_completion_tokens)
 
     def _learn(self, server: Server, body: dict[str, Any], error: StatusError) -> bool:
         """Learn from a refusal how to ask otherwise; tell whether there was anything to learn."""
@@ -294,7 +294,7 @@ class Session:
     def _judge_status(self, job: Job, server: Server, error: StatusError, attempt: int, body: dict[str, Any]) -> Reply:
         """Turn an error status into a refusal, an AttemptError or a TeacherError."""
         status, said = error.status, str(error)[:200]
-        if status in PARAMETER_STATUSES:
+        if status in _PARAMETER_STATUSES:
             # another request may have learnt it while this one was under way
             is_old = server.dialect.spell(request_body(self.settings, job.request), job.request.schema) != body
             if is_old or self._learn(server, body, error):
@@ -312,7 +312,7 @@ class Session:
         if cure is not None:
             tries = _count(attempt, "attempt")
             raise TeacherError(f"{key} {server.url}: {status} after {tries} (got {said!r}); {cure}") from None
-        if status in RETRIED_STATUSES or status >= 500:
+        if status in _RETRIED_STATUSES or status >= 500:
             is_overload = status == 429 or status >= 500
             raise AttemptError(f"{status} ({said})", wait_seconds=error.wait_seconds, overloaded=is_overload) from None
         return Reply(

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
+
+import openai
 
 from mbt_lite.endpoint.client import LOOPBACK
 from mbt_lite.errors import TeacherError
 from mbt_lite.records import Message
 from mbt_lite.text.completion import THINK_CLOSE, THINK_OPEN
 
-if TYPE_CHECKING:
-    import openai
-
 
 class StreamingEndpoint:
     """A served model; `model` is the first that the server lists, if none is named."""
 
     def __init__(self, base_url: str, model: str | None = None, key: str | None = None) -> None:
-        import openai
-
         url = urlsplit(base_url)
         if url.scheme not in ("http", "https") or url.hostname is None:
             raise TeacherError(f"--base-url: not a URL (got {base_url}); give one such as http://localhost:8080/v1")
@@ -30,8 +27,6 @@ class StreamingEndpoint:
         self.model = model or self._first_model()
 
     def _first_model(self) -> str:
-        import openai
-
         try:
             listed = [model.id for model in self._client.models.list()]
         except openai.OpenAIError as error:
@@ -44,8 +39,6 @@ class StreamingEndpoint:
         self, messages: Sequence[Message], *, temperature: float, top_p: float, max_completion_tokens: int, seed: int
     ) -> Iterator[str]:
         """Give the pieces of one reply; TeacherError if the server refuses or breaks off."""
-        import openai
-
         asked: Any = list(messages)
         try:
             with self._client.chat.completions.create(

@@ -17,7 +17,7 @@ from mbt_lite.recipe.endpoint import EMBEDDED
 from mbt_lite.recipe.schema import Judge
 
 # More than a verdict may have attempts: no two requests about one thing share a seed.
-SEEDS_PER_REPEAT = 1000
+_SEEDS_PER_REPEAT = 1000
 
 Send = Callable[[Sequence[TeacherRequest], str], Mapping[str, Reply]]
 
@@ -67,7 +67,7 @@ def find(items: Mapping[str, Item], judge: Judge, send: Send, what: str) -> dict
 
 
 def _request(label: str, item: Item, judge: Judge, attempt: int) -> TeacherRequest:
-    seed = judge.seed + SEEDS_PER_REPEAT * item.repeat + attempt
+    seed = _SEEDS_PER_REPEAT * item.repeat + attempt
     # the embedded judge writes by rule, in the agreed form
     wants_schema = judge.json_schema == "auto" and judge.base_url != EMBEDDED
     return TeacherRequest(

@@ -16,13 +16,13 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mbt_lite.data.fields import field, of_type, optional, texts
 from mbt_lite.data.stream import iter_records
 from mbt_lite.data.synthetic import FILES, generate_questions
 from mbt_lite.errors import DataError
 from mbt_lite.judge.agreement import agreements, count_tries, labels
 from mbt_lite.judge.ask import Item, Send, find
 from mbt_lite.judge.subjects import KINDS, Kind, Subject
+from mbt_lite.layouts.fields import field, of_type, optional, texts
 from mbt_lite.metrics.breakdown import tier
 from mbt_lite.recipe.schema import Judge
 from mbt_lite.records import Question

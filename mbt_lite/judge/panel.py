@@ -23,6 +23,7 @@ from mbt_lite.judge.labelled import hold_against, labelled_traces, read_labels
 from mbt_lite.judge.subjects import FIRST_ROUND, Kind, Subject, applies, make_subject
 from mbt_lite.judge.verdicts import prefix_share
 from mbt_lite.metrics.judged import JudgedCompletion, aggregate_judged, base_lengths
+from mbt_lite.metrics.scorecard import BASE, BOOTSTRAP_SAMPLES
 from mbt_lite.recipe.schema import Judge, Recipe
 from mbt_lite.records import Prediction, Question
 from mbt_lite.run_dir import write_jsonl
@@ -170,9 +171,9 @@ def _judgements(case: Case) -> list[Judgement]:
 
 
 def _cards(recipe: Recipe, cases: Sequence[Case], variants: Sequence[str]) -> dict[str, dict[str, Any]]:
-    judge, settings = recipe.judge, recipe.eval
+    judge = recipe.judge
     completions = {variant: [judged(case) for case in cases if case.variant == variant] for variant in variants}
-    base = base_lengths(completions[settings.aes.base]) if settings.aes.base in completions else None
+    base = base_lengths(completions[BASE]) if BASE in completions else None
     cards: dict[str, dict[str, Any]] = {}
     for variant in variants:
         ours = [case for case in cases if case.variant == variant]
@@ -180,8 +181,8 @@ def _cards(recipe: Recipe, cases: Sequence[Case], variants: Sequence[str]) -> di
             "judge": judge.model,
             "scripted": judge.model == scripted.MODEL,
             "prompt_version": prompts.version(*prompts.JUDGE_NAMES),
-            "base": settings.aes.base if base is not None else None,
-            **aggregate_judged(completions[variant], base, samples=settings.bootstrap_samples, seed=settings.seed),
+            "base": BASE if base is not None else None,
+            **aggregate_judged(completions[variant], base, samples=BOOTSTRAP_SAMPLES, seed=recipe.eval.seed),
             "verdicts": count_verdicts(ours),
             "self_agreement": self_agreement(ours) if judge.repeats > 1 else None,
         }

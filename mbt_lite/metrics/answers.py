@@ -22,22 +22,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Literal
 
 from mbt_lite.errors import DataError
+from mbt_lite.layouts import sources
+from mbt_lite.layouts.layout import Rules
 from mbt_lite.rewards.terms import answer_term, exact_term
 from mbt_lite.text.normalize import normalize
 from mbt_lite.text.overlap import token_f1
 
-Rules = Literal["musique", "hotpot"]
-
-_RULES_BY_SOURCE: dict[str, Rules] = {
-    "mbt": "musique",
-    "synthetic": "musique",
-    "musique": "musique",
-    "hotpot": "hotpot",
-    "2wiki": "hotpot",
-}
 _WHOLE_ANSWERS = ("yes", "no", "noanswer")
 
 
@@ -47,9 +39,10 @@ def rules_for(source: str) -> Rules:
     >>> rules_for("2wiki")
     'hotpot'
     """
-    if source not in _RULES_BY_SOURCE:
-        raise DataError(f"question source: no scoring rules (got {source!r}); use one of {sorted(_RULES_BY_SOURCE)}")
-    return _RULES_BY_SOURCE[source]
+    known = sources()
+    if source not in known:
+        raise DataError(f"question source: no scoring rules (got {source!r}); use one of {sorted(known)}")
+    return known[source].f1_rules
 
 
 def exact_match(answer: str | None, golds: Sequence[str]) -> int:

@@ -1,34 +1,20 @@
 """The same means per kind of question: number of hops, the dataset's question type, difficulty tier.
 
-Source of the tiers: arXiv 2602.22508 v2. MuSiQue 2/3/4 hops are easy/medium/hard; HotpotQA has its own level; 2Wiki
-comparison is easy, inference and compositional are medium, bridge_comparison is hard. Where we differ:
-
-1. A HotpotQA record without a level: comparison is easy, bridge is medium. The paper calls it hard from three
-   supporting facts on, which our records do not count; the released files all have levels.
-2. Our own questions take their level, or their hops as MuSiQue's.
+A question's level is its tier where its dataset has levels; else its layout ranks it, by arXiv 2602.22508 v2: see each
+`tier` in `layouts/`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
+from mbt_lite.layouts import sources
+from mbt_lite.layouts.layout import Tier
 from mbt_lite.metrics.aggregate import aggregate
 from mbt_lite.records import Prediction, Question
 
-Tier = Literal["easy", "medium", "hard"]
-
-TIER_BY_LEVEL: dict[str, Tier] = {"easy": "easy", "medium": "medium", "hard": "hard"}
-TIER_BY_HOPS: dict[int, Tier] = {2: "easy", 3: "medium", 4: "hard"}
-TIER_BY_TYPE: dict[tuple[str, str], Tier] = {
-    ("hotpot", "comparison"): "easy",
-    ("hotpot", "bridge"): "medium",
-    ("2wiki", "comparison"): "easy",
-    ("2wiki", "inference"): "medium",
-    ("2wiki", "compositional"): "medium",
-    ("2wiki", "bridge_comparison"): "hard",
-}
-
+_TIERS: tuple[Tier, ...] = ("easy", "medium", "hard")
 UNKNOWN = "unknown"
 BROKEN_DOWN = (
     "exact_match", "f1", "completion_tokens", "answer_inclusive_error", "answer_exclusive_error", "degenerate",
@@ -42,12 +28,9 @@ def tier(question: Question) -> Tier | None:
     >>> tier(Question("q", "Who?", "Ann", (), (), "musique", hops=3))
     'medium'
     """
-    if question.level in TIER_BY_LEVEL:
-        return TIER_BY_LEVEL[question.level]
-    if question.source in ("musique", "mbt", "synthetic"):
-        return None if question.hops is None or question.hops not in TIER_BY_HOPS else TIER_BY_HOPS[question.hops]
-    kind = (question.source, question.question_type or "")
-    return TIER_BY_TYPE.get(kind)
+    own = next((tier for tier in _TIERS if tier == question.level), None)
+    layout = sources().get(question.source)
+    return own or (layout.tier(question) if layout is not None else None)
 
 
 GROUPINGS: Mapping[str, Callable[[Question], object]] = {
@@ -85,5 +68,5 @@ def break_down(
 
 def _in_order(group: str) -> tuple[int, str]:
     """Put tiers in their order and what is unknown last; numbers and words sort by themselves."""
-    order = (*TIER_BY_LEVEL, UNKNOWN)
+    order = (*_TIERS, UNKNOWN)
     return (order.index(group) + 1, group) if group in order else (0, group)

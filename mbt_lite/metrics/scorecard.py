@@ -25,8 +25,14 @@ from mbt_lite.metrics.aggregate import Estimate, aggregate, aggregate_aes, undef
 from mbt_lite.metrics.breakdown import break_down
 from mbt_lite.metrics.paired import compare
 from mbt_lite.metrics.repeated import aggregate_at_k
-from mbt_lite.recipe.schema import Aes, Eval
+from mbt_lite.recipe.schema import Eval, Variant
 from mbt_lite.records import Prediction, Question
+
+# Resamples for the 95 % intervals, and for the tests between variants.
+BOOTSTRAP_SAMPLES = 2000
+# What the others are compared with by AES, and the weights of length saved, accuracy won and accuracy lost.
+BASE: Variant = "base"
+_AES_WEIGHTS: dict[str, Any] = {"alpha": 1.0, "beta": 3.0, "gamma": 5.0}
 
 Predictions = Mapping[str, Sequence[Prediction]]
 
@@ -44,7 +50,7 @@ def scorecards(
 
     Raises DataError where variants did not answer the same questions.
     """
-    drawing: dict[str, Any] = {"samples": settings.bootstrap_samples, "seed": settings.seed}
+    drawing: dict[str, Any] = {"samples": BOOTSTRAP_SAMPLES, "seed": settings.seed}
     cards: dict[str, dict[str, Any]] = {}
     for variant, rows in predictions.items():
         cards[variant] = {
@@ -53,7 +59,7 @@ def scorecards(
             **aggregate_at_k(rows, **drawing),
             "breakdown": break_down(rows, questions, **drawing),
             "paired": {other: compare(rows, predictions[other], **drawing) for other in cards},
-            "aes": _aes(variant, predictions, settings.aes, drawing),
+            "aes": _aes(variant, predictions, drawing),
             "judged": None if judged is None else dict(judged[variant]),
             "phases": dict(phases),
             "left_out": list(left_out),
@@ -61,14 +67,12 @@ def scorecards(
     return cards
 
 
-def _aes(variant: str, predictions: Predictions, aes: Aes, drawing: Mapping[str, Any]) -> Estimate | None:
+def _aes(variant: str, predictions: Predictions, drawing: dict[str, Any]) -> Estimate | None:
     """Give the AES with what it was computed from; None for the base itself, whose score is 0 by definition."""
-    if variant == aes.base:
+    if variant == BASE:
         return None
-    rows = predictions[variant]
-    constants: dict[str, Any] = {"alpha": aes.alpha, "beta": aes.beta, "gamma": aes.gamma}
-    if aes.base in predictions:
-        found = aggregate_aes(rows, predictions[aes.base], **constants, **drawing)
+    if BASE in predictions:
+        found = aggregate_aes(predictions[variant], predictions[BASE], **_AES_WEIGHTS, **drawing)
     else:
-        found = undefined(0, f"variant {aes.base} was not evaluated, so there is nothing to compare with")
-    return {**found, "against": aes.base, **constants}
+        found = undefined(0, f"variant {BASE} was not evaluated, so there is nothing to compare with")
+    return {**found, "against": BASE, **_AES_WEIGHTS}

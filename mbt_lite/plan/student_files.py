@@ -21,7 +21,7 @@ from mbt_lite.errors import ModelError
 from mbt_lite.records import Message
 from mbt_lite.student.embedded import cached_folder
 
-HUB_TIMEOUT_SECONDS = 2.0
+_HUB_TIMEOUT_SECONDS = 2.0
 
 CountTokens = Callable[[Sequence[Sequence[Message]]], list[int]]
 
@@ -116,9 +116,9 @@ def _reaches_hub() -> bool:
         return False
     hub = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
     try:
-        with urllib.request.urlopen(urllib.request.Request(hub, method="HEAD"), timeout=HUB_TIMEOUT_SECONDS):
+        with urllib.request.urlopen(urllib.request.Request(hub, method="HEAD"), timeout=_HUB_TIMEOUT_SECONDS):
             return True
     except urllib.error.HTTPError:
         return True
-    except (urllib.error.URLError, OSError):
+    except OSError:
         return False

@@ -68,15 +68,6 @@ def _endpoint(endpoint: Endpoint) -> Iterator[Conflict]:
     if len(set(endpoint.urls)) < len(endpoint.urls):
         said = ", ".join(endpoint.urls)
         yield Conflict((f"{key}.base_url",), f"`{key}.base_url` names a URL twice (got {said}); keep one")
-    prices = (f"{key}.price_per_million_prompt_tokens", f"{key}.price_per_million_completion_tokens")
-    if endpoint.budget_usd is not None and None in (
-        endpoint.price_per_million_prompt_tokens,
-        endpoint.price_per_million_completion_tokens,
-    ):
-        yield Conflict(
-            (f"{key}.budget_usd", *prices),
-            f"`{key}.budget_usd` needs prices (got {endpoint.budget_usd:g}); set `{prices[0]}` and `{prices[1]}`",
-        )
     # The value is not repeated: it may be the key itself.
     if endpoint.api_key_env is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", endpoint.api_key_env):
         yield Conflict(
@@ -100,8 +91,19 @@ def _url(endpoint: Endpoint, url: str) -> Iterator[Conflict]:
         )
 
 
-def _embedded(speaker: Speaker) -> Iterator[Conflict]:
+def _speaker(speaker: Speaker) -> Iterator[Conflict]:
+    """Check an endpoint whose replies are bought."""
+    yield from _endpoint(speaker)
     key = speaker.key
+    prices = (f"{key}.price_per_million_prompt_tokens", f"{key}.price_per_million_completion_tokens")
+    if speaker.budget_usd is not None and None in (
+        speaker.price_per_million_prompt_tokens,
+        speaker.price_per_million_completion_tokens,
+    ):
+        yield Conflict(
+            (f"{key}.budget_usd", *prices),
+            f"`{key}.budget_usd` needs prices (got {speaker.budget_usd:g}); set `{prices[0]}` and `{prices[1]}`",
+        )
     if speaker.base_url == EMBEDDED and speaker.model != "scripted":
         yield Conflict(
             (f"{key}.model", f"{key}.base_url"),
@@ -111,8 +113,7 @@ def _embedded(speaker: Speaker) -> Iterator[Conflict]:
 
 def _teacher(recipe: Recipe) -> Iterator[Conflict]:
     teacher = recipe.teacher
-    yield from _endpoint(teacher)
-    yield from _embedded(teacher)
+    yield from _speaker(teacher)
     if teacher.temperature == 0 and recipe.gen.traces_per_draft > 1:
         yield Conflict(
             ("gen.traces_per_draft", "teacher.temperature"),
@@ -125,8 +126,7 @@ def _judge(recipe: Recipe) -> Iterator[Conflict]:
     judge = recipe.judge
     if not judge.is_asked:
         return
-    yield from _endpoint(judge)
-    yield from _embedded(judge)
+    yield from _speaker(judge)
     if judge.temperature == 0 and max(judge.verdict_attempts, judge.repeats) > 1:
         yield Conflict(
             ("judge.temperature", "judge.verdict_attempts", "judge.repeats"),

@@ -47,14 +47,8 @@ class Endpoint(Section):
     """Longest wait for one reply."""
     attempts: Annotated[PositiveInt, Free] = 5
     """Tries of one request before it is given up."""
-    budget_usd: Annotated[PositiveFloat | None, Free] = None
-    """Most that all its replies in a run may cost; asking stops before it would be exceeded. Needs both prices."""
     budget_tokens: Annotated[PositiveInt | None, Free] = None
-    """Most prompt and completion tokens of all its replies in a run together."""
-    price_per_million_prompt_tokens: Annotated[NonNegativeFloat | None, Free] = None
-    """US dollars for a million tokens of prompts."""
-    price_per_million_completion_tokens: Annotated[NonNegativeFloat | None, Free] = None
-    """US dollars for a million tokens of completions."""
+    """Most prompt and completion tokens of all its replies in a run; asking stops before it would be exceeded."""
 
     @property
     def key(self) -> str:
@@ -74,8 +68,14 @@ class Endpoint(Section):
 
 
 class Speaker(Endpoint):
-    """An endpoint with what shapes its replies: the model there, and how it samples."""
+    """An endpoint with what shapes its replies: the model there, how it samples, and what they cost."""
 
+    budget_usd: Annotated[PositiveFloat | None, Free] = None
+    """Most that all its replies in a run may cost; asking stops before it would be exceeded. Needs both prices."""
+    price_per_million_prompt_tokens: Annotated[NonNegativeFloat | None, Free] = None
+    """US dollars for a million tokens of prompts."""
+    price_per_million_completion_tokens: Annotated[NonNegativeFloat | None, Free] = None
+    """US dollars for a million tokens of completions."""
     model: str = "scripted"
     """The model's name at that endpoint."""
     temperature: NonNegativeFloat = 0.6
@@ -133,8 +133,6 @@ class Judge(Speaker):
     """Tries of one verdict, each with another seed; a reply that is none after the last leaves it unscored."""
     repeats: Annotated[PositiveInt, Free] = 1
     """Verdicts on the same thing; from 2 on the judge's agreement with itself is measured. The first one counts."""
-    seed: Annotated[int, Free] = 0
-    """Seeds the requests."""
 
 
 class GenStudent(Endpoint):

@@ -7,6 +7,7 @@ does not exist, the one that was meant or the section it belongs in.
 from __future__ import annotations
 
 import difflib
+from typing import NamedTuple
 
 from pydantic_core import ErrorDetails, PydanticUndefined
 
@@ -24,7 +25,7 @@ RENAMED = {
 }
 
 # What pydantic refuses -> (what is wrong with the value, what to write instead).
-WRONG_TYPES = {
+_WRONG_TYPES = {
     "int_type": ("is not a whole number", "write a whole number"),
     "float_type": ("is not a number", "write a number"),
     "bool_type": ("is neither true nor false", "write true or false"),
@@ -32,16 +33,35 @@ WRONG_TYPES = {
     "tuple_type": ("is not a list", "write [a, b]"),
     "model_type": ("is a section", "give it keys of its own, or leave it out"),
 }
-# Keys of older versions -> why they are gone, and what to do.
+
+
+class Gone(NamedTuple):
+    """A key, or a section, of older versions: why it went, what it held where it changed nothing, was it `Free`."""
+
+    why: str
+    idle: object
+    is_free: bool = True
+
+
+_UNPRICED = "a served student has no prices; delete the line, `budget_tokens` bounds what it is asked"
 GONE = {
-    (
-        "grpo",
-        "reward",
-        "weights",
-        "phases",
-    ): "the term is gone: words that announce thinking won it; delete the line"
+    "grpo.reward.weights.phases": Gone(
+        "the term is gone: words that announce thinking won it; delete the line", 0.0, is_free=False
+    ),
+    "sft.weight_decay": Gone("an adapter is trained without; delete the line", 0.0, is_free=False),
+    "judge.seed": Gone("each try has its own seed, from 0 on; delete the line", 0),
+    "eval.bootstrap_samples": Gone("intervals come from 2000 resamples; delete the line", 2000),
+    "eval.aes": Gone(
+        "the score compares with base, by the weights 1, 3 and 5; delete the section",
+        {"base": "base", "alpha": 1.0, "beta": 3.0, "gamma": 5.0},
+    ),
+    **{
+        f"{student}.{key}": Gone(_UNPRICED, None)
+        for student in ("gen.student", "eval.student")
+        for key in ("budget_usd", "price_per_million_prompt_tokens", "price_per_million_completion_tokens")
+    },
 }
-BOUNDS = {
+_BOUNDS = {
     "greater_than": ("gt", "above"),
     "greater_than_equal": ("ge", "at least"),
     "less_than": ("lt", "below"),
@@ -66,11 +86,11 @@ def schema_fault(error: ErrorDetails, root: Node) -> Fault:
 def _wrong_value(error: ErrorDetails, key: str, got: str) -> str:
     """Word what is wrong with the value of a known key."""
     path, kind = error["loc"], error["type"]
-    if kind in WRONG_TYPES:
-        wrong, cure = WRONG_TYPES[kind]
+    if kind in _WRONG_TYPES:
+        wrong, cure = _WRONG_TYPES[kind]
         return f"{key} {wrong} (got {got}); {cure}{_example(path)}"
-    if kind in BOUNDS:
-        bound, word = BOUNDS[kind]
+    if kind in _BOUNDS:
+        bound, word = _BOUNDS[kind]
         return f"{key} is out of range (got {got}); it must be {word} {error['ctx'][bound]:g}"
     if kind == "literal_error":
         known = choices(field_at(path))
@@ -98,8 +118,8 @@ def _what_to_add(path: Path) -> str:
 
 def _what_was_meant(path: Path) -> str:
     """Guess what was meant: nested keys written flat, the same name elsewhere, a near name here."""
-    if path in GONE:
-        return GONE[path]
+    if dotted(path) in GONE:
+        return GONE[dotted(path)].why
     if dotted(path) in RENAMED:
         return f"it is `{RENAMED[dotted(path)]}` now"
     section, name = path[:-1], str(path[-1])

@@ -18,13 +18,13 @@ from pydantic_core import ErrorDetails
 
 from mbt_lite.errors import RecipeError
 from mbt_lite.recipe.checks import conflicts
-from mbt_lite.recipe.faults import RENAMED, schema_fault
+from mbt_lite.recipe.faults import GONE, RENAMED, schema_fault
 from mbt_lite.recipe.keys import field_at, section_of
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.recipe.tree import Fault, Node, Path, dotted, read_setting, read_tree
 
 # Stands in for a required text that is missing or wrong, so that the relations of the other keys can be checked.
-STAND_IN = "stand-in"
+_STAND_IN = "stand-in"
 
 
 def load_recipe(path: pathlib.Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -35,7 +35,7 @@ def load_recipe(path: pathlib.Path, overrides: Sequence[str] = ()) -> Recipe:
     root, faults = read_tree(_read_text(path), str(path))
     if root is None:
         raise _refusal(faults)
-    _leave_out_unsaid(root)
+    _leave_out_idle(root)
     faults += _apply(overrides, root)
     already = {fault.path for fault in faults if fault.path is not None}
     recipe, errors = _validate(root.plain())
@@ -68,15 +68,20 @@ def _read_text(path: pathlib.Path) -> str:
         raise RecipeError([f"{path}: cannot be read ({error.strerror}); give the path of a recipe file"]) from error
 
 
-def _leave_out_unsaid(root: Node) -> None:
-    """Leave out keys that went and hold nothing: the recipe that an older run folder keeps names every key."""
-    for key in RENAMED:
+def _leave_out_idle(root: Node) -> None:
+    """Leave out keys that went and say nothing: the recipe that an older run folder keeps names every key."""
+    for key in (*RENAMED, *GONE):
         *above, name = key.split(".")
-        section, node = root.at(tuple(above)), root.at(tuple(key.split(".")))
-        if section is not None and isinstance(section.value, dict) and node is not None:
-            inside = node.value.values() if isinstance(node.value, dict) else [node]
-            if all(one.value is None for one in inside):
-                del section.value[name]
+        section, node = root.at(tuple(above)), root.at((*above, name))
+        if section is not None and isinstance(section.value, dict) and node is not None and _is_idle(key, node.plain()):
+            del section.value[name]
+
+
+def _is_idle(key: str, value: object) -> bool:
+    """Tell whether what a key that went holds changes nothing: what holds anyway, or nothing."""
+    if key in GONE:
+        return value == GONE[key].idle
+    return all(one is None for one in (value.values() if isinstance(value, dict) else [value]))
 
 
 def _apply(overrides: Sequence[str], root: Node) -> list[Fault]:
@@ -114,7 +119,7 @@ def _validate(tree: object) -> tuple[Recipe | None, list[ErrorDetails]]:
 
 
 def _sound_part(tree: Any, errors: list[ErrorDetails]) -> Recipe | None:
-    """Give the recipe that is left without its wrong values: defaults in their place, `STAND_IN` where there is none.
+    """Give the recipe that is left without its wrong values: defaults in their place, `_STAND_IN` where there is none.
 
     None if the tree is not even JSON.
     """
@@ -135,7 +140,7 @@ def _mend(tree: Any, path: Path, is_missing: bool) -> None:
     for key in keys[:-1]:
         tree = tree[key]
     if is_missing:
-        tree[keys[-1]] = {} if section_of(field_at(path)) is not None else STAND_IN
+        tree[keys[-1]] = {} if section_of(field_at(path)) is not None else _STAND_IN
     else:
         # Two items of one list may both be wrong.
         tree.pop(keys[-1], None)

@@ -8,10 +8,11 @@ sections of training stand in `training`, those of endpoints in `endpoint`; all 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from mbt_lite.layouts import AUTO, LAYOUTS
 from mbt_lite.recipe.endpoint import EvalStudent as EvalStudent
 from mbt_lite.recipe.endpoint import GenStudent as GenStudent
 from mbt_lite.recipe.endpoint import Judge as Judge
@@ -39,12 +40,19 @@ class Model(Section):
     """Compute precision; `auto`: bfloat16 where the device multiplies it natively, float32 elsewhere."""
 
 
+# The names of all layouts there are; a type checker cannot follow.
+if TYPE_CHECKING:
+    LayoutName = str
+else:
+    LayoutName = Literal[(AUTO, *LAYOUTS)]
+
+
 class Questions(Section):
     """Where questions come from."""
 
     path: str
     """A file, relative to the working directory, or `hub:owner/dataset[:config]`."""
-    layout: Literal["auto", "mbt", "musique", "hotpot", "2wiki"] = "auto"
+    layout: LayoutName = AUTO
     """The reader; `auto` recognises it by the fields of the first record."""
     split: str | None = None
     """The split of a hub dataset; files have none."""
@@ -132,19 +140,6 @@ class Gen(Section):
 Variant = Literal["base", "metacognitive", "sft", "grpo"]
 
 
-class Aes(Section):
-    """The accuracy-efficiency score: what length saved is worth against accuracy won or lost."""
-
-    base: Annotated[Variant, Free] = "base"
-    """The variant that the others are compared with."""
-    alpha: Annotated[NonNegativeFloat, Free] = 1.0
-    """Weight of the length saved."""
-    beta: Annotated[NonNegativeFloat, Free] = 3.0
-    """Weight of accuracy won."""
-    gamma: Annotated[NonNegativeFloat, Free] = 5.0
-    """Weight of accuracy lost."""
-
-
 class Eval(Section):
     """Stage `eval`: score variants of the student on held-out questions."""
 
@@ -168,10 +163,6 @@ class Eval(Section):
     """An endpoint that serves the student and answers."""
     aliases_path: Annotated[str | None, Free] = None
     """2Wiki's `id_aliases.json`: other right answers to the questions of `data.dev`, where that is a 2Wiki file."""
-    bootstrap_samples: Annotated[PositiveInt, Free] = 2000
-    """Resamples for the 95 % intervals, and for the tests between variants."""
-    aes: Aes = Aes()
-    """The accuracy-efficiency score."""
     seed: int = 0
     """Seeds sampling and bootstrap."""
 

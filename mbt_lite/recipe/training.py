@@ -34,8 +34,6 @@ class Sft(Section):
     """Share of the steps with a rising learning rate."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """Learning rate after the warm-up."""
-    weight_decay: NonNegativeFloat = 0.0
-    """Weight decay of the adapter."""
     max_gradient_norm: PositiveFloat = 0.3
     """Gradients are clipped to this norm."""
     gradient_checkpointing: Annotated[bool, Free] = True

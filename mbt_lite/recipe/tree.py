@@ -24,16 +24,16 @@ import yaml
 Scalar = str | int | float | bool | None
 Path = tuple[str | int, ...]
 
-CONSTANTS: dict[str, Scalar] = {
+_CONSTANTS: dict[str, Scalar] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
-INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
-FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?")
+_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
+_FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?")
 
 # Settings are reported after everything in the file.
-FIRST_SETTING = 10**9
+_FIRST_SETTING = 10**9
 
 
 class Place(NamedTuple):
@@ -101,11 +101,11 @@ def read_scalar(text: str) -> Scalar:
     >>> [read_scalar(text) for text in ("1e-4", "no", "12", "1_000", "~")]
     [0.0001, 'no', 12, '1_000', None]
     """
-    if text in CONSTANTS:
-        return CONSTANTS[text]
-    if INTEGER.fullmatch(text):
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
+    if _INTEGER.fullmatch(text):
         return int(text)
-    if FLOAT.fullmatch(text) and math.isfinite(float(text)):
+    if _FLOAT.fullmatch(text) and math.isfinite(float(text)):
         return float(text)
     return text
 
@@ -126,7 +126,7 @@ def read_tree(text: str, file: str) -> tuple[Node | None, list[Fault]]:
 
 def read_setting(setting: str, index: int) -> tuple[tuple[str, ...], Node | None, list[Fault]]:
     """Read one `--set section.key=value`: plain text as it stands, or `[a, b]`, or quoted text."""
-    place = Place(FIRST_SETTING + index, f"--set {setting}")
+    place = Place(_FIRST_SETTING + index, f"--set {setting}")
     key, equals, text = setting.partition("=")
     path = tuple(part.strip() for part in key.split("."))
     if not equals or not all(path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mbt_lite.recipe.faults import GONE
 from mbt_lite.recipe.keys import known_keys
 from mbt_lite.recipe.schema import Recipe
 
@@ -19,10 +20,11 @@ def written(recipe: Recipe) -> dict[str, Any]:
 
 
 def resumable_keys() -> frozenset[str]:
-    """Give the dotted keys that may change between two runs of one stage."""
-    return frozenset(
-        ".".join(path) for path, field in known_keys().items() if field.json_schema_extra == {"resumable": True}
-    )
+    """Give the dotted keys that may change between two runs of one stage, those that went included."""
+    free = {".".join(path) for path, field in known_keys().items() if field.json_schema_extra == {"resumable": True}}
+    went = {key: gone.idle for key, gone in GONE.items() if gone.is_free}
+    inside = {f"{key}.{name}" for key, idle in went.items() if isinstance(idle, dict) for name in idle}
+    return frozenset(free | went.keys() | inside)
 
 
 def json_schema() -> dict[str, Any]:

@@ -44,7 +44,6 @@ def to_sft_config(recipe: Recipe, folder: Path) -> SFTConfig:
         max_length=None,
         warmup_steps=sft.warmup_fraction,
         lr_scheduler_type=sft.schedule,
-        weight_decay=sft.weight_decay,
         max_grad_norm=sft.max_gradient_norm,
         gradient_checkpointing=sft.gradient_checkpointing,
         save_strategy="steps",

@@ -249,3 +249,19 @@ def test_read_questions_limit_of_all_keeps_all(tmp_path):
 def test_read_questions_refuses_a_limit_above_the_count(tmp_path):
     path = write_lines(tmp_path / "q.jsonl", [row(1)])
     assert refusal(path, limit=2) == ["FILE: only 1 questions (got limit 2); lower or remove `limit`"]
+
+
+AFTER_ALL = {
+    "a second array": ('[{"a": 1}]\n[2]', "FILE: not JSON (after its array, got '[2]'); mend or re-download the file"),
+    "a comma too many": ("[1,\n ]", "FILE:2: not JSON (Expecting value); mend or re-download the file"),
+    "no end": ('\n[{"a": 1},\n\n', "FILE:4: not JSON (Expecting value); mend or re-download the file"),
+}
+
+
+@pytest.mark.parametrize(("content", "told"), AFTER_ALL.values(), ids=AFTER_ALL.keys())
+@pytest.mark.parametrize("chunk", [1, 1 << 20])
+def test_read_questions_refuses_a_broken_end_of_an_array(tmp_path, monkeypatch, chunk, content, told):
+    monkeypatch.setattr("mbt_lite.data.stream.CHUNK_CHARACTERS", chunk)
+    path = tmp_path / "q.json"
+    path.write_text(content, encoding="utf-8")
+    assert refusal(path) == [told]

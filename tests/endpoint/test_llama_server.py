@@ -171,7 +171,7 @@ def test_gen_asks_a_teacher_at_the_server_no_further_than_the_trial(llama: Llama
 
 
 def test_eval_answers_at_the_server_and_asks_for_nothing_again(llama: LlamaServer, tmp_path: Path) -> None:
-    section = {"variants": ("base", "metacognitive"), "max_completion_tokens": 24, "bootstrap_samples": 50}
+    section = {"variants": ("base", "metacognitive"), "max_completion_tokens": 24}
     made = recipe(2, eval={**section, **answering_at(llama.url)})
     before = llama.count_written()
     run(eval_stage, made, tmp_path)

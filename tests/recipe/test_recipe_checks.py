@@ -141,11 +141,6 @@ CONFLICTS = {
         "a.yaml:7: `gen.student.base_url` is no endpoint (got localhost); "
         "write none, or a URL with http:// or https://",
     ),
-    "student's budget without prices": (
-        "gen:\n  student: {model: tiny, base_url: 'http://a/v1', budget_usd: 5}\n",
-        "a.yaml:5: `gen.student.budget_usd` needs prices (got 5); set `gen.student.price_per_million_prompt_tokens` "
-        "and `gen.student.price_per_million_completion_tokens`",
-    ),
     "judge at no URL": (
         "judge:\n  base_url: localhost\n  model: big\n",
         "a.yaml:5: `judge.base_url` is no endpoint (got localhost); "

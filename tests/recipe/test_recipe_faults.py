@@ -40,6 +40,19 @@ FAULTS = {
         "a.yaml:6: unknown key `grpo.reward.weights.phases`; "
         "the term is gone: words that announce thinking won it; delete the line",
     ),
+    "key without a use": (
+        "judge:\n  seed: 3\n",
+        "a.yaml:5: unknown key `judge.seed`; each try has its own seed, from 0 on; delete the line",
+    ),
+    "section without a use": (
+        "eval:\n  aes: {alpha: 2.0}\n",
+        "a.yaml:5: unknown key `eval.aes`; the score compares with base, by the weights 1, 3 and 5; delete the section",
+    ),
+    "price of a student": (
+        "gen:\n  student: {budget_usd: 5}\n",
+        "a.yaml:5: unknown key `gen.student.budget_usd`; "
+        "a served student has no prices; delete the line, `budget_tokens` bounds what it is asked",
+    ),
     "unknown key, nothing near": (
         "lora:\n  zzz: 1\n",
         "a.yaml:5: unknown key `lora.zzz`; the keys here are variant, rank, alpha, dropout, continue_from",

@@ -220,6 +220,13 @@ def test_load_recipe_reads_what_an_older_run_kept_of_its_recipe(tmp_path: Path) 
     }
     path.write_text(json.dumps(kept))
     assert load_recipe(path).gen.seed == 3
+    kept["gen"]["student"] = {"budget_usd": None, "price_per_million_prompt_tokens": None}
+    kept["sft"] = {"weight_decay": 0.0}
+    kept["judge"] = {"seed": 0}
+    kept["grpo"] = {"reward": {"weights": {"phases": 0.0}}}
+    kept["eval"] |= {"bootstrap_samples": 2000, "aes": {"base": "base", "alpha": 1.0, "beta": 3.0, "gamma": 5.0}}
+    path.write_text(json.dumps(kept))
+    assert load_recipe(path).gen.seed == 3
     kept["gen"]["student_model"] = "tiny"
     path.write_text(json.dumps(kept))
     with pytest.raises(RecipeError, match=r"unknown key `gen.student_model`; it is `gen.student.model` now"):

@@ -9,10 +9,12 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
-from mbt_lite.recipe import json_schema, load_recipe, resolved, resumable_keys, written
+from mbt_lite.errors import RunError
+from mbt_lite.recipe import RENAMED, json_schema, load_recipe, resolved, resumable_keys, written
+from mbt_lite.recipe.faults import GONE
 from mbt_lite.recipe.keys import choices, known_keys, section_of
 from mbt_lite.recipe.schema import Recipe, TraceKind
-from mbt_lite.run_dir import SECTIONS, flatten
+from mbt_lite.run_dir import RECIPE_FILE, SECTIONS, STAGES, RunDir, flatten, write_json, write_jsonl
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted(ROOT.glob("recipes/**/*.yaml"))
@@ -78,12 +80,36 @@ def test_written_gives_only_what_differs_from_the_defaults(tmp_path: Path) -> No
 
 def test_resumable_keys_are_keys_and_change_speed_only() -> None:
     keys = resumable_keys()
-    assert keys < {".".join(path) for path in known_keys()}
+    went = {f"{key}.{name}" for key, gone in GONE.items() if isinstance(gone.idle, dict) for name in gone.idle}
+    assert keys - went - GONE.keys() < {".".join(path) for path in known_keys()}
+    assert {"eval.aes.alpha", "gen.student.budget_usd", "eval.bootstrap_samples"} < keys
+    assert "sft.weight_decay" not in keys
     assert {"model.backend", "teacher.concurrency", "sft.save_every_steps", "grpo.rollout_batch_size"} < keys
     assert {"sft.save_every_minutes", "grpo.save_every_minutes", "tracking.tracker"} < keys
     assert not keys & {"sft.held_out_traces", "sft.evaluate_every_steps", "sft.patience"}
     assert not keys & {"model.name", "sft.learning_rate", "grpo.group_size", "gen.seed", "eval.temperature"}
     assert not keys & {"eval.top_p", "eval.top_k"}
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_a_run_from_before_keys_went_goes_on_where_they_changed_nothing_it_made(
+    tmp_path: Path, weight_decay: float
+) -> None:
+    new = resolved(load_recipe(ROOT / "recipes/demo.yaml"))
+    old = json.loads(json.dumps(new))
+    old["sft"]["weight_decay"] = weight_decay
+    old["judge"]["seed"] = 3
+    old["eval"] |= {"bootstrap_samples": 100, "aes": {"base": "sft", "alpha": 2.0, "beta": 3.0, "gamma": 5.0}}
+    for section in (old["gen"]["student"], old["eval"]["student"]):
+        section |= {"budget_usd": 5.0, "price_per_million_prompt_tokens": 1.0}
+    write_json(tmp_path / RECIPE_FILE, old)
+    for stage in STAGES:
+        write_jsonl(tmp_path / stage / "rows.jsonl", [{"id": 1}])
+    if weight_decay:
+        with pytest.raises(RunError, match=r"^\S+: `sft.weight_decay` changed since sft began \(0.1 -> None\); .*$"):
+            RunDir.open(tmp_path, new, resumable_keys(), RENAMED)
+    else:
+        RunDir.open(tmp_path, new, resumable_keys(), RENAMED)
 
 
 def test_resumable_keys_never_change_the_rows_of_an_optimizer_step() -> None:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from mbt_lite.generation.decoding import Decoding
 from mbt_lite.generation.generate import Rollout
+from mbt_lite.metrics import scorecard
 from mbt_lite.recipe.schema import Data, Eval, Judge, Model, Questions, Recipe
 from mbt_lite.records import Document, Message, Question, to_row
 from mbt_lite.run_dir import RunDir, read_json, write_jsonl
@@ -95,13 +96,14 @@ def write_adapter(run_dir: RunDir, name: str) -> None:
 
 
 def make_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    monkeypatch.setattr(scorecard, "BOOTSTRAP_SAMPLES", 50)
     dev = tmp_path / "dev.jsonl"
     write_jsonl(dev, (to_row(question(number)) for number in range(6)))
     questions = Questions(path=str(dev), layout="mbt")
     recipe = Recipe(
         model=Model(name="tiny"),
         data=Data(train=questions, dev=questions, max_prompt_tokens=2000),
-        eval=Eval(variants=("base", "metacognitive", "sft"), bootstrap_samples=50),
+        eval=Eval(variants=("base", "metacognitive", "sft")),
     )
     run_dir = RunDir.open(tmp_path / "run", recipe.model_dump(mode="json"), frozenset())
     write_adapter(run_dir, "sft")

@@ -9,7 +9,8 @@ from eval_lab import ANSWERS, Lab, metrics, question
 from teacher_server import Answer, Body, completion, refusal, teacher_server
 
 from mbt_lite.errors import ModelError, TeacherError
-from mbt_lite.recipe.schema import Aes, EvalStudent, Questions, StudentModels
+from mbt_lite.metrics import scorecard
+from mbt_lite.recipe.schema import EvalStudent, Questions, StudentModels
 from mbt_lite.records import PhaseSpan, Trace, to_row
 from mbt_lite.run_dir import read_jsonl, write_jsonl
 from mbt_lite.stages import eval as stage
@@ -49,15 +50,16 @@ def test_run_compares_every_variant_with_those_before_it(lab: Lab) -> None:
     assert found["mcnemar"] == {"won": 6, "lost": 0, "p": pytest.approx(2 / 64)}
 
 
-def test_run_takes_aes_against_the_variant_and_constants_of_the_recipe(lab: Lab) -> None:
-    lab.with_eval(aes=Aes(base="sft", alpha=2.0))
+def test_run_takes_aes_against_the_variant_that_is_the_base(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    # base itself is never right here, and a score against it has no meaning
+    monkeypatch.setattr(scorecard, "BASE", "sft")
     lab.run()
     assert metrics(lab, "sft")["aes"] is None
     aes = metrics(lab, "base")["aes"]
     # base writes 5 words where sft writes 5: no length is saved, and all accuracy is lost
     tokens = [metrics(lab, variant)["metrics"]["completion_tokens"]["mean"] for variant in ("base", "sft")]
-    assert aes["mean"] == pytest.approx(2 * (tokens[1] - tokens[0]) / tokens[1] - 5)
-    assert (aes["against"], aes["alpha"], aes["beta"], aes["gamma"]) == ("sft", 2.0, 3.0, 5.0)
+    assert aes["mean"] == pytest.approx((tokens[1] - tokens[0]) / tokens[1] - 5)
+    assert (aes["against"], aes["alpha"], aes["beta"], aes["gamma"]) == ("sft", 1.0, 3.0, 5.0)
 
 
 def test_run_keeps_the_questions_as_they_were_asked(lab: Lab) -> None:

@@ -32,7 +32,7 @@ def test_run_all_stages_on_musique_rows(student_folder: Path, shared_data: Path,
             "max_completion_tokens": 128,
             "reward": {"overlong_buffer_tokens": 16},
         },
-        "eval": {"max_completion_tokens": 64, "batch_size": 4, "bootstrap_samples": 100},
+        "eval": {"max_completion_tokens": 64, "batch_size": 4},
     }
     path, out = tmp_path / "recipe.yaml", tmp_path / "run"
     path.write_text(yaml.safe_dump(sections))

@@ -4,8 +4,8 @@ import copy
 
 import pytest
 
-from mbt_lite.data import hotpot, mbt, musique, twowiki
 from mbt_lite.errors import DataError
+from mbt_lite.layouts import hotpot, mbt, musique, twowiki
 from mbt_lite.records import Document, Question, to_row
 
 MUSIQUE = {

@@ -17,27 +17,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
-from mbt_lite.data.fields import field, of_type, optional, text, texts
+from mbt_lite.layouts.fields import field, of_type, optional, text, texts
+from mbt_lite.layouts.layout import Layout, Row, tier_by_hops, whole
 from mbt_lite.records import Document, Question
 
-SHAPE = re.compile(r"((\d+)hop\d*)__")
+_SHAPE = re.compile(r"((\d+)hop\d*)__")
 
 
-def read_row(row: Mapping[str, Any], where: str) -> Question | None:
+def read_row(row: Row, where: str) -> Question | None:
     """Read one record, None if it says that it is not answerable; DataError names `where` and the wrong field."""
+    key = _read_key(row, where)
+    return None if key is None else whole(key, row, _documents(field(row, "paragraphs", list, where), where), where)
+
+
+def _read_key(row: Row, where: str) -> Question | None:
     if optional(row, "answerable", bool, where) is False:
         return None
     question_id = text(row, "id", where)
-    shape = SHAPE.match(question_id)
+    shape = _SHAPE.match(question_id)
     return Question(
         question_id=question_id,
-        question=text(row, "question", where),
-        answer=text(row, "answer", where),
+        question="",
+        answer=field(row, "answer", str, where),
         aliases=texts(row, "answer_aliases", where),
-        documents=_documents(field(row, "paragraphs", list, where), where),
+        documents=(),
         source="musique",
         hops=int(shape[2]) if shape else None,
         question_type=shape[1] if shape else None,
@@ -53,3 +58,6 @@ def _documents(paragraphs: list[Any], where: str) -> tuple[Document, ...]:
         document = Document(title.strip(), body.strip(), field(paragraph, "is_supporting", bool, place))
         by_idx.append((field(paragraph, "idx", int, place), document))
     return tuple(document for _, document in sorted(by_idx, key=lambda pair: pair[0]))
+
+
+LAYOUT = Layout("musique", ("paragraphs",), ("answer_aliases",), read_row, _read_key, "musique", tier_by_hops)

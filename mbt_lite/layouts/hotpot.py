@@ -17,29 +17,34 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
 from typing import Any
 
-from mbt_lite.data.fields import all_text, field, of_type, optional, shown, text
 from mbt_lite.errors import DataError
+from mbt_lite.layouts.fields import all_text, field, of_type, optional, shown, text
+from mbt_lite.layouts.layout import Layout, Row, Tier, whole
 from mbt_lite.records import Document, Question
 
 
-def read_row(row: Mapping[str, Any], where: str) -> Question:
+def read_row(row: Row, where: str) -> Question:
     """Read one record; DataError names `where` and the field that is wrong."""
+    return whole(read_key(row, where), row, read_documents(row, where), where)
+
+
+def read_key(row: Row, where: str, source: str = "hotpot") -> Question:
+    """Read what scoring needs of a record; 2Wiki has the same."""
     return Question(
         question_id=text(row, "_id" if "_id" in row else "id", where),
-        question=text(row, "question", where),
-        answer=text(row, "answer", where),
+        question="",
+        answer=field(row, "answer", str, where),
         aliases=(),
-        documents=read_documents(row, where),
-        source="hotpot",
+        documents=(),
+        source=source,
         question_type=optional(row, "type", str, where),
         level=optional(row, "level", str, where),
     )
 
 
-def read_documents(row: Mapping[str, Any], where: str) -> tuple[Document, ...]:
+def read_documents(row: Row, where: str) -> tuple[Document, ...]:
     """Read `context` and `supporting_facts`, raw or hub; 2Wiki has the same."""
     supporting = {_title(title, where) for title, _ in _pairs(row, "supporting_facts", "sent_id", where)}
     documents = []
@@ -51,7 +56,7 @@ def read_documents(row: Mapping[str, Any], where: str) -> tuple[Document, ...]:
     return tuple(documents)
 
 
-def _pairs(row: Mapping[str, Any], name: str, second: str, where: str) -> list[tuple[Any, Any]]:
+def _pairs(row: Row, name: str, second: str, where: str) -> list[tuple[Any, Any]]:
     """Give (title, other) pairs of a raw list of pairs or of a hub row's two columns."""
     place = f'{where}: field "{name}"'
     if name in row and type(row[name]) is dict:
@@ -69,3 +74,15 @@ def _pairs(row: Mapping[str, Any], name: str, second: str, where: str) -> list[t
 def _title(value: Any, where: str) -> str:
     title: str = of_type(value, str, f"{where}: title")
     return html.unescape(title).strip()
+
+
+def _tier(question: Question) -> Tier | None:
+    """Rank a record without a level, which released files all have.
+
+    arXiv 2602.22508 v2 calls bridge hard from three supporting facts on; our questions do not count them.
+    """
+    tiers: dict[str | None, Tier] = {"comparison": "easy", "bridge": "medium"}
+    return tiers.get(question.question_type)
+
+
+LAYOUT = Layout("hotpot", ("supporting_facts",), ("level",), read_row, read_key, "hotpot", _tier)

@@ -12,27 +12,32 @@ Every field but `hops`, `question_type` and `level` is needed, and no other is k
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
-from mbt_lite.data.fields import field, of_type, optional, text, texts
 from mbt_lite.errors import DataError
+from mbt_lite.layouts.fields import field, of_type, optional, text, texts
+from mbt_lite.layouts.layout import Layout, Row, tier_by_hops, whole
 from mbt_lite.records import Document, Question
 
-FIELDS = tuple(field.name for field in dataclasses.fields(Question))
+_FIELDS = tuple(field.name for field in dataclasses.fields(Question))
 
 
-def read_row(row: Mapping[str, Any], where: str) -> Question:
+def read_row(row: Row, where: str) -> Question:
     """Read one record; DataError names `where` and the field that is wrong."""
-    if unknown := sorted(set(row) - set(FIELDS)):
-        raise DataError(f"{where}: unknown field {', '.join(unknown)}; the layout has {', '.join(FIELDS)}")
-    documents = field(row, "documents", list, where)
+    if unknown := sorted(set(row) - set(_FIELDS)):
+        raise DataError(f"{where}: unknown field {', '.join(unknown)}; the layout has {', '.join(_FIELDS)}")
+    items = enumerate(field(row, "documents", list, where), 1)
+    documents = tuple(_document(item, f"{where}: document {number}") for number, item in items)
+    return whole(_read_key(row, where), row, documents, where)
+
+
+def _read_key(row: Row, where: str) -> Question:
     return Question(
         question_id=text(row, "question_id", where),
-        question=text(row, "question", where),
-        answer=text(row, "answer", where),
+        question="",
+        answer=field(row, "answer", str, where),
         aliases=texts(row, "aliases", where),
-        documents=tuple(_document(item, f"{where}: document {number}") for number, item in enumerate(documents, 1)),
+        documents=(),
         source=text(row, "source", where),
         hops=optional(row, "hops", int, where),
         question_type=optional(row, "question_type", str, where),
@@ -47,3 +52,6 @@ def _document(item: Any, where: str) -> Document:
         text=field(item, "text", str, where),
         is_supporting=field(item, "is_supporting", bool, where),
     )
+
+
+LAYOUT = Layout("mbt", ("documents",), ("question_id",), read_row, _read_key, "musique", tier_by_hops)

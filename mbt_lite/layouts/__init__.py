@@ -1,0 +1,37 @@
+"""Dataset layouts: one module each, and here all of them.
+
+A new layout is a module with its `LAYOUT`, and its line in `LAYOUTS`: recipes may then name it, `auto` recognises it,
+and `eval` and `score` know its rules.
+"""
+
+from __future__ import annotations
+
+from mbt_lite.errors import DataError
+from mbt_lite.layouts import hotpot, mbt, musique, twowiki
+from mbt_lite.layouts.layout import Layout, Row
+
+# Marks are looked for in this order: 2Wiki has all fields of HotpotQA, and ours has a level too.
+LAYOUTS = {layout.name: layout for layout in (mbt.LAYOUT, musique.LAYOUT, twowiki.LAYOUT, hotpot.LAYOUT)}
+
+AUTO = "auto"
+
+
+def layout_named(name: str, row: Row, where: str, *, is_key: bool = False) -> Layout:
+    """Give the layout of a name; `auto` tells it by the fields of a record. DataError if none fits."""
+    if name in LAYOUTS:
+        return LAYOUTS[name]
+    if name != AUTO:
+        raise DataError(f"layout: no such layout (got {name}); write {AUTO} or one of {', '.join(LAYOUTS)}")
+    marks = {one: one.marks + (one.key_marks if is_key else ()) for one in LAYOUTS.values()}
+    for layout, names in marks.items():
+        if any(mark in row for mark in names):
+            return layout
+    known = ", ".join(f"{' or '.join(names)} ({layout.name})" for layout, names in marks.items())
+    raise DataError(
+        f"{where}: no layout has these fields (got {', '.join(row) or 'none'}); known by {known}: name its layout"
+    )
+
+
+def sources() -> dict[str, Layout]:
+    """Give the layout by which questions of each source are scored; our generator writes our own layout."""
+    return {**LAYOUTS, "synthetic": LAYOUTS["mbt"]}
