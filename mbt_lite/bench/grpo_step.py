@@ -94,8 +94,8 @@ def build(kind: str, load: dict[str, Any], folder: Path, clock: Clock) -> tuple[
     from mbt_lite.data.synthetic import FILES, generate_questions
     from mbt_lite.generation.generate import shares_prompts
     from mbt_lite.prompts import student_messages
-    from mbt_lite.stages.grpo import to_grpo_config
     from mbt_lite.student.loading import kept_in_float32
+    from mbt_lite.training.grpo import to_grpo_config
     from mbt_lite.training.grpo_rollouts import rollouts
     from mbt_lite.training.grpo_trainer import ReducedGRPOTrainer
 
@@ -103,7 +103,7 @@ def build(kind: str, load: dict[str, Any], folder: Path, clock: Clock) -> tuple[
     student = load_endless_student(recipe)
     questions = generate_questions(FILES[0])[: load["prompts"] * load["steps"]]
     lengths: list[int] = []
-    config = to_grpo_config(recipe, folder)
+    config = to_grpo_config(recipe.grpo, folder)
     config.save_strategy = "no"
     common: dict[str, Any] = {
         "model": student.model,
@@ -174,10 +174,13 @@ def load_endless_student(recipe: Any) -> Any:
 
 def spread_reward(recipe: Any, student: Any, lengths: list[int]) -> Callable[..., list[float]]:
     """Give the law's reward, plus a little by place, so that no group is equal; note the completions' lengths."""
-    from mbt_lite.rewards.trl_reward import LawReward
-    from mbt_lite.stages.grpo import build_scorer
+    from mbt_lite.methods import choose_method
+    from mbt_lite.training.grpo import build_scorer
+    from mbt_lite.training.grpo_reward import MethodReward
 
-    law = LawReward(build_scorer(recipe, student), recipe.grpo.reward.weights.model_dump(), lambda rows: None)
+    grpo = recipe.grpo
+    columns = ("question_id", "golds")
+    law = MethodReward(choose_method(grpo), build_scorer(grpo, student), columns, grpo.group_size, lambda rows: None)
 
     def reward(*, completion_ids: Sequence[Sequence[int]], **columns: Any) -> list[float]:
         lengths.extend(map(len, completion_ids))
