@@ -51,6 +51,8 @@ HEAVY_FILES = (
     "export/run.py",
     "export/answers.py",
     "bench/sft_run.py",
+    "bench/grpo_step.py",
+    "bench/reward.py",
     "rewards/kernel*.py",
     "bench/step_clock.py",
 )

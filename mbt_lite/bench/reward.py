@@ -12,13 +12,17 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
+
 from mbt_lite.bench.completions import Completions, make_completions
 from mbt_lite.bench.measurement import measured
 from mbt_lite.errors import MbtError
+from mbt_lite.recipe.schema import Model
 from mbt_lite.records import Measurement
 from mbt_lite.rewards.law import Terms
 from mbt_lite.rewards.scorer import Scorer, choose_scorer
 from mbt_lite.rewards.terms import RewardLimits
+from mbt_lite.student.loading import load_tokenizer
 
 _VERIFICATION_WORDS, _BUFFER_TOKENS = 40, 256
 
@@ -37,11 +41,6 @@ def measure_reward(name: str, batch: Batch, runs: int, say: Callable[[str], None
 
     Raises MbtError if the forms do not agree, in which case nothing is timed.
     """
-    import torch
-
-    from mbt_lite.recipe.schema import Model
-    from mbt_lite.student.loading import load_tokenizer
-
     tokenizer = load_tokenizer(Model(name=name))
     completions = make_completions(tokenizer, batch.prompts, batch.group_size, batch.tokens)
     # a little room, so that completions of full length fall into the buffer
@@ -63,8 +62,6 @@ def measure_reward(name: str, batch: Batch, runs: int, say: Callable[[str], None
 
 def make_forms(tokenizer: Any, completions: Completions, limits: RewardLimits) -> dict[str, Callable[[], list[Terms]]]:
     """Give each form on this machine as a function from nothing to terms."""
-    import torch
-
     stop_ids = frozenset({completions.stop_id})
 
     def scores(scorer: Scorer) -> Callable[[], list[Terms]]:

@@ -60,7 +60,7 @@ def test_take_turns_times_every_form_in_every_round() -> None:
 
 
 def test_reward_command_appends_its_figures(tmp_path: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mbt_lite.student.loading.load_tokenizer", lambda model: tokenizer)
+    monkeypatch.setattr("mbt_lite.bench.reward.load_tokenizer", lambda model: tokenizer)
     file = tmp_path / "rows.jsonl"
     arguments = ["bench", "reward", "--tokens", "100", "--prompts", "2", "--group-size", "4", "--runs", "2"]
     result = CliRunner().invoke(cli.app, [*arguments, "--append", str(file)])
@@ -74,7 +74,7 @@ def test_reward_command_appends_its_figures(tmp_path: Path, tokenizer: Any, monk
 def test_measure_reward_times_nothing_that_does_not_agree(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from mbt_lite.bench import reward
 
-    monkeypatch.setattr("mbt_lite.student.loading.load_tokenizer", lambda model: tokenizer)
+    monkeypatch.setattr("mbt_lite.bench.reward.load_tokenizer", lambda model: tokenizer)
     forms = {"law": lambda: [{"exact": 1.0}], "kernel": lambda: [{"exact": 2.0}]}
     monkeypatch.setattr(reward, "make_forms", lambda *_: forms)
     monkeypatch.setattr(reward, "take_turns", lambda *_: pytest.fail("timed"))
