@@ -18,7 +18,8 @@ LAYERS = (
     ("cli", "__main__"),
     ("bench", "doctor"),
     ("stages", "export", "plan", "chat"),
-    ("training", "judge", "report", "score", "harness"),
+    ("training", "judge", "score", "harness"),
+    ("methods", "report"),
     ("generation", "traces"),
     ("student", "endpoint"),
     ("scripted",),
@@ -51,8 +52,9 @@ HEAVY_FILES = (
     "export/run.py",
     "export/answers.py",
     "bench/sft_run.py",
+    "bench/grpo_step.py",
+    "bench/reward.py",
     "rewards/kernel*.py",
-    "stages/grpo.py",
     "bench/step_clock.py",
 )
 CLIENTS = {"openai", "httpx"}

@@ -8,7 +8,7 @@
 | learning.py | what GRPO teaches over several seeds: held-out questions before and after |
 | load.py, load_run.py | a student from the start of a process to its first token, each run in a fresh process |
 | gen.py, latency_server.py | the teacher's client against a server whose latency is known |
-| reward.py, completions.py, regex_rewards.py | the forms of the reward law beside separate regex functions |
+| reward.py, completions.py | the reward law, and its kernel where there is CUDA |
 | sft.py, sft_run.py, step_clock.py | SFT beside a stock TRL run on the same rows, each run in a fresh process |
 | uneven_traces.py | traces of uneven length to train on |
 

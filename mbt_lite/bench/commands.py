@@ -105,7 +105,7 @@ def reward(
     runs: Runs = 21,
     append: Append = FILE,
 ) -> None:
-    """Measure the reward: the forms of the law beside separate regex functions."""
+    """Measure the reward: the law, and its kernel where there is CUDA."""
     from mbt_lite.bench.reward import Batch, measure_reward
 
     _keep(measure_reward(model, Batch(prompts, group_size, tokens), runs, print), append)

@@ -11,12 +11,13 @@ import dataclasses
 import json
 import statistics
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from mbt_lite.bench.measurement import measured
+from mbt_lite.recipe.schema import Model
 from mbt_lite.records import Measurement
+from mbt_lite.student import process
 
 PHASES = ("rollout", "reward", "update", "optimizer")
 
@@ -47,7 +48,8 @@ def measure_steps(load: Load, pairs: int, say: Callable[[str], None]) -> Measure
 
 def run_once(kind: str, load: Load) -> dict[str, float]:
     """Run one process; give its mean seconds a step by phase, its peak memory and its tokens."""
-    command = [sys.executable, "-m", "mbt_lite.bench.grpo_step", kind, json.dumps(dataclasses.asdict(load))]
+    settings = json.dumps(dataclasses.asdict(load))
+    command = process.command(Model(name=load.model).backend, "mbt_lite.bench.grpo_step", kind, settings)
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return figures

@@ -1,4 +1,4 @@
-"""One run of GRPO steps in a process of its own: `python -m mbt_lite.bench.grpo_step ours|stock LOAD_AS_JSON`.
+"""One run of GRPO steps in a process of its own (`student/process.py`), by our trainer or stock TRL's.
 
 Its last line is JSON: mean seconds a step by phase (the first step left out), peak memory, and a step's tokens:
 of all completions, and of its prompts, each once.
@@ -10,14 +10,29 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from datasets import Dataset
+from transformers import TrainerCallback
+from trl import GRPOTrainer
+
+from mbt_lite.data.synthetic import FILES, generate_questions
+from mbt_lite.generation.generate import shares_prompts
 from mbt_lite.memory import peak_bytes
+from mbt_lite.methods import choose_method
+from mbt_lite.prompts import student_messages
+from mbt_lite.recipe.schema import Data, Grpo, Lora, Model, Questions, Recipe, Reward, RewardWeights
+from mbt_lite.student.adapters import add_adapter
+from mbt_lite.student.loading import Student, kept_in_float32, load_student
+from mbt_lite.training.grpo import build_scorer, to_grpo_config
+from mbt_lite.training.grpo_reward import MethodReward
+from mbt_lite.training.grpo_rollouts import rollouts
+from mbt_lite.training.grpo_trainer import ReducedGRPOTrainer
 
 
 class Clock:
@@ -54,8 +69,6 @@ class Clock:
 
 def now() -> float:
     """Give the time when everything asked of the device is done."""
-    import torch
-
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()
@@ -63,11 +76,6 @@ def now() -> float:
 
 def run(kind: str, load: dict[str, Any]) -> dict[str, float]:
     """Train `load["steps"]` steps with our trainer or TRL's own; give the figures."""
-    from mbt_lite.student.libraries import prepare
-
-    prepare()
-    import torch
-
     if load["threads"] is not None:
         torch.set_num_threads(load["threads"])
     clock = Clock()
@@ -88,29 +96,18 @@ def build(kind: str, load: dict[str, Any], folder: Path, clock: Clock) -> tuple[
 
     Also gives the tokens of all prompts, each counted once.
     """
-    from datasets import Dataset
-    from trl import GRPOTrainer
-
-    from mbt_lite.data.synthetic import FILES, generate_questions
-    from mbt_lite.generation.generate import shares_prompts
-    from mbt_lite.prompts import student_messages
-    from mbt_lite.stages.grpo import to_grpo_config
-    from mbt_lite.student.loading import kept_in_float32
-    from mbt_lite.training.grpo_rollouts import rollouts
-    from mbt_lite.training.grpo_trainer import ReducedGRPOTrainer
-
     recipe = make_recipe(load)
     student = load_endless_student(recipe)
     questions = generate_questions(FILES[0])[: load["prompts"] * load["steps"]]
     lengths: list[int] = []
-    config = to_grpo_config(recipe, folder)
+    config = to_grpo_config(recipe.grpo, folder)
     config.save_strategy = "no"
     common: dict[str, Any] = {
         "model": student.model,
         "reward_funcs": [spread_reward(recipe, student, lengths)],
         "args": config,
         "processing_class": student.tokenizer,
-        "callbacks": [step_clock(clock)],
+        "callbacks": [StepClock(clock)],
         "train_dataset": Dataset.from_dict(
             {
                 "prompt": [student_messages(question) for question in questions],
@@ -132,10 +129,8 @@ def build(kind: str, load: dict[str, Any], folder: Path, clock: Clock) -> tuple[
     return trainer, lengths, prompt_tokens
 
 
-def make_recipe(load: dict[str, Any]) -> Any:
+def make_recipe(load: dict[str, Any]) -> Recipe:
     """Describe the steps as a recipe does."""
-    from mbt_lite.recipe.schema import Data, Grpo, Lora, Model, Questions, Recipe, Reward, RewardWeights
-
     weights = RewardWeights(answer=1.0, exact=0.5, format=0.25, keep=0.25, dwell=0.25, redundancy=0.1)
     grpo = Grpo(
         start="base",
@@ -153,31 +148,28 @@ def make_recipe(load: dict[str, Any]) -> Any:
     return Recipe(model=Model(name=load["model"]), data=data, lora=Lora(rank=16, alpha=32), grpo=grpo)
 
 
-def load_endless_student(recipe: Any) -> Any:
+class _Endless(Student):
+    """A student that writes up to the limit."""
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """No token stops it."""
+        return frozenset()
+
+
+def load_endless_student(recipe: Recipe) -> Student:
     """Load the student with a fresh adapter; for our rollouts no token ends its turn."""
-    from mbt_lite.student.adapters import add_adapter
-    from mbt_lite.student.loading import Student, load_student
-
-    class Endless(Student):
-        """A student that writes up to the limit."""
-
-        @property
-        def stop_ids(self) -> frozenset[int]:
-            """No token stops it."""
-            return frozenset()
-
     loaded = load_student(recipe.model)
-    student = Endless(loaded.model, loaded.tokenizer, loaded.backend, loaded.compute_dtype)
+    student = _Endless(loaded.model, loaded.tokenizer, loaded.backend, loaded.compute_dtype)
     add_adapter(student, recipe.lora, 0, gradient_checkpointing=False)
     return student
 
 
-def spread_reward(recipe: Any, student: Any, lengths: list[int]) -> Callable[..., list[float]]:
+def spread_reward(recipe: Recipe, student: Student, lengths: list[int]) -> Callable[..., list[float]]:
     """Give the law's reward, plus a little by place, so that no group is equal; note the completions' lengths."""
-    from mbt_lite.rewards.trl_reward import LawReward
-    from mbt_lite.stages.grpo import build_scorer
-
-    law = LawReward(build_scorer(recipe, student), recipe.grpo.reward.weights.model_dump(), lambda rows: None)
+    grpo = recipe.grpo
+    columns = ("question_id", "golds")
+    law = MethodReward(choose_method(grpo), build_scorer(grpo, student), columns, grpo.group_size, lambda rows: None)
 
     def reward(*, completion_ids: Sequence[Sequence[int]], **columns: Any) -> list[float]:
         lengths.extend(map(len, completion_ids))
@@ -187,33 +179,30 @@ def spread_reward(recipe: Any, student: Any, lengths: list[int]) -> Callable[...
     return reward
 
 
-def step_clock(clock: Clock) -> Any:
-    """Give the callback that times whole steps and the optimizer."""
-    from transformers import TrainerCallback
+class StepClock(TrainerCallback):
+    """Time whole steps and the optimizer."""
 
-    class StepClock(TrainerCallback):
-        """Open a step's entry, close it with its time."""
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
 
-        def on_step_begin(self, *_: Any, **__: Any) -> None:
-            """Begin a step."""
-            clock.steps.append({})
-            self.began = now()
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        """Open a step's entry."""
+        self.clock.steps.append({})
+        self.began = now()
 
-        def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
-            """Begin the optimizer."""
-            self.optimizing = now()
+    def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
+        """Begin the optimizer."""
+        self.optimizing = now()
 
-        def on_optimizer_step(self, *_: Any, **__: Any) -> None:
-            """End the optimizer."""
-            clock.add("optimizer", now() - self.optimizing)
+    def on_optimizer_step(self, *_: Any, **__: Any) -> None:
+        """End the optimizer."""
+        self.clock.add("optimizer", now() - self.optimizing)
 
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            """End the step: what is neither rollout nor reward nor optimizer is the update."""
-            step = clock.steps[-1]
-            step["step"] = now() - self.began
-            step["update"] = step["step"] - step["rollout"] - step["reward"] - step["optimizer"]
-
-    return StepClock()
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        """End the step: what is neither rollout nor reward nor optimizer is the update."""
+        step = self.clock.steps[-1]
+        step["step"] = now() - self.began
+        step["update"] = step["step"] - step["rollout"] - step["reward"] - step["optimizer"]
 
 
 def time_phases(trainer: Any, clock: Clock) -> None:
@@ -222,5 +211,6 @@ def time_phases(trainer: Any, clock: Clock) -> None:
     trainer._calculate_rewards = clock.timed("reward", trainer._calculate_rewards)
 
 
-if __name__ == "__main__":
-    print(json.dumps(run(sys.argv[1], json.loads(sys.argv[2]))))
+def main(kind: str, load: str) -> None:
+    """Run `ours` or `stock` under a load written as JSON; print the figures."""
+    print(json.dumps(run(kind, json.loads(load))))

@@ -19,15 +19,17 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from mbt_lite.bench.measurement import measured
+from mbt_lite.data.questions import read_questions
+from mbt_lite.data.trimming import trim_questions
 from mbt_lite.errors import RunError
+from mbt_lite.methods.law import limits_of
 from mbt_lite.metrics.efficiency import accuracy_efficiency_score
 from mbt_lite.metrics.paired import paired_differences
 from mbt_lite.recipe import load_recipe
 from mbt_lite.recipe.schema import Recipe
-from mbt_lite.records import Measurement
+from mbt_lite.records import Measurement, Question
 from mbt_lite.rewards.law import score, total
 from mbt_lite.run_dir import read_jsonl, write_jsonl
-from mbt_lite.stages.grpo import limits, read_fitting
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes")
 BOOTSTRAP_SAMPLES = 2000
@@ -132,7 +134,13 @@ def answered(recipe: Recipe, adapter: Path | None, samples: int) -> Rows:
     from mbt_lite.student.loading import load_student
 
     student = load_student(recipe.model, adapter, trainable=False)
-    questions = read_fitting(recipe, student, recipe.data.dev)
+
+    def count(question: Question) -> int:
+        return student.count_prompt_tokens(student_messages(question))
+
+    data = recipe.data
+    asked = read_questions(data.dev, data.seed)
+    questions = trim_questions(asked, data.max_prompt_tokens, count, data.dev.path).questions
     looks: dict[Look, tuple[int, float]] = {"greedy": (1, 0.0), "sampled": (samples, recipe.grpo.temperature)}
     return [
         {
@@ -164,6 +172,7 @@ def answered(recipe: Recipe, adapter: Path | None, samples: int) -> Rows:
 def by_question(recipe: Recipe, look: Look, rows: Rows) -> dict[str, dict[str, float]]:
     """Give each question's means in one look: reward, exact, found_and_lost, dwell, tokens."""
     found: dict[str, list[dict[str, float]]] = {}
+    limits, weights = limits_of(recipe.grpo), recipe.grpo.reward.weights.model_dump()
     for row in rows:
         if row["look"] != look:
             continue
@@ -172,15 +181,15 @@ def by_question(recipe: Recipe, look: Look, rows: Rows) -> dict[str, dict[str, f
             stopped=row["finish_reason"] == "stop",
             completion_tokens=row["completion_tokens"],
             golds=row["golds"],
-            limits=limits(recipe),
+            limits=limits,
             prefilled_think=row["prefilled_think"],
         )
         found.setdefault(row["question_id"], []).append(
             {
-                "reward": total(terms, recipe.grpo.reward.weights),
-                "exact": terms.exact,
-                "found_and_lost": -terms.keep,
-                "dwell": terms.dwell,
+                "reward": total(terms, weights),
+                "exact": terms["exact"],
+                "found_and_lost": -terms["keep"],
+                "dwell": terms["dwell"],
                 "tokens": float(row["completion_tokens"]),
             }
         )

@@ -10,7 +10,8 @@ class Decoding:
     """How prompts are completed; the defaults are one greedy completion each.
 
     `temperature` 0 is greedy, `top_k` 0 and `top_p` 1 switch their cut off. At most `batch_size` completions are under
-    way at once (at least one prompt's worth), and their KV cache takes at most `cache_gib`.
+    way at once (at least one prompt's worth), and their KV cache takes at most `cache_gib`. `log_probs` asks for
+    `Rollout.log_probs`.
     """
 
     max_completion_tokens: int
@@ -21,3 +22,4 @@ class Decoding:
     batch_size: int = 1
     seed: int = 0
     cache_gib: float | None = None
+    log_probs: bool = False

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mbt_lite.generation import kv_cache, shared_prefix
 from mbt_lite.generation.decoding import Decoding
-from mbt_lite.generation.sampling import sample
+from mbt_lite.generation.sampling import sample, token_log_probs
 from mbt_lite.records import FinishReason, Message
 from mbt_lite.student.chat_template import prompt_ids
 
@@ -29,7 +29,11 @@ REPACK_BELOW = 0.8
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rollout:
-    """One completion: `token_ids` end with the stop token iff `finish_reason` is "stop"; `text` leaves it out."""
+    """One completion: `token_ids` end with the stop token iff `finish_reason` is "stop"; `text` leaves it out.
+
+    `log_probs`: of each of `token_ids`, if they were asked for: log softmax(logits / temperature), what TRL's trainer
+    computes for the rows of a step, whatever top-k and top-p were; of greedy completions at temperature 1.
+    """
 
     prompt_index: int
     sample_index: int
@@ -37,6 +41,11 @@ class Rollout:
     token_ids: tuple[int, ...]
     finish_reason: FinishReason
     prompt_tokens: int
+    log_probs: tuple[float, ...] | None = None
+
+
+# The tokens of a completion and, where they were asked for, their log-probabilities.
+Written = tuple[list[int], tuple[float, ...] | None]
 
 
 def generate(
@@ -68,10 +77,10 @@ def generate(
             continue
         generator = torch.Generator(device=student.device).manual_seed(decoding.seed + run.start)
         completions = complete_batch(student, [tokens[index] for index in batch], decoding, generator)
-        for position, token_ids in enumerate(completions):
+        for position, written in enumerate(completions):
             index = batch[position // samples]
             if wanted is None or index in wanted:
-                yield to_rollout(student, index, position % samples, token_ids, len(tokens[index]))
+                yield to_rollout(student, index, position % samples, written, len(tokens[index]))
 
 
 def shares_prompts(student: Student, model: torch.nn.Module) -> bool:
@@ -85,11 +94,14 @@ def max_cached_tokens(student: Student, cache_gib: float) -> int:
     return int(cache_gib * kv_cache.GIB) // per_token
 
 
-def to_rollout(student: Student, prompt_index: int, sample_index: int, ids: list[int], prompt_tokens: int) -> Rollout:
+def to_rollout(student: Student, prompt_index: int, sample_index: int, written: Written, prompt_tokens: int) -> Rollout:
     """Decode a completion and say how it ended."""
+    ids, log_probs = written
     stopped = bool(ids) and ids[-1] in student.stop_ids
     text = student.tokenizer.decode(ids[:-1] if stopped else ids, skip_special_tokens=True)
-    return Rollout(prompt_index, sample_index, text, tuple(ids), "stop" if stopped else "length", prompt_tokens)
+    return Rollout(
+        prompt_index, sample_index, text, tuple(ids), "stop" if stopped else "length", prompt_tokens, log_probs
+    )
 
 
 @torch.inference_mode()
@@ -98,10 +110,10 @@ def complete_batch(
     prompts: Sequence[Sequence[int]],
     decoding: Decoding,
     generator: torch.Generator,
-) -> list[list[int]]:
+) -> list[Written]:
     """Complete a batch of tokenised prompts; P·G lists of token ids, the G samples of a prompt beside each other.
 
-    A list ends with the stop token, or has `max_completion_tokens` tokens without one.
+    A list of ids ends with the stop token, or has `max_completion_tokens` tokens without one.
     """
     with student.rollout_model() as model:
         if not shares_prompts(student, model):
@@ -115,7 +127,7 @@ def _complete_with_shared_prefix(
     prompts: Sequence[Sequence[int]],
     decoding: Decoding,
     generator: torch.Generator,
-) -> list[list[int]]:
+) -> list[Written]:
     shared_prefix.register()
     before = model.config._attn_implementation  # type: ignore[union-attr]
     model.config._attn_implementation = shared_prefix.NAME  # type: ignore[union-attr]
@@ -131,7 +143,7 @@ def _decode(
     prompts: Sequence[Sequence[int]],
     decoding: Decoding,
     generator: torch.Generator,
-) -> list[list[int]]:
+) -> list[Written]:
     """Prefill each prompt once, then decode all samples in step."""
     samples, limit = decoding.samples, decoding.max_completion_tokens
     ids, mask = left_pad(prompts, student.pad_id, student.device)
@@ -145,9 +157,13 @@ def _decode(
     positions = mask.sum(dim=1).repeat_interleave(samples)
     open_rows = torch.ones_like(rows, dtype=torch.bool)
     written = torch.full((len(rows), limit), -1, device=student.device)
+    log_probs = torch.zeros(written.shape, device=student.device) if decoding.log_probs else None
     for step in range(limit):
         tokens = sample(logits, decoding, generator)
         written[rows[open_rows], step] = tokens[open_rows]
+        if log_probs is not None:
+            found = token_log_probs(logits, tokens, decoding.temperature)
+            log_probs[rows[open_rows], step] = found[open_rows]
         open_rows = open_rows & ~torch.isin(tokens, stop)
         open_prompts = open_rows.view(-1, samples).any(dim=1)
         if not open_prompts.any() or step + 1 == limit:
@@ -166,7 +182,7 @@ def _decode(
             shared_prefix=cache,
         )
         logits = output.logits[:, -1]
-    return [[token for token in row if token >= 0] for row in written.tolist()]
+    return _written([[token for token in row if token >= 0] for row in written.tolist()], log_probs)
 
 
 def _prefill(model: torch.nn.Module, ids: Tensor, mask: Tensor, cache: shared_prefix.SharedPrefixCache) -> Tensor:
@@ -192,7 +208,7 @@ def _complete_with_library(
     prompts: Sequence[Sequence[int]],
     decoding: Decoding,
     generator: torch.Generator,
-) -> list[list[int]]:
+) -> list[Written]:
     """Use the model's own `generate`; its sampling reads torch's global generator, so that is seeded from ours."""
     ids, mask = left_pad(prompts, student.pad_id, student.device)
     torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator, device=student.device)))
@@ -201,15 +217,48 @@ def _complete_with_library(
         if decoding.temperature
         else {"do_sample": False}
     )
+    listener = _Listener(decoding.temperature) if decoding.log_probs else None
     output = model.generate(  # type: ignore[operator]
         input_ids=ids.repeat_interleave(decoding.samples, dim=0),
         attention_mask=mask.long().repeat_interleave(decoding.samples, dim=0),
         max_new_tokens=decoding.max_completion_tokens,
         eos_token_id=sorted(student.stop_ids),
         pad_token_id=student.pad_id,
+        logits_processor=[listener] if listener else None,
         **drawing,
     )
-    return [until_stop(row, student.stop_ids) for row in output[:, ids.shape[1] :].tolist()]
+    completions = [until_stop(row, student.stop_ids) for row in output[:, ids.shape[1] :].tolist()]
+    return _written(completions, listener.log_probs(output[:, -1]) if listener else None)
+
+
+class _Listener:
+    """Hears the logits of every step of a model's own `generate`, before temperature and cuts; changes none."""
+
+    def __init__(self, temperature: float) -> None:
+        self._temperature = temperature
+        self._logits: Tensor | None = None
+        self._columns: list[Tensor] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        self._take(input_ids[:, -1])
+        self._logits = scores
+        return scores
+
+    def log_probs(self, last: Tensor) -> Tensor:
+        """Give those of the tokens drawn [B, T], `last` [B] being the last ones."""
+        self._take(last)
+        return torch.stack(self._columns, dim=1)
+
+    def _take(self, tokens: Tensor) -> None:
+        if self._logits is not None:
+            self._columns.append(token_log_probs(self._logits, tokens, self._temperature))
+
+
+def _written(ids: list[list[int]], log_probs: Tensor | None) -> list[Written]:
+    """Join tokens and their log-probabilities; what follows a row's last token is none of its."""
+    if log_probs is None:
+        return [(row, None) for row in ids]
+    return [(row, tuple(values[: len(row)])) for row, values in zip(ids, log_probs.tolist(), strict=True)]
 
 
 def until_stop(ids: Sequence[int], stop_ids: frozenset[int]) -> list[int]:

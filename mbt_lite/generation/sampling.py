@@ -1,4 +1,4 @@
-"""Draw the next token of each row: greedy, temperature, top-k, nucleus."""
+"""Draw the next token of each row (greedy, temperature, top-k, nucleus), and say how likely the policy found it."""
 
 from __future__ import annotations
 
@@ -34,3 +34,15 @@ def sample(logits: Tensor, decoding: Decoding, generator: torch.Generator) -> Te
     # rounding may leave the mark at the very end: the last token with any mass is meant
     drawn = drawn.clamp(max=logits.shape[-1] - 1)
     return (drawn if tokens is None else tokens.gather(1, drawn)).squeeze(1)
+
+
+def token_log_probs(logits: Tensor, tokens: Tensor, temperature: float) -> Tensor:
+    """Give log softmax(logits / temperature) at each row's token, as TRL's trainer does; temperature 0 counts as 1.
+
+    It is the policy's own probability: at other settings of top-k and top-p than "off" a token was drawn from fewer, so
+    with a greater one.
+
+    Shapes: logits [B, V], tokens [B] -> [B], float32
+    """
+    logits = logits.float() / (temperature or 1.0)
+    return logits.gather(1, tokens[:, None]).squeeze(1) - logits.logsumexp(dim=-1)

@@ -50,6 +50,7 @@ class VllmEngine:
         wanted: Container[int],
     ) -> Iterator[Rollout]:
         """Complete the wanted prompts as `generate` does; `batch_size` prompts go in at once."""
+        assert not decoding.log_probs, "vLLM's log-probabilities are not read"
         indices = [index for index in range(len(prompts)) if index in wanted]
         sampling = self._vllm.SamplingParams(
             n=decoding.samples,

@@ -85,10 +85,9 @@ def _import_everything() -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from mbt_lite.generation import generate
-    from mbt_lite.stages import grpo
-    from mbt_lite.training import grpo_trainer, sft
+    from mbt_lite.training import grpo, sft
 
-    late = (bitsandbytes, datasets, peft.LoraConfig, trl.SFTTrainer, trl.GRPOTrainer, generate, grpo_trainer, grpo, sft)
+    late = (bitsandbytes, datasets, peft.LoraConfig, trl.SFTTrainer, trl.GRPOTrainer, generate, grpo, sft)
     assert all((*late, AutoModelForCausalLM, AutoTokenizer))
 
 
@@ -127,8 +126,9 @@ def _sft_trainer(recipe: Recipe, lengths: Lengths, probe: Probe, folder: Path) -
 def _grpo_trainer(recipe: Recipe, lengths: Lengths, probe: Probe, folder: Path) -> Any:
     from rich.console import Console
 
-    from mbt_lite.stages.grpo import build_scorer, build_trainer
+    from mbt_lite.methods import choose_method
     from mbt_lite.student.loading import Student, kept_in_float32
+    from mbt_lite.training.grpo import build_scorer, build_trainer
 
     class Endless(Student):
         """A student that never ends its turn."""
@@ -141,12 +141,14 @@ def _grpo_trainer(recipe: Recipe, lengths: Lengths, probe: Probe, folder: Path) 
     student = Endless(loaded.model, loaded.tokenizer, loaded.backend, loaded.compute_dtype)
     questions = [_filler(student, lengths.prompt - index % 2, index) for index in range(recipe.grpo.prompts_per_step)]
     with kept_in_float32(student.model):
-        scorer = build_scorer(recipe, student)
+        method, scorer = choose_method(recipe.grpo), build_scorer(recipe.grpo, student)
+        rows = method.rows(questions)
         trainer, _, _ = build_trainer(
-            recipe, student, questions, scorer, folder, Console(quiet=True), 0, (), _untracked
+            recipe.grpo, method, student, rows, scorer, folder, Console(quiet=True), 0, (), _untracked
         )
     trainer.args.save_strategy = "no"
     roll_out = trainer.rollout_func
+    assert roll_out is not None
 
     def marked(prompts: list[Any], trainer: Any) -> dict[str, Any]:
         found: dict[str, Any] = roll_out(prompts, trainer)
@@ -164,7 +166,7 @@ def _untracked(values: Mapping[str, float], step: int) -> None:
     """Send a row to no tracker."""
 
 
-def _taking_turns(completions: Sequence[Any], **_: Any) -> list[float]:
+def _taking_turns(completions: Sequence[Any], **_: Any) -> list[float | None]:
     """Reward every other completion, so that no group is dead."""
     return [float(index % 2) for index in range(len(completions))]
 

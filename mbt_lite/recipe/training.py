@@ -86,6 +86,8 @@ class Reward(Section):
 class Grpo(Section):
     """Stage `grpo`: continue the SFT adapter with group-relative policy optimization."""
 
+    method: Literal["law"] = "law"
+    """How rollouts are rewarded. `law`: by the weighed terms of the reward law."""
     start: Literal["sft", "base"] = "sft"
     """`sft`: continue its adapter. `base`: a fresh adapter on the untrained student (GRPO only)."""
     steps: PositiveInt = 100

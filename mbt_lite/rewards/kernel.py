@@ -1,8 +1,9 @@
 """The fused kernel: a batch of token ids to the reward law's counts on the device, in eight launches.
 
-The number of launches does not depend on the batch, nothing is decoded on the host, and nothing waits in between: the
-launches follow each other in the stream, so each sees what the ones before wrote. From counts to terms, rewards and
-advantages is arithmetic on [B] that stays on the device too (counts.py). The stages, the vectorised form's too:
+The number of launches does not depend on the batch, they read no text, and nothing waits in between: they follow each
+other in the stream, so each sees what the ones before wrote. While the device counts, the scorer decodes the texts that
+the log shows; the terms (counts.py, on the device too) then come back to be weighed and logged, and TRL sends the
+rewards to the device once more, where it makes advantages of them. The stages:
 
 1. `write_bytes`: token ids -> bytes, by the table of the vocabulary
 2. `mark_tags`, `find_spans`: bytes -> where trace and answer begin and end

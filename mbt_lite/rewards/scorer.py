@@ -1,8 +1,7 @@
-"""Score a batch of completions from their token ids, by the fastest form of the law that the machine has.
+"""Score a batch of completions from their token ids: by the law, on a GPU by its fused kernel.
 
-With CUDA, Triton and a byte-level vocabulary: the kernel. Else: the vectorised form on the CPU, over text that the
-table of the vocabulary gives, or the tokenizer where there is no such table. Rows that a fast form marks are scored by
-the law itself; `Scored.by_law` counts them. All give the same numbers.
+The kernel needs CUDA, Triton and a byte-level vocabulary. It gives the law's numbers; rows that it marks, and terms
+that it does not count, come from the law itself.
 """
 
 from __future__ import annotations
@@ -13,9 +12,10 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from mbt_lite.rewards import law, vectorised
+from mbt_lite.rewards import law
 from mbt_lite.rewards.counts import to_terms
-from mbt_lite.rewards.law import RewardLimits, Terms
+from mbt_lite.rewards.law import Terms
+from mbt_lite.rewards.terms import TERMS, RewardLimits
 from mbt_lite.rewards.vocabulary import decode_without_specials, read_vocabulary
 
 if TYPE_CHECKING:
@@ -23,17 +23,20 @@ if TYPE_CHECKING:
 
     from mbt_lite.rewards.kernel import FusedKernel
 
-Form = Literal["kernel", "vectorised"]
+Form = Literal["kernel", "law"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Scored:
-    """A scored batch: text, whether it stopped by itself and terms of each row; how many rows the law scored."""
+    """A scored batch: text, whether it stopped by itself and terms of each row.
+
+    `by_law`: rows that the kernel left to the law; None where the law scores all.
+    """
 
     texts: list[str]
     stopped: list[bool]
     terms: list[Terms]
-    by_law: int
+    by_law: int | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,43 +51,53 @@ class Scorer:
 
     @property
     def form(self) -> Form:
-        """Which form of the law counts."""
-        return "vectorised" if self.kernel is None else "kernel"
+        """What counts."""
+        return "law" if self.kernel is None else "kernel"
 
     def score(self, ids: Sequence[Sequence[int]], golds: Sequence[Sequence[str]]) -> Scored:
         """Score B rows of unpadded ids, each ending with a stop token if it was reached."""
         launched = None if self.kernel is None else self.kernel.count(ids, golds)
-        # the device counts while the texts are decoded for the log
+        # meanwhile the device counts
         stopped = [bool(row) and row[-1] in self.stop_ids for row, _ in zip(ids, golds, strict=True)]
         texts = [self.decode(row[:-1] if done else row) for row, done in zip(ids, stopped, strict=True)]
-        counts, needs_law = launched or vectorised.count(
-            texts, stopped=stopped, tokens=list(map(len, ids)), golds=golds, prefilled_think=self.prefilled_think
+        by_law = [
+            functools.partial(self._by_law, text, done, len(row), accepted)
+            for text, done, row, accepted in zip(texts, stopped, ids, golds, strict=True)
+        ]
+        if launched is None:
+            return Scored(texts, stopped, [score() for score in by_law], None)
+        counts, needs_law = launched
+        columns = {name: column.tolist() for name, column in to_terms(counts, self.limits).items()}
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        marked: list[bool] = needs_law.tolist()
+        known = columns.keys() == TERMS.keys()
+        terms = [
+            score() if needs else counted if known else score() | counted
+            for score, needs, counted in zip(by_law, marked, rows, strict=True)
+        ]
+        return Scored(texts, stopped, terms, sum(marked))
+
+    def _by_law(self, text: str, stopped: bool, tokens: int, golds: Sequence[str]) -> Terms:
+        return law.score(
+            text,
+            stopped=stopped,
+            completion_tokens=tokens,
+            golds=golds,
+            limits=self.limits,
+            prefilled_think=self.prefilled_think,
         )
-        columns = [column.tolist() for column in to_terms(counts, self.limits).values()]
-        terms = [Terms(*row) for row in zip(*columns, strict=True)]
-        marked = [row for row, needs in enumerate(needs_law.tolist()) if needs]
-        for row in marked:
-            terms[row] = law.score(
-                texts[row],
-                stopped=stopped[row],
-                completion_tokens=len(ids[row]),
-                golds=golds[row],
-                limits=self.limits,
-                prefilled_think=self.prefilled_think,
-            )
-        return Scored(texts, stopped, terms, len(marked))
 
 
 def choose_scorer(
     tokenizer: Any, device: torch.device, stop_ids: frozenset[int], limits: RewardLimits, *, prefilled_think: bool
 ) -> Scorer:
-    """Take the kernel where CUDA, Triton and the vocabulary allow it, else the vectorised form."""
-    vocabulary = read_vocabulary(tokenizer)
-    if vocabulary is None:
-        return Scorer(functools.partial(decode_without_specials, tokenizer), stop_ids, limits, prefilled_think)
-    kernel = None
+    """Take the kernel where CUDA, Triton and the vocabulary allow it, else the law alone."""
     if device.type == "cuda" and importlib.util.find_spec("triton") is not None:
-        from mbt_lite.rewards.kernel import FusedKernel
+        vocabulary = read_vocabulary(tokenizer)
+        if vocabulary is not None:
+            # triton is not there without CUDA
+            from mbt_lite.rewards.kernel import FusedKernel
 
-        kernel = FusedKernel(vocabulary, stop_ids, device, prefilled_think=prefilled_think)
-    return Scorer(vocabulary.decode, stop_ids, limits, prefilled_think, kernel)
+            kernel = FusedKernel(vocabulary, stop_ids, device, prefilled_think=prefilled_think)
+            return Scorer(vocabulary.decode, stop_ids, limits, prefilled_think, kernel)
+    return Scorer(functools.partial(decode_without_specials, tokenizer), stop_ids, limits, prefilled_think)

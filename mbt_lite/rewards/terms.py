@@ -1,4 +1,6 @@
-"""The seven reward terms, one pure function each.
+"""The reward terms: one pure function each, and the list of them.
+
+A new term is a function here with its line in `TERMS`, and its weight in the recipe (`RewardWeights`).
 
 `answer` is an extracted answer or None (see text/completion.py), `trace` the text inside `<think>` or None, `golds` the
 answer and its aliases (at least one), `exact` the value of the exact term. Words are normalised words.
@@ -13,7 +15,9 @@ answer and its aliases (at least one), `exact` the value of the exact term. Word
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
 
 from mbt_lite.rewards.mentions import words_through_first_mention
 from mbt_lite.text.completion import ParsedCompletion
@@ -21,6 +25,45 @@ from mbt_lite.text.normalize import normalize, words
 from mbt_lite.text.overlap import token_f1
 
 NGRAM_WORDS = 4
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RewardLimits:
+    """The limits the law refers to: tokens by the student's tokenizer, words normalised."""
+
+    max_completion_tokens: int
+    verification_words: int
+    overlong_buffer_tokens: int
+
+    def __post_init__(self) -> None:
+        assert self.max_completion_tokens > 0, self
+        assert self.verification_words >= 0, self
+        assert self.overlong_buffer_tokens >= 0, self
+
+
+@dataclasses.dataclass(frozen=True)
+class Completion:
+    """All that a term may look at; `tokens` counts the end-of-turn token too, which stands there iff it `stopped`."""
+
+    parsed: ParsedCompletion
+    stopped: bool
+    tokens: int
+    golds: Sequence[str]
+    limits: RewardLimits
+
+    @functools.cached_property
+    def exact(self) -> float:
+        """The exact term, which others build on."""
+        return exact_term(self.parsed.answer, self.golds)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Term:
+    """A term of the law: its range, ends included, and its value for one completion."""
+
+    low: float
+    high: float
+    value: Callable[[Completion], float]
 
 
 def answer_term(answer: str | None, golds: Sequence[str]) -> float:
@@ -103,3 +146,35 @@ def length_term(
 def _negative(share: float) -> float:
     """Negate a share without making a negative zero, which logs and kernels would show."""
     return 0.0 - share
+
+
+def _dwell(completion: Completion) -> float:
+    return dwell_term(
+        completion.parsed.trace,
+        completion.golds,
+        exact=completion.exact,
+        verification_words=completion.limits.verification_words,
+    )
+
+
+def _length(completion: Completion) -> float:
+    return length_term(
+        completion.tokens,
+        stopped=completion.stopped,
+        max_completion_tokens=completion.limits.max_completion_tokens,
+        overlong_buffer_tokens=completion.limits.overlong_buffer_tokens,
+    )
+
+
+# In the law's order: rewards are added up in it.
+TERMS = {
+    "answer": Term(0, 1, lambda completion: answer_term(completion.parsed.answer, completion.golds)),
+    "exact": Term(0, 1, lambda completion: completion.exact),
+    "format": Term(0, 1, lambda completion: format_term(completion.parsed, stopped=completion.stopped)),
+    "keep": Term(
+        -1, 0, lambda completion: keep_term(completion.parsed.trace, completion.golds, exact=completion.exact)
+    ),
+    "dwell": Term(-1, 0, _dwell),
+    "redundancy": Term(-1, 0, lambda completion: redundancy_term(completion.parsed.trace)),
+    "length": Term(-1, 0, _length),
+}

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbt_lite.rewards.mentions import SHORTEST_MENTION_CHARACTERS
-from mbt_lite.rewards.word_hashes import Hashes, hash_words
+from mbt_lite.rewards.word_hashes import hash_word
 from mbt_lite.text.normalize import normalize
 
 NO_GOLD = -1
@@ -25,7 +25,7 @@ class GoldTable:
 
     rows: NDArray[np.int32]
     """List of each row [B]."""
-    words: Hashes
+    words: NDArray[np.uint64]
     """Word hashes [Q, A, J], 0 beyond the last word."""
     ranks: NDArray[np.int32]
     """How often the word stands earlier in the same gold [Q, A, J]."""
@@ -43,15 +43,16 @@ def gold_table(golds: Sequence[Sequence[str]]) -> GoldTable:
     number_of = {accepted: number for number, accepted in enumerate(lists)}
     forms = [[normalize(gold) for gold in accepted] for accepted in lists]
     needs_law = np.array(["\0" in "".join(accepted) for accepted in forms])
+    # what marks a list has no hash: its rows are the law's
     flat = [form.replace("\0", "") for accepted in forms for form in accepted]
-    hashes, counts = hash_words([form.encode("utf-8", "surrogatepass") for form in flat])
-    shape = (len(lists), max(map(len, lists)), max(1, int(counts.max())))
+    hashes = [[hash_word(word) for word in form.split()] for form in flat]
+    shape = (len(lists), max(map(len, lists)), max(1, *map(len, hashes)))
     words, ranks = np.zeros(shape, np.uint64), np.zeros(shape, np.int32)
     lengths = np.full(shape[:2], NO_GOLD, np.int32)
     mentionable = np.zeros(shape[:2], np.bool_)
     places = ((q, a) for q, accepted in enumerate(forms) for a in range(len(accepted)))
-    for place, form, gold in zip(places, flat, np.split(hashes, np.cumsum(counts)[:-1]), strict=True):
-        words[place][: len(gold)] = gold
+    for place, form, gold in zip(places, flat, hashes, strict=True):
+        words[place][: len(gold)] = np.array(gold, np.uint64)
         ranks[place][: len(gold)] = _ranks(gold)
         lengths[place] = len(gold)
         mentionable[place] = len(form) >= SHORTEST_MENTION_CHARACTERS
@@ -59,10 +60,10 @@ def gold_table(golds: Sequence[Sequence[str]]) -> GoldTable:
     return GoldTable(rows, words, ranks, lengths, mentionable, needs_law)
 
 
-def _ranks(words: Hashes) -> list[int]:
+def _ranks(words: Sequence[int]) -> list[int]:
     seen: Counter[int] = Counter()
     ranks = []
-    for word in words.tolist():
+    for word in words:
         ranks.append(seen[word])
         seen[word] += 1
     return ranks

@@ -19,9 +19,10 @@ from mbt_lite.generation.generate import generate
 from mbt_lite.prompts import student_messages
 from mbt_lite.recipe.schema import Grpo
 from mbt_lite.records import Question
-from mbt_lite.rewards.law import RewardLimits, score, total
+from mbt_lite.rewards.law import score, total
+from mbt_lite.rewards.terms import RewardLimits
 from mbt_lite.run_dir import Journal, read_jsonl, write_jsonl
-from mbt_lite.student.adapters import save_adapter
+from mbt_lite.student.adapters import copy_adapter, save_adapter
 from mbt_lite.student.loading import Student
 
 # as many as checkpoints: a resume may go back to the older one, and needs the best of its time
@@ -32,6 +33,7 @@ def score_greedily(
     student: Student, questions: Sequence[Question], grpo: Grpo, limits: RewardLimits
 ) -> dict[str, float]:
     """Answer questions greedily; give their number and means: reward, answer, exact, stop_rate, completion_tokens."""
+    weights = grpo.reward.weights.model_dump()
     sums = dict.fromkeys(("reward", "answer", "exact", "stop_rate", "completion_tokens"), 0.0)
     for rollout in generate(
         student,
@@ -52,15 +54,15 @@ def score_greedily(
             limits=limits,
             prefilled_think=student.prefills_think,
         )
-        sums["reward"] += total(terms, grpo.reward.weights)
-        sums["answer"] += terms.answer
-        sums["exact"] += terms.exact
+        sums["reward"] += total(terms, weights)
+        sums["answer"] += terms["answer"]
+        sums["exact"] += terms["exact"]
         sums["stop_rate"] += stopped
         sums["completion_tokens"] += len(rollout.token_ids)
     return {"questions": len(questions)} | {name: value / len(questions) for name, value in sums.items()}
 
 
-class BestAdapter(TrainerCallback):
+class BestByReward(TrainerCallback):
     """Score the policy by `score_policy` (means, `reward` among them) at the start and at each save; keep the best.
 
     ::
@@ -96,14 +98,9 @@ class BestAdapter(TrainerCallback):
         return self.adapters / f"step-{step}"
 
     def write_best(self, folder: Path) -> dict[str, Any]:
-        """Copy the best adapter beside its place, then rename: the folder is whole or absent. Give its row."""
+        """Copy the best adapter to a folder, which is whole or absent; give its row."""
         best = self.best()
-        beside = folder.with_name(f".{folder.name}.partial")
-        shutil.rmtree(beside, ignore_errors=True)
-        shutil.copytree(self.adapter_of(best["step"]), beside)
-        if folder.exists():
-            shutil.rmtree(folder)
-        beside.rename(folder)
+        copy_adapter(self.adapter_of(best["step"]), folder)
         return best
 
     def _score(self, step: int) -> None:

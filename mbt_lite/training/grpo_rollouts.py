@@ -14,33 +14,50 @@ from mbt_lite.generation.decoding import Decoding
 from mbt_lite.generation.generate import Rollout, generate, max_cached_tokens, shares_prompts
 from mbt_lite.generation.kv_cache import batches
 from mbt_lite.memory import in_phase
+from mbt_lite.methods.method import Method
 from mbt_lite.recipe.schema import Grpo
 from mbt_lite.records import Message
 from mbt_lite.student.chat_template import prompt_ids
 from mbt_lite.student.loading import Student
 from mbt_lite.student.unsloth_backend import generate_by_engine
+from mbt_lite.training.grpo_reward import LOG_PROBS
 
 
-def rollouts(student: Student, grpo: Grpo) -> Callable[[list[Any], Any], dict[str, Any]]:
-    """Give the function that TRL calls with the prompts of a step; the step alone decides its seed."""
+def rollouts(student: Student, grpo: Grpo, *, log_probs: bool = False) -> Callable[[list[Any], Any], dict[str, Any]]:
+    """Give the function that TRL calls with the prompts of a step; the step alone decides its seed.
+
+    With `log_probs` its result has those of the rollouts (see `Rollout`) as LOG_PROBS, a column of the reward.
+    `logprobs`, TRL's own key, stays None: there it would correct for an engine whose probabilities are not training's.
+    """
 
     def roll_out(prompts: list[Any], trainer: Any) -> dict[str, Any]:
         # TRL repeats each prompt group_size times in a row
         unique = prompts[:: grpo.group_size]
-        complete = _by_engine if student.has_engine else _by_student
         seed = (grpo.seed + 1) * 1_000_003 + int(trainer.state.global_step) * 1009
         with in_phase("rollouts"):
-            return {
+            told: dict[str, Any] = {
                 "prompt_ids": [prompt_ids(student.tokenizer, prompt) for prompt in prompts],
-                "completion_ids": complete(student, unique, grpo, seed),
                 "logprobs": None,
             }
+            if student.has_engine:
+                return told | {"completion_ids": _by_engine(student, unique, grpo, seed)}
+            found = list(sample_by_student(student, unique, grpo, grpo.group_size, seed, log_probs=log_probs))
+            found.sort(key=lambda rollout: (rollout.prompt_index, rollout.sample_index))
+            if log_probs:
+                told[LOG_PROBS] = [rollout.log_probs for rollout in found]
+            return told | {"completion_ids": [list(rollout.token_ids) for rollout in found]}
 
     return roll_out
 
 
 def sample_by_student(
-    student: Student, prompts: Sequence[Sequence[Message]], grpo: Grpo, samples: int, seed: int
+    student: Student,
+    prompts: Sequence[Sequence[Message]],
+    grpo: Grpo,
+    samples: int,
+    seed: int,
+    *,
+    log_probs: bool = False,
 ) -> Iterator[Rollout]:
     """Complete each prompt `samples` times by the student itself, sampled and batched as the steps of grpo are."""
     return generate(
@@ -53,14 +70,9 @@ def sample_by_student(
             batch_size=grpo.rollout_batch_size,
             seed=seed,
             cache_gib=grpo.rollout_cache_gib,
+            log_probs=log_probs,
         ),
     )
-
-
-def _by_student(student: Student, prompts: Sequence[Any], grpo: Grpo, seed: int) -> list[list[int]]:
-    found = list(sample_by_student(student, prompts, grpo, grpo.group_size, seed))
-    found.sort(key=lambda rollout: (rollout.prompt_index, rollout.sample_index))
-    return [list(rollout.token_ids) for rollout in found]
 
 
 def _by_engine(student: Student, prompts: Sequence[Any], grpo: Grpo, seed: int) -> list[list[int]]:
@@ -97,6 +109,15 @@ def group_of(output: Any, size: int, stop_ids: frozenset[int]) -> list[list[int]
             f"{size} of them); set it to local"
         )
     return group
+
+
+def check_log_probs(grpo: Grpo, method: Method) -> None:
+    """Refuse a method that reads log-probabilities of rollouts by vLLM (ModelError): they are not training's."""
+    if method.wants_log_probs and grpo.rollout_engine == "vllm":
+        raise ModelError(
+            f"grpo.rollout_engine: {method.name} reads the policy's log-probabilities, and vLLM's are not training's "
+            "(got vllm); set it to local"
+        )
 
 
 def check_cache(student: Student, prompts: Sequence[Sequence[Message]], grpo: Grpo) -> None:

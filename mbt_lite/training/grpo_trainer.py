@@ -23,11 +23,13 @@ from torch import Tensor
 from transformers import TrainerState
 from trl import GRPOTrainer
 
-from mbt_lite.rewards.advantages import EQUAL_BELOW
 from mbt_lite.training import packed_attention
 from mbt_lite.training.batches import IGNORED
 from mbt_lite.training.lean_model import make_lean
 from mbt_lite.training.named_phases import NamedPhases
+
+# rewards of a group that differ by less are equal: what is left is rounding
+EQUAL_BELOW = 1e-6
 
 
 class ReducedGRPOTrainer(NamedPhases, GRPOTrainer):
@@ -188,7 +190,7 @@ ROW_KEYS = (
 
 
 def equal_groups(rewards: Tensor, group_size: int) -> Tensor:
-    """Tell which groups have no spread (see `rewards/advantages.py`). Shapes: [P·G] -> [P]."""
+    """Tell which groups have no spread. Shapes: [P·G] -> [P]."""
     grouped = rewards.view(-1, group_size)
     return (grouped.amax(dim=1) - grouped.amin(dim=1)) < EQUAL_BELOW
 

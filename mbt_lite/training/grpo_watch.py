@@ -1,82 +1,25 @@
 """Watch over a GRPO run: healthy ranges of each step's figures, and the end of a run in which nothing is learned.
 
-The ranges are one table. A figure that stays outside for `WARN_AFTER` steps is said once, with what it means and what
-to turn; it is said again only after it was inside. Ranges: axolotl's for GRPO (mean reward, entropy, gradient norm),
-the others ours. Every warning is a row of `grpo/warnings.jsonl`.
+The ranges are the method's. A figure that stays outside for `WARN_AFTER` steps is said once, with what it means and
+what to turn; it is said again only after it was inside. Every warning is a row of `grpo/warnings.jsonl`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 from transformers import TrainerCallback
 
 from mbt_lite.errors import ModelError
+from mbt_lite.methods.method import Rule
 from mbt_lite.run_dir import Journal, read_jsonl, write_jsonl
 
 WARN_AFTER = 3
 DEAD = "zero_variance_share"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Rule:
-    """The healthy range of one figure of metrics.jsonl, from a step on.
-
-    `below` and `above` say what it means to be outside, and what to turn; an empty one goes with an open range.
-    """
-
-    name: str
-    low: float
-    high: float
-    below: str = ""
-    above: str = ""
-    from_step: int = 1
-
-    def side(self, value: float) -> Literal["below", "above", None]:
-        """Tell where a value stands; the ends of the range are inside."""
-        return "below" if value < self.low else "above" if value > self.high else None
-
-
-def rules(max_completion_tokens: int) -> tuple[Rule, ...]:
-    """Give the table of healthy ranges."""
-    return (
-        Rule(
-            "reward/answer", 0.15, math.inf, from_step=20,
-            below="right answers are rare, so groups teach little; train sft longer, or set grpo.prefilter to start",
-        ),
-        Rule(
-            "reward_std", 0.01, math.inf,
-            below="completions earn all alike; weigh more reward terms, or raise grpo.temperature",
-        ),
-        Rule(
-            DEAD, 0.0, 0.7,
-            above="most groups are all equal and teach nothing; set grpo.prefilter, or raise grpo.group_size",
-        ),
-        Rule(
-            "stop_rate", 0.8, 1.0,
-            below="completions run into the limit; raise grpo.max_completion_tokens, or weigh the term length",
-        ),
-        Rule(
-            "completions/mean_length", 8, 0.9 * max_completion_tokens,
-            below="completions collapse to a few tokens; lower grpo.learning_rate, or weigh the term format",
-            above="completions are about to be cut off; raise grpo.max_completion_tokens, or weigh the term redundancy",
-        ),
-        Rule(
-            "entropy", 0.05, 0.5,
-            below="the rollouts of a group are nearly alike; raise grpo.temperature or grpo.clip_high",
-            above="the policy drifts towards noise; lower grpo.learning_rate or grpo.temperature",
-        ),
-        Rule(
-            "grad_norm", 0.001, 1.0,
-            below="a step hardly changes the adapter; raise grpo.learning_rate, or look at the rewards' spread",
-            above="steps are clipped hard or about to blow up; lower grpo.learning_rate, or raise prompts_per_step",
-        ),
-    )  # fmt: skip
 
 
 class AtSave(TrainerCallback):

@@ -1,42 +1,21 @@
-"""The benchmark's yardstick computes the same seven terms; a benchmark that compares unlike things is worth nothing."""
+"""The benchmark of the reward compares like with like, and says what it measured."""
 
-import dataclasses
-import random
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from mbt_lite import cli
 from mbt_lite.bench.completions import make_completions
 from mbt_lite.bench.measurement import read_measurements
-from mbt_lite.bench.regex_rewards import REWARDS
 from mbt_lite.bench.reward import Batch, check_agreement, make_forms, take_turns
 from mbt_lite.errors import MbtError
 from mbt_lite.rewards import law
-from mbt_lite.rewards.law import TERM_NAMES, RewardLimits
+from mbt_lite.rewards.terms import RewardLimits
 
 LIMITS = RewardLimits(max_completion_tokens=50, verification_words=2, overlong_buffer_tokens=20)
-WORDS = ("Rome", "New York", "the ", "a ", "wait ", "first we need ", "let us check ", " ", "\n", ".", "it is ", "US ")
-TAGS = ("<think>", "</think>", "<answer>", "</answer>")
-PROSE = st.lists(st.sampled_from(WORDS), max_size=20).map("".join)
-TEXTS = st.lists(st.sampled_from(WORDS + TAGS), max_size=20).map("".join) | st.builds(
-    "<think>{}</think>\n<answer>{}</answer>".format, PROSE, PROSE
-)
-GOLDS = st.lists(PROSE, min_size=1, max_size=3)
-
-
-@settings(deadline=None, max_examples=400)
-@given(TEXTS, GOLDS, st.booleans(), st.integers(0, 50))
-def test_regex_rewards_give_the_laws_terms_on_ascii(text: str, golds: list[str], stopped: bool, tokens: int) -> None:
-    columns = {"completions": [text], "completion_ids": [[0] * tokens], "golds": [golds], "stopped": [stopped]}
-    got = {name: reward(**columns, **dataclasses.asdict(LIMITS)) for name, reward in REWARDS.items()}
-    want = law.score(text, stopped=stopped, completion_tokens=tokens, golds=golds, limits=LIMITS)
-    assert got == {name: [getattr(want, name)] for name in TERM_NAMES}
 
 
 @pytest.fixture(scope="module")
@@ -58,18 +37,18 @@ def test_make_completions_are_as_long_as_asked_and_of_every_kind(tokenizer: Any)
         law.score(text, stopped=done, completion_tokens=40, golds=golds, limits=LIMITS)
         for text, done, golds in zip(texts, stopped, made.golds, strict=True)
     ]
-    assert [row.exact for row in rows[:8]] == [1, 0, 1, 0, 1, 0, 1, 1]
+    assert [row["exact"] for row in rows[:8]] == [1, 0, 1, 0, 1, 0, 1, 1]
     assert len({made.golds[0], made.golds[8], made.golds[16]}) == 3
     assert made == make_completions(tokenizer, prompts=3, group_size=8, tokens=200)
 
 
 def test_forms_agree_before_they_are_timed(tokenizer: Any) -> None:
     completions = make_completions(tokenizer, prompts=2, group_size=4, tokens=120)
-    forms = make_forms(tokenizer, completions, LIMITS, 4)
+    forms = make_forms(tokenizer, completions, LIMITS)
     check_agreement(forms)
-    assert forms.keys() >= {"regex functions", "plain law", "vectorised"}
-    wrong = forms | {"vectorised": lambda: [(0.5,) * 8] * 8}
-    with pytest.raises(MbtError, match=r"the vectorised and the plain law differ on row 0 \(got \(0.5"):
+    assert "law" in forms
+    wrong = forms | {"kernel": lambda: [{"answer": 0.5}] * 8}
+    with pytest.raises(MbtError, match=r"the kernel and the law differ on row 0 \(got {'answer': 0.5}"):
         check_agreement(wrong)
 
 
@@ -81,23 +60,23 @@ def test_take_turns_times_every_form_in_every_round() -> None:
 
 
 def test_reward_command_appends_its_figures(tmp_path: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mbt_lite.student.loading.load_tokenizer", lambda model: tokenizer)
+    monkeypatch.setattr("mbt_lite.bench.reward.load_tokenizer", lambda model: tokenizer)
     file = tmp_path / "rows.jsonl"
     arguments = ["bench", "reward", "--tokens", "100", "--prompts", "2", "--group-size", "4", "--runs", "2"]
     result = CliRunner().invoke(cli.app, [*arguments, "--append", str(file)])
     assert result.exit_code == 0, result.output
     [row] = read_measurements(file)
-    assert re.search(r"\w+ [\d.]+ ms, [\d.]+ times as fast as the regex functions \(8 completions", row.result)
+    assert re.search(r"the law [\d.]+ ms.* \(8 completions of 100 tokens, decoding included, median of 2", row.result)
     assert row.settings["group_size"] == 4
-    assert row.figures["times_as_fast_as_regex"]["regex functions"] == 1.0
-    assert row.figures["milliseconds"].keys() >= {"regex functions", "plain law", "vectorised"}
+    assert row.figures["milliseconds"]["law"] > 0
 
 
 def test_measure_reward_times_nothing_that_does_not_agree(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from mbt_lite.bench import reward
 
-    monkeypatch.setattr("mbt_lite.student.loading.load_tokenizer", lambda model: tokenizer)
-    monkeypatch.setitem(reward.REWARDS, "exact", lambda completions, **_: [random.random() + 2 for _ in completions])  # type: ignore[arg-type]
+    monkeypatch.setattr("mbt_lite.bench.reward.load_tokenizer", lambda model: tokenizer)
+    forms = {"law": lambda: [{"exact": 1.0}], "kernel": lambda: [{"exact": 2.0}]}
+    monkeypatch.setattr(reward, "make_forms", lambda *_: forms)
     monkeypatch.setattr(reward, "take_turns", lambda *_: pytest.fail("timed"))
-    with pytest.raises(MbtError, match="the regex functions and the plain law differ"):
+    with pytest.raises(MbtError, match="the kernel and the law differ"):
         reward.measure_reward("any", Batch(1, 4, 100), 1, print)

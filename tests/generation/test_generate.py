@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 
@@ -22,7 +24,7 @@ def plain_greedy(student, prompt, steps):
 def test_complete_batch_greedy_equals_plain_forward_passes(student):
     found = complete_batch(student, PROMPTS, Decoding(samples=2, max_completion_tokens=24), torch.Generator())
     expected = [plain_greedy(student, prompt, 24) for prompt in PROMPTS]
-    assert found == [row for row in expected for _ in range(2)]
+    assert found == [(row, None) for row in expected for _ in range(2)]
 
 
 def test_complete_batch_gives_the_output_head_contiguous_rows_of_one_position(student):
@@ -44,8 +46,8 @@ def test_complete_batch_repacks_without_changing_the_rest(student, monkeypatch):
     stop = free[1][3]
     monkeypatch.setattr(type(student), "stop_ids", frozenset({stop}))
     found = complete_batch(student, PROMPTS, Decoding(max_completion_tokens=24), torch.Generator())
-    assert found == [until_stop(row, frozenset({stop})) for row in free]
-    assert len({len(row) for row in found}) > 1, "no row ended early: the test shows nothing"
+    assert found == [(until_stop(row, frozenset({stop})), None) for row in free]
+    assert len({len(row) for row, _ in found}) > 1, "no row ended early: the test shows nothing"
 
 
 def test_generate_same_seed_same_rollouts(student):
@@ -121,3 +123,34 @@ def test_left_pad_masks_the_padding():
 @pytest.mark.parametrize(("ids", "cut"), [([1, 9, 2], [1, 9]), ([1, 2], [1, 2]), ([9], [9])])
 def test_until_stop_keeps_the_stop_token(ids, cut):
     assert until_stop(ids, frozenset({9})) == cut
+
+
+def plain_log_probs(student, prompt, ids, temperature):
+    """The independent route: one pass over prompt and completion, no cache, no padding."""
+    with torch.no_grad():
+        logits = student.model(input_ids=torch.tensor([[*prompt, *ids]])).logits[0, len(prompt) - 1 : -1]
+    return (logits.float() / temperature).log_softmax(dim=-1)[range(len(ids)), ids]
+
+
+@pytest.mark.parametrize(
+    ("drawing", "temperature"),
+    [({}, 1.0), ({"temperature": 1.0}, 1.0), ({"temperature": 0.7, "top_k": 5, "top_p": 0.9}, 0.7)],
+    ids=["greedy counts as 1", "plain", "cuts do not count"],
+)
+@pytest.mark.parametrize("shared", [True, False], ids=["shared prefix", "the model's own"])
+def test_log_probs_are_the_policys_at_the_temperature(student, monkeypatch, shared, drawing, temperature):
+    from mbt_lite.generation import generate as module
+
+    monkeypatch.setattr(module, "shares_prompts", lambda student, model: shared)
+    # some rows end early
+    monkeypatch.setattr(type(student), "stop_ids", frozenset(range(0, 320, 9)))
+    decoding = Decoding(samples=2, max_completion_tokens=12, log_probs=True, **drawing)
+    found = complete_batch(student, PROMPTS, decoding, torch.Generator().manual_seed(3))
+    assert len({len(ids) for ids, _ in found}) > 1, "all of one length: the test shows less"
+    for row, (ids, log_probs) in enumerate(found):
+        assert len(log_probs) == len(ids)
+        expected = plain_log_probs(student, PROMPTS[row // 2], ids, temperature)
+        assert torch.allclose(torch.tensor(log_probs), expected, atol=1e-4, rtol=0)
+    without = dataclasses.replace(decoding, log_probs=False)
+    again = complete_batch(student, PROMPTS, without, torch.Generator().manual_seed(3))
+    assert again == [(ids, None) for ids, _ in found], "asking changes what is drawn"

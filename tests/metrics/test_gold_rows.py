@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gold_rows import gold_findings
 
 from mbt_lite.metrics.predictions import score_completion
 from mbt_lite.recipe.schema import RewardWeights
 from mbt_lite.records import Completion, Question
-from mbt_lite.rewards.dry_run import gold_findings
-from mbt_lite.rewards.law import RewardLimits, score
+from mbt_lite.rewards.law import score
+from mbt_lite.rewards.terms import RewardLimits
 
 FILES = {
     "musique_ans_dev_100.jsonl": ("musique", 100),
@@ -54,11 +55,11 @@ def test_every_gold_and_alias_scores_1_on_every_metric_and_term(shared_data: Pat
             prediction = score_completion(question, Completion(question.question_id, 0, text, "stop", 1, 20), "base")
             assert (prediction.exact_match, prediction.f1, prediction.substring_match) == (1, 1.0, 1), gold
             terms = score(text, stopped=True, completion_tokens=20, golds=question.golds, limits=LIMITS)
-            assert (terms.answer, terms.exact, terms.format, terms.keep) == (1, 1, 1, 0), gold
+            assert (terms["answer"], terms["exact"], terms["format"], terms["keep"]) == (1, 1, 1, 0), gold
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_real_row_passes_the_gold_dry_run(shared_data: Path, name: str) -> None:
     for question in questions(shared_data / name, FILES[name][0]):
-        assert gold_findings(question, RewardWeights(), LIMITS) == []
-        assert gold_findings(question, ALL_TERMS, LIMITS) == []
+        assert gold_findings(question, RewardWeights().model_dump(), LIMITS) == []
+        assert gold_findings(question, ALL_TERMS.model_dump(), LIMITS) == []

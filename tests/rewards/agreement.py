@@ -1,16 +1,14 @@
-"""Whether a fast form of the reward law gives the law's numbers, on random and adversarial completions.
+"""Whether the kernel gives the law's numbers, on random and adversarial completions.
 
-The tests run it on samples. The whole check, more than 10,000 completions a form, from the folder tests/; without a GPU
-the kernel runs in Triton's interpreter, which takes the better part of an hour:
+The tests run it on samples. The whole check, more than 10,000 completions, from the folder tests/; without a GPU the
+kernel runs in Triton's interpreter, which takes the better part of an hour:
 
-    python -m rewards.agreement --form vectorised --rows 12000
     TRITON_INTERPRET=1 python -m rewards.agreement --form kernel --rows 12000
 """
 
 import argparse
 import dataclasses
 import json
-import math
 import random
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,17 +19,15 @@ from byte_tokenizer import byte_tokenizer
 
 from mbt_lite.errors import ModelError
 from mbt_lite.rewards import law
-from mbt_lite.rewards.advantages import group_advantages
-from mbt_lite.rewards.counts import to_advantages, to_rewards, to_terms
-from mbt_lite.rewards.law import TERM_NAMES, RewardLimits
+from mbt_lite.rewards.counts import to_terms
+from mbt_lite.rewards.terms import TERMS, RewardLimits
 from mbt_lite.rewards.vocabulary import decode_without_specials, read_vocabulary
 
 QWEN3 = Path(__file__).parents[1] / ".cache" / "qwen3"
 TOKENIZERS = ("toy", "smollm2", "qwen3")
-FORMS = ("vectorised", "kernel")
+FORMS = ("kernel",)
 SIZES = (1, 7, 33)
 LIMITS = RewardLimits(max_completion_tokens=60, verification_words=2, overlong_buffer_tokens=20)
-WEIGHTS = {name: 0.3 + 0.1 * place for place, name in enumerate(TERM_NAMES)}
 
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 PROSE = (
@@ -143,22 +139,12 @@ def _pieces(dice: random.Random, most: int) -> str:
     return "".join(dice.choice(pool) for _ in range(dice.randrange(most)))
 
 
-def count(form: str, tokenizer: Any, batch: Batch) -> tuple[Any, list[bool]]:
-    """Count a batch by a form; the kernel's buffers hold nonsense before they are written."""
+def count(tokenizer: Any, batch: Batch) -> tuple[Any, list[bool]]:
+    """Count a batch; the kernel's buffers hold nonsense before they are written."""
     vocabulary = read_vocabulary_once(tokenizer)
-    stop = tokenizer.eos_token_id
-    if form == "kernel":
-        counts, needs_law = poisoned_kernel(vocabulary, stop, batch.prefilled_think).count(batch.ids, batch.golds)
-        return counts, needs_law.tolist()
-    from mbt_lite.rewards import vectorised
-
-    stopped = [bool(row) and row[-1] == stop for row in batch.ids]
-    texts = [vocabulary.decode(row[:-1] if done else row) for row, done in zip(batch.ids, stopped, strict=True)]
-    tokens = [len(row) for row in batch.ids]
-    counts, marked = vectorised.count(
-        texts, stopped=stopped, tokens=tokens, golds=batch.golds, prefilled_think=batch.prefilled_think
-    )
-    return counts, marked.tolist()
+    kernel = poisoned_kernel(vocabulary, tokenizer.eos_token_id, batch.prefilled_think)
+    counts, needs_law = kernel.count(batch.ids, batch.golds)
+    return counts, needs_law.tolist()
 
 
 _VOCABULARIES: dict[int, Any] = {}
@@ -198,40 +184,25 @@ def law_terms(tokenizer: Any, batch: Batch) -> list[tuple[float, ...]]:
             limits=LIMITS,
             prefilled_think=batch.prefilled_think,
         )
-        rows.append(dataclasses.astuple(terms))
+        rows.append(tuple(terms.values()))
     return rows
 
 
-def mismatches(form: str, tokenizer: Any, batch: Batch) -> tuple[list[str], int]:
-    """Give what differs from the law, row by row, and how many rows the form leaves to the law.
+def mismatches(tokenizer: Any, batch: Batch) -> tuple[list[str], int]:
+    """Give what differs from the law, row by row, and how many rows the kernel leaves to the law.
 
-    Terms have to be equal to the bit: both divide the same integers. Sums may differ by 1e-6.
+    Terms have to be equal to the bit: both divide the same integers.
     """
-    counts, needs_law = count(form, tokenizer, batch)
+    counts, needs_law = count(tokenizer, batch)
     terms = to_terms(counts, LIMITS)
-    rewards = to_rewards(terms, WEIGHTS)
-    wanted = law_terms(tokenizer, batch)
-    found = []
+    assert tuple(terms) == tuple(TERMS), "the kernel counts every term"
     rows = zip(*(column.tolist() for column in terms.values()), strict=True)
-    for row, (got, want, marked) in enumerate(zip(rows, wanted, needs_law, strict=True)):
-        if not marked and got != want:
-            found.append(f"row {row} {batch.ids[row]} {batch.golds[row]}: terms {got}, by the law {want}")
-        weighed = law.total(law.Terms(*got), WEIGHTS)
-        if not math.isclose(rewards.tolist()[row], weighed, abs_tol=1e-6, rel_tol=0):
-            found.append(f"row {row}: reward {rewards.tolist()[row]}, by the law {weighed}")
-    return found + advantage_mismatches(rewards), sum(needs_law)
-
-
-def advantage_mismatches(rewards: Any) -> list[str]:
-    rows, size = len(rewards), next((size for size in (8, 7, 3) if len(rewards) % size == 0), 0)
-    if not size:
-        return []
-    advantages, zero_variance = to_advantages(rewards, size)
-    wanted = group_advantages(rewards.tolist(), size)
-    same = zero_variance.tolist() == list(wanted.zero_variance) and all(
-        abs(got - want) <= 1e-6 for got, want in zip(advantages.tolist(), wanted.values, strict=True)
-    )
-    return [] if same else [f"advantages of {rows} rows in groups of {size}: {advantages}, by the law {wanted}"]
+    found = [
+        f"row {row} {batch.ids[row]} {batch.golds[row]}: terms {got}, by the law {want}"
+        for row, (got, want, marked) in enumerate(zip(rows, law_terms(tokenizer, batch), needs_law, strict=True))
+        if not marked and got != want
+    ]
+    return found, sum(needs_law)
 
 
 def batches(seed: int, tokenizer: Any, rows: int, sizes: Sequence[int] = SIZES) -> Iterator[Batch]:
@@ -245,9 +216,9 @@ def batches(seed: int, tokenizer: Any, rows: int, sizes: Sequence[int] = SIZES) 
 
 
 def main() -> None:
-    """Check a form on random batches in every tokenizer there is; print one JSON line each, and what differs."""
+    """Check the kernel on random batches in every tokenizer there is; print one JSON line each, and what differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--form", choices=FORMS, default="vectorised")
+    parser.add_argument("--form", choices=FORMS, default="kernel")
     parser.add_argument("--rows", type=int, default=12_000, help="in all")
     parser.add_argument("--tokenizers", nargs="+", choices=TOKENIZERS, default=TOKENIZERS)
     parser.add_argument("--seed", type=int, default=0)
@@ -261,7 +232,7 @@ def main() -> None:
             continue
         rows, by_law, found = 0, 0, list[str]()
         for batch in batches(asked.seed, tokenizer, -(-asked.rows // len(asked.tokenizers))):
-            wrong, marked = mismatches(asked.form, tokenizer, batch)
+            wrong, marked = mismatches(tokenizer, batch)
             rows, by_law, found = rows + len(batch.ids), by_law + marked, found + wrong
         print(json.dumps({"tokenizer": name, "rows": rows, "mismatches": len(found), "by_law": by_law}), flush=True)
         print(*found[:5], sep="\n", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Tokenizers by which the fast forms of the law are tried; one that is not to be had is skipped with its cure."""
+"""Tokenizers by which the kernel is tried against the law; one that is not to be had is skipped with its cure."""
 
 from typing import Any
 

@@ -134,7 +134,7 @@ def test_buffers_hold_the_longest_row(toy: Any, toy_vocabulary: Vocabulary, monk
 def test_kernel_on_a_gpu_agrees_with_the_law(any_tokenizer: Any, rows: int, cuda: Any) -> None:
     triton_version()
     for seed in range(3):
-        found, _ = mismatches("kernel", any_tokenizer, random_batch(random.Random(seed), any_tokenizer, rows))
+        found, _ = mismatches(any_tokenizer, random_batch(random.Random(seed), any_tokenizer, rows))
         assert found == []
 
 
@@ -144,5 +144,5 @@ def test_kernel_on_a_gpu_agrees_with_the_law_on_long_rows(toy: Any, cuda: Any) -
     dice = random.Random(0)
     parts = [random_batch(dice, toy, 60) for _ in range(8)]
     ids = [[token for row in part.ids for token in row if token != toy.eos_token_id] for part in parts]
-    found, _ = mismatches("kernel", toy, Batch(ids, [part.golds[0] for part in parts], False))
+    found, _ = mismatches(toy, Batch(ids, [part.golds[0] for part in parts], False))
     assert found == []

@@ -1,4 +1,3 @@
-import dataclasses
 import math
 import re
 
@@ -7,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mbt_lite.recipe.schema import RewardWeights
-from mbt_lite.rewards.law import TERM_NAMES, RewardLimits, Terms, score, total
+from mbt_lite.rewards.law import Terms, score, total
+from mbt_lite.rewards.terms import TERMS, RewardLimits
 
 PROPERTY = settings(deadline=None, max_examples=300)
 LIMITS = RewardLimits(max_completion_tokens=100, verification_words=2, overlong_buffer_tokens=20)
@@ -28,28 +28,33 @@ def scored(text: str, *, stopped: bool = True, tokens: int = 50, golds: tuple[st
     return score(text, stopped=stopped, completion_tokens=tokens, golds=golds, limits=LIMITS)
 
 
+def terms_of(*values: float) -> Terms:
+    return dict(zip(TERMS, values, strict=True))
+
+
 def test_score_of_a_right_completion_by_hand() -> None:
     # 13 words, the gold is the 8th: 3 words beyond the allowance of 2. No 4-gram repeats.
     trace = "First we need the city. The second document says Rome. Let us check: it fits."
     terms = scored(f"<think>{trace}</think>\n<answer>Rome</answer>", tokens=90)
-    assert dataclasses.astuple(terms) == pytest.approx((1, 1, 1, 0, -3 / 13, 0, -0.5), abs=1e-12)
+    assert tuple(terms.values()) == pytest.approx((1, 1, 1, 0, -3 / 13, 0, -0.5), abs=1e-12)
 
 
 def test_score_of_a_lost_answer_by_hand() -> None:
     # 8 words, five 4-grams, of which the last repeats the first.
     text = "<think>So it is Rome. So it is Rome.</think> <answer>Rome or Oslo</answer> <answer>Rome Italy</answer>"
     terms = scored(text, stopped=False, tokens=100)
-    assert dataclasses.astuple(terms) == pytest.approx((2 / 3, 0, 0, -1, 0, -1 / 5, -1), abs=1e-12)
+    assert tuple(terms.values()) == pytest.approx((2 / 3, 0, 0, -1, 0, -1 / 5, -1), abs=1e-12)
 
 
 def test_score_of_an_unclosed_trace_by_hand() -> None:
     terms = scored("<think>It is Rome. <answer>Rome</answer>", stopped=False)
-    assert terms == Terms(0.0, 0.0, 0.0, -1.0, 0.0, 0.0, -1.0)
+    assert terms == terms_of(0.0, 0.0, 0.0, -1.0, 0.0, 0.0, -1.0)
 
 
 def test_terms_stand_in_the_order_of_the_recipe() -> None:
-    assert tuple(RewardWeights.model_fields) == TERM_NAMES
-    assert tuple(RANGES) == TERM_NAMES
+    assert tuple(RewardWeights.model_fields) == tuple(TERMS)
+    assert {name: (term.low, term.high) for name, term in TERMS.items()} == RANGES
+    assert tuple(scored("")) == tuple(TERMS)
 
 
 @PROPERTY
@@ -59,7 +64,7 @@ def test_score_stays_in_range_and_has_no_negative_zero(text: str, stopped: bool,
         text, stopped=stopped, completion_tokens=tokens, golds=["Rome"], limits=LIMITS, prefilled_think=prefilled
     )
     for name, (low, high) in RANGES.items():
-        value = getattr(terms, name)
+        value = terms[name]
         assert low <= value <= high, name
         assert value != 0 or math.copysign(1, value) == 1, name
 
@@ -95,7 +100,7 @@ def test_score_reads_a_prefilled_completion_like_a_whole_one(text: str) -> None:
 @given(TEXTS)
 def test_score_rewards_nothing_in_a_trace_that_is_never_closed(text: str) -> None:
     terms = scored("<think>" + text.replace("</think>", ""))
-    assert (terms.answer, terms.exact, terms.format) == (0, 0, 0)
+    assert (terms["answer"], terms["exact"], terms["format"]) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("golds", [pytest.param((), id="none"), pytest.param("Rome", id="a bare text")])
@@ -105,23 +110,23 @@ def test_score_refuses_golds_that_are_no_list(golds: tuple[str, ...]) -> None:
 
 
 def test_total_weighs_each_term() -> None:
-    terms = Terms(0.5, 1.0, 1.0, -1.0, -0.25, -0.5, -0.75)
-    weights = {name: float(10**power) for power, name in enumerate(TERM_NAMES)}
+    terms = terms_of(0.5, 1.0, 1.0, -1.0, -0.25, -0.5, -0.75)
+    weights = {name: float(10**power) for power, name in enumerate(TERMS)}
     by_hand = 0.5 + 10 + 100 - 1_000 - 2_500 - 50_000 - 750_000
     assert total(terms, weights) == pytest.approx(by_hand)
-    assert total(terms, RewardWeights(**weights)) == pytest.approx(by_hand)
+    assert total(terms, RewardWeights(**weights).model_dump()) == pytest.approx(by_hand)
 
 
 def test_total_of_the_default_recipe_is_the_answer_term_alone() -> None:
-    terms = Terms(0.5, 1.0, 1.0, -1.0, -0.25, -0.5, -0.75)
-    assert total(terms, RewardWeights()) == 0.5
+    terms = terms_of(0.5, 1.0, 1.0, -1.0, -0.25, -0.5, -0.75)
+    assert total(terms, RewardWeights().model_dump()) == 0.5
     assert total(terms, {"answer": 1.0}) == 0.5
     assert total(terms, {}) == 0.0
 
 
 def test_total_refuses_an_unknown_term() -> None:
     with pytest.raises(AssertionError, match="anwser"):
-        total(Terms(*[0.0] * 7), {"anwser": 1.0})
+        total(terms_of(*[0.0] * 7), {"anwser": 1.0})
 
 
 @pytest.mark.parametrize("wrong", [(0, 0, 0), (1, -1, 0), (1, 0, -1)])

@@ -1,7 +1,6 @@
 """Stage grpo in this process on the tiny 4-bit student: prefilter, watch, dev rewards, the kept adapter, the page."""
 
 import io
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,19 +10,18 @@ import pytest
 
 pytest.importorskip("trl", reason="needs the training stack: pip install 'mbt-lite[train]'")
 
-import rich.console
 import torch
+from grpo_lab import QUESTIONS, recipe, run
 from safetensors.torch import load_file
 
 from mbt_lite.errors import DataError, ModelError, RecipeError, RunError
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.run_dir import Journal, RunDir, read_json, read_jsonl, write_jsonl
-from mbt_lite.stages import grpo
 from mbt_lite.student.libraries import prepare
 from mbt_lite.training import dev_reward, pass_rates
+from mbt_lite.training import grpo as training
 
 ROOT = Path(__file__).parents[2]
-QUESTIONS = 6
 
 
 @pytest.fixture(autouse=True)
@@ -34,43 +32,6 @@ def switches() -> None:
 @pytest.fixture
 def run_dir(tmp_path: Path) -> RunDir:
     return RunDir(tmp_path / "run")
-
-
-def recipe(student_folder: Path, gen: dict[str, Any] | None = None, **settings: Any) -> Recipe:
-    samples = ROOT / "data_samples"
-    section = {
-        "start": "base",
-        "steps": 2,
-        "prompts_per_step": 2,
-        "group_size": 4,
-        "micro_batch_size": 4,
-        "rollout_batch_size": 8,
-        "learning_rate": 1e-2,
-        "max_completion_tokens": 256,
-        "gradient_checkpointing": False,
-        "save_every_steps": 1,
-        # the tiny student never answers: the length term keeps its rewards apart
-        "reward": {"weights": {"answer": 4.0, "length": 1.0}, "overlong_buffer_tokens": 255},
-    }
-    sections = {
-        "model": {"name": str(student_folder), "dtype": "float32"},
-        "data": {
-            "train": {"path": str(samples / "demo_train.jsonl"), "limit": QUESTIONS},
-            "dev": {"path": str(samples / "demo_dev.jsonl"), "limit": 93},
-            "max_prompt_tokens": 512,
-        },
-        "lora": {"rank": 4, "alpha": 8},
-        "gen": gen or {},
-        "grpo": section | settings,
-    }
-    return Recipe.model_validate_json(json.dumps(sections))
-
-
-def run(made: Recipe, run_dir: RunDir, said: io.StringIO | None = None) -> str:
-    """Run the stage; give what it said, which `said` also has when it fails."""
-    said = said or io.StringIO()
-    grpo.run(made, run_dir, rich.console.Console(file=said, width=200))
-    return said.getvalue()
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -89,7 +50,7 @@ def test_run_keeps_the_adapter_with_the_best_dev_reward(
         seen.append({name: p.detach().clone() for name, p in arguments[0].model.named_parameters() if p.requires_grad})
         return found | {"reward": next(asked)}
 
-    monkeypatch.setattr(dev_reward, "score_greedily", scored)
+    monkeypatch.setattr(training, "score_greedily", scored)
     said = run(recipe(student_folder, dev_questions=3), run_dir)
     folder = run_dir.stage_dir("grpo")
     rows = read_jsonl(folder / "dev_rewards.jsonl")
@@ -151,7 +112,7 @@ def test_prefilter_start_goes_on_where_a_kill_left_it(
 
     made = recipe(student_folder, prefilter_samples=2)
     student = load_student(made.model)
-    questions = grpo.read_fitting(made, student, made.data.train)
+    questions = training.read_fitting(made.data, student, made.data.train)
     # right by an accident of the text: the tiny student never answers
     monkeypatch.setattr(
         pass_rates, "parse_completion", lambda text, prefilled_think: type("Parsed", (), {"answer": text})
@@ -239,20 +200,20 @@ IMPORT_ORDER = """
 import sys
 from pathlib import Path
 from rich.console import Console
-from mbt_lite.student import loading as student
 from mbt_lite.recipe.schema import Recipe
+from mbt_lite.run_dir import RunDir
 from mbt_lite.stages import grpo
 
-def load(*_, **__):
+def first(*_, **__):
     print(sorted({"transformers", "trl", "peft"} & set(sys.modules)))
     raise SystemExit
 
-student.load_student = load
-grpo.train(Recipe.model_validate_json(sys.argv[1]), None, None, Path(sys.argv[2]), Console())
+grpo.import_backend = first
+grpo.run(Recipe.model_validate_json(sys.argv[1]), RunDir(Path(sys.argv[2])), Console())
 """
 
 
-def test_train_leaves_the_libraries_that_unsloth_patches_to_the_loading_of_the_student(
+def test_run_imports_the_backend_before_the_libraries_that_unsloth_patches(
     student_folder: Path, tmp_path: Path
 ) -> None:
     command = [sys.executable, "-c", IMPORT_ORDER, recipe(student_folder).model_dump_json(), str(tmp_path)]

@@ -7,7 +7,8 @@ import pytest
 
 from mbt_lite.errors import RecipeError
 from mbt_lite.recipe.schema import Data, Grpo, Model, Questions, Recipe, Sft
-from mbt_lite.stages.grpo import check_reference, to_grpo_config
+from mbt_lite.stages.grpo import check_reference
+from mbt_lite.training.grpo import to_grpo_config
 from mbt_lite.training.sft import to_sft_config
 
 # No value is a default of ours, nor of TRL's.
@@ -80,6 +81,7 @@ SFT_FIELDS: dict[str, dict[str, Any] | None] = {
     "seed": {"seed": 11, "data_seed": 11},
 }
 GRPO_FIELDS: dict[str, dict[str, Any] | None] = {
+    "method": None,
     "start": None,
     "steps": {"max_steps": 21},
     # 6 prompts x 4 completions are one generation batch and one optimizer step: 8 micro-batches of 3
@@ -138,7 +140,7 @@ def sft_config() -> Any:
 @pytest.fixture(scope="module")
 def grpo_config() -> Any:
     pytest.importorskip("trl", reason="needs the training stack: pip install 'mbt-lite[train]'")
-    return to_grpo_config(recipe(grpo=GRPO), Path("run/grpo"))
+    return to_grpo_config(GRPO, Path("run/grpo"))
 
 
 def told(config: Any, expected: dict[str, Any]) -> dict[str, Any]:
@@ -150,7 +152,8 @@ def test_the_tables_name_every_key_with_a_value_of_its_own() -> None:
         defaults = type(section)()
         assert table.keys() == type(section).model_fields.keys()
         same = [key for key, value in section if value == getattr(defaults, key)]
-        assert same == [key for key in ("reward",) if key in table]
+        # there is one method yet
+        assert same == [key for key in ("method", "reward") if key in table]
 
 
 @pytest.mark.parametrize("key", [key for key, expected in SFT_FIELDS.items() if expected])
@@ -204,7 +207,13 @@ def test_to_grpo_config_keeps_the_columns_that_the_reward_reads(grpo_config: Any
 def test_to_grpo_config_refuses_micro_batches_that_do_not_divide_a_step(tmp_path: Path) -> None:
     pytest.importorskip("trl", reason="needs the training stack: pip install 'mbt-lite[train]'")
     with pytest.raises(RecipeError, match=r"grpo.micro_batch_size: must divide .* = 24 \(got 5\)"):
-        to_grpo_config(recipe(grpo=GRPO.model_copy(update={"micro_batch_size": 5})), tmp_path)
+        to_grpo_config(GRPO.model_copy(update={"micro_batch_size": 5}), tmp_path)
+
+
+@pytest.mark.parametrize("shuffles", [True, False])
+def test_to_grpo_config_shuffles_rows_unless_they_are_laid_out(shuffles: bool, tmp_path: Path) -> None:
+    pytest.importorskip("trl", reason="needs the training stack: pip install 'mbt-lite[train]'")
+    assert to_grpo_config(GRPO, tmp_path, shuffles=shuffles).shuffle_dataset is shuffles
 
 
 @pytest.mark.parametrize(
@@ -215,11 +224,10 @@ def test_check_reference_refuses_what_unsloth_would_pull_to(
     backend: str, kl_coefficient: float, refused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`auto` becomes a backend on the machine only: a recipe cannot know."""
-    pytest.importorskip("torch", reason="needs the training stack: pip install 'mbt-lite[train]'")
-    monkeypatch.setattr("mbt_lite.student.backend.choose_backend", lambda wanted: backend)
-    whole = recipe(grpo=GRPO.model_copy(update={"kl_coefficient": kl_coefficient}))
+    monkeypatch.setattr("mbt_lite.stages.grpo.choose_backend", lambda wanted: backend)
+    grpo = GRPO.model_copy(update={"kl_coefficient": kl_coefficient})
     if refused:
         with pytest.raises(RecipeError, match=r"grpo.kl_coefficient: .* \(got 0.04\)"):
-            check_reference(whole)
+            check_reference(grpo, Model(name="tiny"))
     else:
-        check_reference(whole)
+        check_reference(grpo, Model(name="tiny"))

@@ -17,9 +17,9 @@ from mbt_lite.generation.generate import generate
 from mbt_lite.prompts import student_messages
 from mbt_lite.recipe.schema import Grpo, Reward, RewardWeights
 from mbt_lite.records import Document, Question
-from mbt_lite.rewards.law import RewardLimits
+from mbt_lite.rewards.terms import RewardLimits
 from mbt_lite.run_dir import read_jsonl
-from mbt_lite.training.dev_reward import BestAdapter, score_greedily
+from mbt_lite.training.dev_reward import BestByReward, score_greedily
 
 
 class Run:
@@ -27,7 +27,7 @@ class Run:
 
     def __init__(self, student, folder, rewards):
         self.student, self.rewards, self.scored = student, rewards, []
-        self.best = BestAdapter(student, folder, self.score, Console(file=io.StringIO()))
+        self.best = BestByReward(student, folder, self.score, Console(file=io.StringIO()))
 
     def score(self):
         self.scored.append(self.step)

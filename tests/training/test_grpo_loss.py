@@ -152,9 +152,8 @@ def test_sampled_rollouts_with_a_reward_raise_the_reward(student, tmp_path):
 
     def roll_out(step):
         generator = torch.Generator().manual_seed(step)
-        found = complete_batch(
-            student, prompts, Decoding(samples=8, temperature=1.0, max_completion_tokens=6), generator
-        )
+        decoding = Decoding(samples=8, temperature=1.0, max_completion_tokens=6)
+        found = [ids for ids, _ in complete_batch(student, prompts, decoding, generator)]
         rewards = [float(worth[completion].float().mean()) for completion in found]
         shares.append(sum(rewards) / len(rewards))
         return [(prompts[row // 8], ids, reward) for row, (ids, reward) in enumerate(zip(found, rewards, strict=True))]

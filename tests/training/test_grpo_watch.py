@@ -9,8 +9,10 @@ from rich.console import Console
 from transformers import TrainerControl, TrainerState
 
 from mbt_lite.errors import ModelError
+from mbt_lite.methods.law import Law
+from mbt_lite.methods.method import Rule
 from mbt_lite.run_dir import read_jsonl, write_jsonl
-from mbt_lite.training.grpo_watch import WARN_AFTER, Rule, Watch, WatchCallback, rules
+from mbt_lite.training.grpo_watch import WARN_AFTER, Watch, WatchCallback
 
 ENTROPY = Rule("entropy", 0.05, 0.5, below="alike", above="noise")
 HEALTHY = {
@@ -53,7 +55,7 @@ def test_watch_leaves_a_missing_figure_and_one_that_is_no_number_alone():
 
 
 def test_every_rule_watches_a_figure_and_says_what_to_turn():
-    table = rules(160)
+    table = Law({}, 160).healthy_ranges()
     assert {rule.name for rule in table} == HEALTHY.keys()
     for rule in table:
         assert rule.side(HEALTHY[rule.name]) is None
@@ -69,7 +71,9 @@ class Run:
 
     def __init__(self, folder, stop_after=None, step=0):
         self.said, self.folder = io.StringIO(), folder
-        self.watch = WatchCallback(folder, rules(160), stop_after, Console(file=self.said, width=500))
+        self.watch = WatchCallback(
+            folder, Law({}, 160).healthy_ranges(), stop_after, Console(file=self.said, width=500)
+        )
         self.state, self.control = TrainerState(global_step=step), TrainerControl()
         self.watch.on_train_begin(None, self.state, self.control)
 

@@ -3,11 +3,12 @@
 from typing import Any
 
 import pytest
+from gold_rows import gold_findings
 
+from mbt_lite.methods.law import Law
 from mbt_lite.records import Question
-from mbt_lite.rewards.dry_run import gold_findings, reward_findings
-from mbt_lite.rewards.law import RewardLimits
 from mbt_lite.rewards.scorer import Scorer
+from mbt_lite.rewards.terms import RewardLimits
 from mbt_lite.rewards.vocabulary import Vocabulary
 
 ROOMY = RewardLimits(max_completion_tokens=900, verification_words=40, overlong_buffer_tokens=50)
@@ -20,13 +21,13 @@ def question(answer: str = "Ana Ruiz", name: str = "q1") -> Question:
 def findings(toy: Any, vocabulary: Vocabulary, questions: list[Question], weights: Any, **changes: Any) -> list[str]:
     settings = {"limits": ROOMY, "prefilled_think": False} | changes
     scorer = Scorer(vocabulary.decode, frozenset({toy.eos_token_id}), **settings)
-    return reward_findings(questions, weights, scorer, lambda text: toy.encode(text, add_special_tokens=False))
+    return Law(weights, scorer.limits.max_completion_tokens).findings(
+        questions, scorer, lambda text: toy.encode(text, add_special_tokens=False)
+    )
 
 
 @pytest.mark.parametrize("prefilled_think", [False, True])
-def test_reward_findings_is_empty_for_a_sound_reward(
-    toy: Any, toy_vocabulary: Vocabulary, prefilled_think: bool
-) -> None:
+def test_findings_is_empty_for_a_sound_reward(toy: Any, toy_vocabulary: Vocabulary, prefilled_think: bool) -> None:
     # more questions than are scored in one go
     asked = [question(answer, f"q{number}") for number in range(35) for answer in ("Ana Ruiz", "Lima")]
     weights = {"answer": 1.0, "format": 0.2, "length": 0.1}
@@ -44,7 +45,7 @@ def test_reward_findings_is_empty_for_a_sound_reward(
         ({"answer": 1.0, "keep": -2.0}, "an unclosed think block scores no less"),
     ],
 )
-def test_reward_findings_names_question_completion_and_term(
+def test_findings_names_question_completion_and_term(
     toy: Any, toy_vocabulary: Vocabulary, weights: Any, said: str
 ) -> None:
     asked = [question(name="q1"), question(name="q2")]
@@ -53,21 +54,21 @@ def test_reward_findings_names_question_completion_and_term(
         assert [line for line in found if line.startswith(f"reward of question {name}: {said}")], found
 
 
-def test_reward_findings_are_those_of_the_text(toy: Any, toy_vocabulary: Vocabulary) -> None:
+def test_findings_are_those_of_another_tokenizer(toy: Any, toy_vocabulary: Vocabulary) -> None:
     for weights in ({}, {"format": 1.0}, {"answer": -1.0}, {"answer": 1.0, "length": -3.0}):
         assert findings(toy, toy_vocabulary, [question()], weights) == gold_findings(question(), weights, ROOMY)
 
 
-def test_reward_findings_counts_real_tokens(toy: Any, toy_vocabulary: Vocabulary) -> None:
+def test_findings_counts_real_tokens(toy: Any, toy_vocabulary: Vocabulary) -> None:
     limits = RewardLimits(max_completion_tokens=30, verification_words=2, overlong_buffer_tokens=5)
     (found,) = findings(toy, toy_vocabulary, [question()], {"answer": 1.0}, limits=limits)
     assert "the gold completion does not fit (got " in found
     assert found.endswith("max_completion_tokens 30); raise max_completion_tokens")
 
 
-def test_reward_findings_sees_a_tokenizer_that_loses_the_tags(toy: Any, toy_vocabulary: Vocabulary) -> None:
+def test_findings_sees_a_tokenizer_that_loses_the_tags(toy: Any, toy_vocabulary: Vocabulary) -> None:
     scorer = Scorer(lambda ids: "", frozenset({toy.eos_token_id}), ROOMY, False)
-    found = reward_findings([question()], {"answer": 1.0}, scorer, toy.encode)
+    found = Law({"answer": 1.0}, 900).findings([question()], scorer, toy.encode)
     assert found == [
         "the tokenizer does not give <think></think><answer></answer> back (got ''); "
         "take one in which they are no special tokens"

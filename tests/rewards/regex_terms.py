@@ -1,7 +1,7 @@
 """The seven terms as separate reward functions over decoded text, as TRL users write them: a regex and a loop each.
 
-A yardstick for `bench reward`, nothing else uses it. Each function stands alone, as in TRL's own examples: it finds its
-tags and normalises its words itself. They agree with the law on ASCII text; beyond it only the law is right.
+An independent route to the law's numbers. Each function stands alone, as in TRL's own examples: it finds its tags and
+normalises its words itself. They agree with the law on ASCII text; beyond it only the law is right.
 """
 
 from __future__ import annotations

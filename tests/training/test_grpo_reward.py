@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from mbt_lite.rewards.law import TERM_NAMES, RewardLimits
+from mbt_lite.methods.law import Law
+from mbt_lite.methods.method import Batch
 from mbt_lite.rewards.scorer import Scorer
-from mbt_lite.rewards.trl_reward import LawReward
+from mbt_lite.rewards.terms import TERMS, RewardLimits
+from mbt_lite.training.grpo_reward import MethodReward
 
 # One token a word; 0 ends the turn, 99 is another token that does.
 WORDS = ("<end>", "<think>", "</think>", "<answer>", "</answer>", "it", "is", "Rome", "Paris", "New", "York", "City")
@@ -36,14 +38,16 @@ class Desk:
         self.metrics: dict[str, float] = {}
         self.extras: list[str] = []
 
-    def reward(self, *, prefilled_think: bool = False) -> LawReward:
+    def reward(self, *extras: Any, prefilled_think: bool = False) -> MethodReward:
         def decode(tokens: Sequence[int]) -> str:
             return " ".join(WORDS[token] for token in tokens)
 
         stop_ids = frozenset({0, OTHER_END})
-        return LawReward(Scorer(decode, stop_ids, LIMITS, prefilled_think), WEIGHTS, self.rows.extend)
+        method = Law(WEIGHTS, LIMITS.max_completion_tokens, extras)
+        scorer = Scorer(decode, stop_ids, LIMITS, prefilled_think)
+        return MethodReward(method, scorer, ("question_id", "golds"), 2, self.rows.extend)
 
-    def call(self, reward: LawReward, completion_ids: list[list[int]], golds: list[list[str]]) -> list[float | None]:
+    def call(self, reward: MethodReward, completion_ids: list[list[int]], golds: list[list[str]]) -> list[float | None]:
         n = len(completion_ids)
         return reward(
             prompts=[[{"role": "user", "content": "where?"}]] * n,
@@ -51,6 +55,7 @@ class Desk:
             completion_ids=completion_ids,
             question_id=[f"q{number}" for number in range(n)],
             golds=golds,
+            log_probs=[[-0.5] * len(row) for row in completion_ids],
             trainer_state=SimpleNamespace(global_step=4),
             log_extra=lambda column, values: self.extras.append(column),
             log_metric=self.metrics.__setitem__,
@@ -81,9 +86,8 @@ def test_law_reward_gives_the_weighed_terms_of_each_completion(four: list[float 
 
 def test_law_reward_logs_the_mean_of_every_term_and_how_many_stopped(desk: Desk, four: list[float | None]) -> None:
     assert desk.metrics.keys() == {
-        *(f"reward/{name}" for name in TERM_NAMES),
+        *(f"reward/{name}" for name in TERMS),
         "stop_rate",
-        "share_by_law",
     }
     assert desk.metrics == pytest.approx(
         {
@@ -95,7 +99,6 @@ def test_law_reward_logs_the_mean_of_every_term_and_how_many_stopped(desk: Desk,
             "reward/redundancy": -5 / 8 / 4,
             "reward/length": -(1 / 4 + 1 / 4 + 3 / 4 + 1) / 4,
             "stop_rate": 3 / 4,
-            "share_by_law": 0.0,
         }
     )
     assert desk.extras == []
@@ -130,6 +133,42 @@ def test_law_reward_refuses_columns_of_another_length(desk: Desk) -> None:
     with pytest.raises(ValueError, match="shorter"):
         desk.call(desk.reward(), [ids(RIGHT, 0), ids(LOST, 0)], [["Rome"]])
     assert desk.rows == []
+
+
+class Halves:
+    """An extra: half the tokens that the batch says, and what it was given."""
+
+    name = "halves"
+
+    def __init__(self, wants_log_probs: bool) -> None:
+        self.wants_log_probs, self.batches = wants_log_probs, list[Batch]()
+
+    def __call__(self, batch: Batch) -> list[float]:
+        self.batches.append(batch)
+        return [len(ids) / 2 for ids in batch.ids]
+
+
+def test_extras_are_added_to_the_law_and_logged(desk: Desk) -> None:
+    completion_ids, golds = [ids(RIGHT, 0), ids(CUT)], [["Rome"], ["Rome"]]
+    plain = desk.call(desk.reward(), completion_ids, golds)
+    assert not [key for row in desk.rows for key in row if key.startswith("extra/")], "off means off"
+    more = desk.call(desk.reward(Halves(False)), completion_ids, golds)
+    assert more == [value + half for value, half in zip(plain, (4.5, 6.0), strict=True)]  # type: ignore[operator]
+    assert [row["extra/halves"] for row in desk.rows[2:]] == [4.5, 6.0]
+    assert desk.metrics["extra/halves"] == 5.25
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_the_batch_holds_what_trl_hands_over(desk: Desk, wanted: bool) -> None:
+    extra = Halves(wanted)
+    reward = desk.reward(extra)
+    desk.call(reward, [ids(RIGHT, 0), ids(CUT)], [["Rome"], ["Rome"]])
+    [batch] = extra.batches
+    assert (batch.ids, batch.texts) == ([ids(RIGHT, 0), ids(CUT)], [RIGHT, CUT])
+    assert (batch.stopped, batch.step, batch.group_size) == ([True, False], 5, 2)
+    assert batch.columns == {"question_id": ["q0", "q1"], "golds": [["Rome"], ["Rome"]]}
+    assert [terms["exact"] for terms in batch.terms] == [1.0, 0.0]
+    assert batch.log_probs == ([[-0.5] * 9, [-0.5] * 12] if wanted else None)
 
 
 def test_law_reward_is_what_trl_takes_for_a_plain_function(desk: Desk) -> None:

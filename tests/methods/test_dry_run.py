@@ -1,12 +1,15 @@
 import pytest
+from gold_rows import gold_findings
 
+from mbt_lite.methods.method import Batch
 from mbt_lite.recipe.schema import RewardWeights
 from mbt_lite.records import Question
-from mbt_lite.rewards.dry_run import gold_findings
-from mbt_lite.rewards.law import TERM_NAMES, RewardLimits
+from mbt_lite.rewards.terms import TERMS, RewardLimits
 
 LIMITS = RewardLimits(max_completion_tokens=400, verification_words=40, overlong_buffer_tokens=50)
-ALL_TERMS = RewardWeights(answer=1.0, exact=0.5, format=0.2, keep=0.5, dwell=0.2, redundancy=0.2, length=0.2)
+ALL_TERMS = RewardWeights(
+    answer=1.0, exact=0.5, format=0.2, keep=0.5, dwell=0.2, redundancy=0.2, length=0.2
+).model_dump()
 
 
 def asked(answer: str = "Ana Ruiz", aliases: tuple[str, ...] = ("Ruiz",)) -> Question:
@@ -17,7 +20,7 @@ def asked(answer: str = "Ana Ruiz", aliases: tuple[str, ...] = ("Ruiz",)) -> Que
 @pytest.mark.parametrize(
     "weights",
     [
-        pytest.param(RewardWeights(), id="the paper's reward"),
+        pytest.param(RewardWeights().model_dump(), id="the paper's reward"),
         pytest.param({"answer": 1.0}, id="as a mapping"),
         pytest.param(ALL_TERMS, id="all terms"),
         pytest.param({"exact": 1.0, "keep": 0.5}, id="exact and keep"),
@@ -31,12 +34,6 @@ def test_gold_findings_is_empty_for_a_sound_reward(weights, prefilled_think: boo
 @pytest.mark.parametrize("answer", ["no", "yes", "1912", "The Who", "北京", "a b c d"])
 def test_gold_findings_is_empty_for_any_kind_of_answer(answer: str) -> None:
     assert gold_findings(asked(answer, ()), ALL_TERMS, LIMITS) == []
-
-
-def test_gold_findings_takes_a_real_trace() -> None:
-    trace = "The film is by Ana Ruiz. " + " ".join(f"word{i}" for i in range(200))
-    assert gold_findings(asked(), {"exact": 1.0}, LIMITS, trace=trace) == []
-    assert gold_findings(asked(), {"exact": 1.0}, LIMITS, trace="") == []
 
 
 @pytest.mark.parametrize(
@@ -59,7 +56,7 @@ def test_gold_findings_names_the_broken_completion_and_the_term(weights, broken:
 
 
 def test_gold_findings_reports_every_broken_completion() -> None:
-    assert len(gold_findings(asked(), dict.fromkeys(TERM_NAMES, 0.0), LIMITS)) == 4
+    assert len(gold_findings(asked(), dict.fromkeys(TERMS, 0.0), LIMITS)) == 4
 
 
 def test_gold_findings_reports_an_answer_that_cannot_be_read_back() -> None:
@@ -71,6 +68,39 @@ def test_gold_findings_reports_an_answer_that_cannot_be_read_back() -> None:
 
 
 def test_gold_findings_reports_a_gold_completion_that_does_not_fit() -> None:
-    (found,) = gold_findings(asked(), {"answer": 1.0}, LIMITS, count_tokens=len, trace="word " * 100)
+    (found,) = gold_findings(asked("word " * 100, ()), {"answer": 1.0}, LIMITS)
     assert "does not fit" in found
     assert "max_completion_tokens 400" in found
+
+
+class Numbers:
+    """An extra with a number for each sample of the dry run, the gold one first."""
+
+    name = "numbers"
+    wants_log_probs = True
+
+    def __init__(self, *numbers: float) -> None:
+        self.numbers, self.batches = numbers, []
+
+    def __call__(self, batch: Batch) -> list[float]:
+        self.batches.append(batch)
+        return [*self.numbers] * (len(batch.ids) // len(self.numbers))
+
+
+def test_an_extra_joins_the_gold_dry_run_and_is_named() -> None:
+    assert gold_findings(asked(), {"answer": 1.0}, LIMITS, extras=(Numbers(1, 0, 0, 0, 0),)) == []
+    [found] = gold_findings(asked(), {"answer": 1.0}, LIMITS, extras=(Numbers(0, 1.5, 0, 0, 0),))
+    assert found == (
+        "reward of question q1: a wrong answer scores no less than the gold completion (got 1.5 against 1); "
+        "the extra `numbers` prefers it (by 1.5); lower its weight"
+    )
+
+
+def test_the_dry_run_gives_an_extra_a_question_as_a_group_of_certain_tokens() -> None:
+    extra = Numbers(1, 0, 0, 0, 0)
+    gold_findings(asked(), {"answer": 1.0}, LIMITS, extras=(extra,))
+    [batch] = extra.batches
+    assert (batch.group_size, batch.step, batch.stopped) == (5, 1, [True, True, True, True, False])
+    assert batch.columns == {"question_id": ["q1"] * 5, "golds": [["Ana Ruiz", "Ruiz"]] * 5}
+    assert batch.log_probs == [[0.0] * len(ids) for ids in batch.ids]
+    assert [terms["exact"] for terms in batch.terms] == [1.0, 0.0, 0.0, 0.0, 0.0]

@@ -1,0 +1,317 @@
+"""GRPO on the student: what stage `grpo` runs once it may begin.
+
+Load -> read questions -> try the reward on golds -> leave out what is always or never solved -> train, watched -> keep
+an adapter. The stage's own file says which files come of it. Import this after the backend: unsloth has to be first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from rich.console import Console
+from transformers import TrainerCallback
+from trl import GRPOConfig
+
+from mbt_lite.data.held_out import read_left_over
+from mbt_lite.data.questions import read_questions
+from mbt_lite.data.trimming import trim_questions
+from mbt_lite.errors import DataError, RecipeError
+from mbt_lite.generation.generate import shares_prompts
+from mbt_lite.methods import choose_method
+from mbt_lite.methods.law import limits_of
+from mbt_lite.methods.method import Method, PromptRow
+from mbt_lite.progress import counting
+from mbt_lite.prompts import student_messages
+from mbt_lite.recipe.schema import Data, Grpo, Questions, Recipe
+from mbt_lite.records import Question
+from mbt_lite.report.completion_page import completion_page
+from mbt_lite.rewards.scorer import Scorer, choose_scorer
+from mbt_lite.run_dir import Journal, read_jsonl, write_jsonl, write_text
+from mbt_lite.student.adapters import add_adapter, check_rollouts_use_adapter, save_adapter
+from mbt_lite.student.chat_template import record_template, refuse_other_template
+from mbt_lite.student.loading import Student, kept_in_float32, load_student
+from mbt_lite.student.unsloth_backend import engine_of, hiding_engine
+from mbt_lite.traces.kinds import KINDS
+from mbt_lite.traces.prefilter import sort_by_pass_rate
+from mbt_lite.training.checkpoints import resume_point, step_of
+from mbt_lite.training.dev_reward import BestByReward, score_greedily
+from mbt_lite.training.grpo_reward import MethodReward
+from mbt_lite.training.grpo_rollouts import check_cache, check_log_probs, rollouts
+from mbt_lite.training.grpo_trainer import ReducedGRPOTrainer
+from mbt_lite.training.grpo_watch import AtSave, WatchCallback
+from mbt_lite.training.logit_tiles import narrow_without_triton
+from mbt_lite.training.pass_rates import measure_pass_rates
+from mbt_lite.training.save_clock import SaveByMinutes
+from mbt_lite.training.trackers import Track, tracking
+from mbt_lite.training.training_log import TrainingLog
+
+
+def train(recipe: Recipe, adapter: Path | None, rates: Path | None, folder: Path, console: Console) -> dict[str, Any]:
+    """Train and save; give the counts for `done.json`. `rates`: gen's pass rates, to filter by them."""
+    grpo, checkpointing = recipe.grpo, recipe.grpo.gradient_checkpointing
+    method = choose_method(grpo)
+    check_log_probs(grpo, method)
+    checkpoint = resume_point(folder, "grpo", console)
+    step = step_of(checkpoint) if checkpoint else 0
+    with tracking(recipe, folder, step) as track:
+        student = load_student(
+            recipe.model, adapter, trainable=True, gradient_checkpointing=checkpointing, engine=engine_of(recipe)
+        )
+        template = record_template(folder, student.tokenizer)
+        questions = read_fitting(recipe.data, student, recipe.data.train)
+        scorer = build_scorer(grpo, student)
+        check_reward(method, questions, scorer, student)
+        console.print(f"grpo: rewards are scored by the {scorer.form}", highlight=False)
+        if adapter is None:
+            add_adapter(student, recipe.lora, grpo.seed, gradient_checkpointing=checkpointing)
+        else:
+            refuse_other_template(adapter.parent, template)
+            # a fresh adapter changes nothing yet
+            check_rollouts_use_adapter(student, student_messages(questions[0]))
+        questions, counts = leave_out(recipe, student, questions, rates, folder, console)
+        held_out = _held_out_questions(recipe, student) if grpo.dev_questions else []
+        watch, dev, callbacks = _watchers(grpo, method, student, questions, held_out, folder, console)
+        with kept_in_float32(student.model), hiding_engine(student.model):
+            trainer, log, journal = build_trainer(
+                grpo, method, student, method.rows(questions), scorer, folder, console, step, callbacks, track
+            )
+        try:
+            if checkpoint is not None and step >= grpo.steps:
+                trainer.take_up_finished(checkpoint)
+            else:
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        finally:
+            log.close()
+            journal.close()
+    return {
+        "questions": len(questions),
+        "by_pass_rate": counts,
+        "steps": trainer.state.global_step,
+        "chat_template": template,
+        "stopped_early": watch.stopped,
+        "warnings": len(read_jsonl(folder / "warnings.jsonl")),
+        **_keep_adapter(grpo, student, dev, trainer.state.global_step, folder),
+    }
+
+
+def read_fitting(data: Data, student: Student, source: Questions) -> list[Question]:
+    """Read questions and drop distractors until their prompts fit; DataError if none can."""
+    return _fitting(data, student, read_questions(source, data.seed), source.path)
+
+
+def _fitting(data: Data, student: Student, questions: Sequence[Question], path: str) -> list[Question]:
+    def count(question: Question) -> int:
+        return student.count_prompt_tokens(student_messages(question))
+
+    return list(trim_questions(questions, data.max_prompt_tokens, count, path).questions)
+
+
+def _held_out_questions(recipe: Recipe, student: Student) -> list[Question]:
+    """Read the dev questions that score checkpoints: none that `eval` scores, so that choosing is not peeking."""
+    wanted, data = recipe.grpo.dev_questions, recipe.data
+    return _fitting(data, student, read_left_over(data.dev, data.seed, wanted)[:wanted], data.dev.path)
+
+
+def build_scorer(grpo: Grpo, student: Student) -> Scorer:
+    """Give what scores completions on this machine."""
+    return choose_scorer(
+        student.tokenizer,
+        student.device,
+        student.stop_ids,
+        limits_of(grpo),
+        prefilled_think=student.prefills_think,
+    )
+
+
+def check_reward(method: Method, questions: Sequence[Question], scorer: Scorer, student: Student) -> None:
+    """Before step one: a gold completion must earn most, broken ones less, or the reward teaches nothing."""
+
+    def encode(text: str) -> list[int]:
+        return list(student.tokenizer.encode(text, add_special_tokens=False))
+
+    findings = method.findings(questions, scorer, encode)
+    if findings:
+        raise RecipeError([f"grpo.reward: {finding}" for finding in findings[:10]])
+
+
+def leave_out(
+    recipe: Recipe, student: Student, questions: list[Question], rates: Path | None, folder: Path, console: Console
+) -> tuple[list[Question], dict[str, int]]:
+    """Keep the questions worth rollouts (`grpo.prefilter`), and count the sorts; none are counted where it is off.
+
+    Raises DataError if too few are left for a step.
+    """
+    grpo = recipe.grpo
+    counts: dict[str, int] = {}
+    if grpo.prefilter != "off":
+        rows = read_jsonl(rates) if rates else _measured_pass_rates(grpo, student, questions, folder, console)
+        found = sort_by_pass_rate([question.question_id for question in questions], rows)
+        questions = [question for question in questions if question.question_id in found.kept]
+        counts = found.counts()
+        said = ", ".join(f"{count} {name}" for name, count in counts.items())
+        console.print(f"grpo: questions by pass rate: {said}; trains on {len(questions)}", highlight=False)
+        _check_drafts(recipe, counts)
+    if len(questions) < grpo.prompts_per_step:
+        raise DataError(
+            f"grpo.prompts_per_step: only {len(questions)} questions to train on (got {grpo.prompts_per_step}, "
+            f"grpo.prefilter {grpo.prefilter}); give more questions, train sft longer, or lower it"
+        )
+    return questions, counts
+
+
+def _check_drafts(recipe: Recipe, counts: dict[str, int]) -> None:
+    """Refuse gen's drafts where they cannot tell: one a question, or another writer's."""
+    if recipe.grpo.prefilter == "gen" and (
+        KINDS[recipe.gen.kind].drafter != "student" or counts["unknown"] == sum(counts.values())
+    ):
+        raise RecipeError(
+            [
+                f"grpo.prefilter: gen has not two drafts a question by the student (got gen.kind {recipe.gen.kind}, "
+                f"gen.rollouts_per_question {recipe.gen.rollouts_per_question}); set it to start or off"
+            ]
+        )
+
+
+def _measured_pass_rates(
+    grpo: Grpo, student: Student, questions: Sequence[Question], folder: Path, console: Console
+) -> list[dict[str, Any]]:
+    """Sample completions of each question by the adapter that training starts from; what is journaled is kept."""
+    with (
+        Journal(folder / "pass_rates.jsonl") as journal,
+        counting(console, "grpo: pass rates", len(questions)) as step,
+    ):
+        return measure_pass_rates(student, questions, grpo, journal, step)
+
+
+def _watchers(
+    grpo: Grpo,
+    method: Method,
+    student: Student,
+    questions: list[Question],
+    held_out: list[Question],
+    folder: Path,
+    console: Console,
+) -> tuple[WatchCallback, BestByReward | None, list[TrainerCallback]]:
+    """Give the watch, the scorer of checkpoints (None without held-out questions), and all callbacks in their order."""
+
+    def write_page() -> None:
+        rows = read_jsonl(folder / "completions.jsonl")
+        page = completion_page(rows, questions, grpo.save_every_steps, folder.parent.name)
+        write_text(folder / "completions.html", page)
+
+    watch = WatchCallback(folder, method.healthy_ranges(), grpo.stop_after_dead_steps, console)
+    minutes = grpo.save_every_minutes
+    callbacks = [*([SaveByMinutes(minutes)] if minutes is not None else []), watch, AtSave(write_page)]
+    if not held_out:
+        return watch, None, callbacks
+    dev = BestByReward(student, folder, lambda: score_greedily(student, held_out, grpo, limits_of(grpo)), console)
+    return watch, dev, [*callbacks, dev]
+
+
+def build_trainer(
+    grpo: Grpo,
+    method: Method,
+    student: Student,
+    rows: Sequence[PromptRow],
+    scorer: Scorer,
+    folder: Path,
+    console: Console,
+    done: int,
+    callbacks: Sequence[TrainerCallback],
+    track: Track,
+) -> tuple[ReducedGRPOTrainer, TrainingLog, Journal]:
+    """Build the trainer with its reward, rollouts and logs; `done` is the step of the checkpoint it goes on from."""
+    check_cache(student, [row.prompt for row in rows], grpo)
+    narrow_without_triton()
+    completions = folder / "completions.jsonl"
+    write_jsonl(completions, [row for row in read_jsonl(completions) if row["step"] <= done])
+    journal = Journal(completions)
+    columns = _columns(rows)
+
+    def questions_of(step: int) -> list[str]:
+        return list(dict.fromkeys(row["question_id"] for row in read_jsonl(completions) if row["step"] == step))
+
+    log = TrainingLog(folder / "metrics.jsonl", "grpo", "reward", console, questions_of, track)
+    shared = shares_prompts(student, student.model)
+    if not shared:
+        console.print("grpo: this model or backend computes the prompt anew for each completion", highlight=False)
+    trainer = ReducedGRPOTrainer(
+        model=student.model,
+        reward_funcs=[MethodReward(method, scorer, tuple(columns), grpo.group_size, journal.extend)],
+        args=to_grpo_config(grpo, folder, shuffles=not method.lays_out_steps),
+        train_dataset=Dataset.from_dict({"prompt": [row.prompt for row in rows], **columns}),
+        processing_class=student.tokenizer,
+        callbacks=[log, *callbacks],
+        rollout_func=rollouts(student, grpo, log_probs=method.wants_log_probs),
+        shares_prompts=shared,
+    )
+    log.quieten(trainer)
+    return trainer, log, journal
+
+
+def _columns(rows: Sequence[PromptRow]) -> dict[str, list[Any]]:
+    """Give the rows as the columns that reach the reward."""
+    own = {name: [row.columns[name] for row in rows] for name in rows[0].columns}
+    return {
+        "question_id": [row.question.question_id for row in rows],
+        "golds": [list(row.question.golds) for row in rows],
+        **own,
+    }
+
+
+def to_grpo_config(grpo: Grpo, folder: Path, *, shuffles: bool = True) -> GRPOConfig:
+    """Map the recipe's `grpo` section to TRL's names; one generation batch is one optimizer step."""
+    rows = grpo.prompts_per_step * grpo.group_size
+    if rows % grpo.micro_batch_size:
+        raise RecipeError(
+            [f"grpo.micro_batch_size: must divide prompts_per_step x group_size = {rows} (got {grpo.micro_batch_size})"]
+        )
+    return GRPOConfig(
+        output_dir=str(folder / "checkpoints"),
+        max_steps=grpo.steps,
+        learning_rate=grpo.learning_rate,
+        lr_scheduler_type="constant_with_warmup",
+        warmup_steps=grpo.warmup_fraction,
+        per_device_train_batch_size=grpo.micro_batch_size,
+        gradient_accumulation_steps=rows // grpo.micro_batch_size,
+        steps_per_generation=rows // grpo.micro_batch_size,
+        num_generations=grpo.group_size,
+        shuffle_dataset=shuffles,
+        max_completion_length=grpo.max_completion_tokens,
+        temperature=grpo.temperature,
+        loss_type=grpo.loss_type,
+        scale_rewards=grpo.scale_rewards,
+        epsilon=grpo.clip_low,
+        epsilon_high=grpo.clip_high,
+        beta=grpo.kl_coefficient,
+        max_grad_norm=grpo.max_gradient_norm,
+        gradient_checkpointing=grpo.gradient_checkpointing,
+        save_strategy="steps",
+        save_steps=grpo.save_every_steps,
+        save_total_limit=2,
+        logging_steps=1,
+        # a loss that is no number is to be seen, not averaged away
+        logging_nan_inf_filter=False,
+        seed=grpo.seed,
+        data_seed=grpo.seed,
+        bf16=False,
+        fp16=False,
+        use_cpu=not torch.cuda.is_available(),
+        report_to=[],
+        disable_tqdm=True,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        remove_unused_columns=False,
+    )
+
+
+def _keep_adapter(grpo: Grpo, student: Student, dev: BestByReward | None, step: int, folder: Path) -> dict[str, Any]:
+    """Write `grpo/adapter`, the best or the last; say which, of which step, with its dev reward."""
+    if dev is None or grpo.keep_adapter == "last":
+        save_adapter(student, folder / "adapter")
+        return {"adapter": "last", "adapter_step": step}
+    best = dev.write_best(folder / "adapter")
+    return {"adapter": "best", "adapter_step": best["step"], "dev_reward": best["reward"]}

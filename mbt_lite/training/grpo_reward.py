@@ -1,0 +1,97 @@
+"""A method's reward as the one callable that TRL's GRPOTrainer wants, with every term logged.
+
+TRL calls it once per generation batch with all completions; the columns of the dataset and what else the rollouts tell
+come along as lists. The text is read from the token ids, because TRL's own text would leave out a `<think>` that the
+chat template prefilled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mbt_lite.methods.method import Batch, Method
+from mbt_lite.rewards.scorer import Scorer
+from mbt_lite.rewards.terms import TERMS
+
+# The column in which rollouts hand over their log-probabilities.
+LOG_PROBS = "log_probs"
+
+
+@dataclasses.dataclass(slots=True)
+class MethodReward:
+    """Reward completions by a method; `record` gets one row per completion (text, terms, reward)."""
+
+    method: Method
+    scorer: Scorer
+    columns: Sequence[str]
+    group_size: int
+    record: Callable[[list[dict[str, Any]]], None]
+
+    @property
+    def __name__(self) -> str:
+        """The name under which TRL logs the reward."""
+        return self.method.name
+
+    def __call__(
+        self,
+        *,
+        completion_ids: Sequence[Sequence[int]],
+        trainer_state: Any,
+        log_metric: Callable[[str, float], None],
+        **given: Any,
+    ) -> list[float | None]:
+        """Give one reward per completion: B lists of unpadded ids, each ending with the stop token if it was reached.
+
+        TRL hands over the columns and its own tools by keyword, and more than is used here. The rewards are typed as
+        TRL does, which takes None for "not scored"; a method rewards every completion.
+        """
+        columns = {name: given[name] for name in self.columns}
+        scored = self.scorer.score(completion_ids, columns["golds"])
+        step = int(trainer_state.global_step) + 1
+        log_probs = given[LOG_PROBS] if self.method.wants_log_probs else None
+        found = self.method.reward(
+            Batch(
+                completion_ids,
+                scored.texts,
+                scored.stopped,
+                scored.terms,
+                columns,
+                self.group_size,
+                step,
+                log_probs,
+            )
+        )
+        extras = {f"extra/{name}": column for name, column in found.extras.items()}
+        rows: list[dict[str, Any]] = [
+            {
+                "step": step,
+                "question_id": question,
+                "text": text,
+                "finish_reason": "stop" if stopped else "length",
+                "completion_tokens": len(ids),
+                "terms": terms,
+                "reward": reward,
+                **dict(zip(extras, numbers, strict=True)),
+            }
+            for question, ids, text, stopped, terms, reward, *numbers in zip(
+                columns["question_id"],
+                completion_ids,
+                scored.texts,
+                scored.stopped,
+                scored.terms,
+                found.rewards,
+                *extras.values(),
+                strict=True,
+            )
+        ]
+        for name in TERMS:
+            log_metric(f"reward/{name}", sum(terms[name] for terms in scored.terms) / len(rows))
+        for name, column in extras.items():
+            log_metric(name, sum(column) / len(rows))
+        log_metric("stop_rate", sum(scored.stopped) / len(rows))
+        if scored.by_law is not None:
+            log_metric("share_by_law", scored.by_law / len(rows))
+        self.record(rows)
+        return [row["reward"] for row in rows]
