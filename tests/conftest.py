@@ -1,5 +1,6 @@
-"""Fixtures shared by all tests."""
+"""How many workers share the tests, and the fixtures of all of them."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,20 @@ from llama_server import LlamaServer, llama_server
 from tiny_student import save_tiny_student
 
 ROOT = Path(__file__).parents[1]
+MOST_WORKERS = 4
+# one took 3.3 GiB at most, with the processes that its tests start
+WORKER_GIB = 3.5
+
+# A core has one worker already: before torch is imported here, and for the processes that tests start.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Give the workers of `-n auto`: one a core, as far as the machine's memory goes."""
+    gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return max(1, min(os.cpu_count() or 1, int(gib / WORKER_GIB), MOST_WORKERS))
 
 
 @pytest.fixture

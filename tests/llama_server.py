@@ -62,7 +62,7 @@ class LlamaServer:
         """Start it, and do not wait."""
         context = ["-c", str(self.slots * self.slot_tokens), "-np", str(self.slots)]
         samplers = ["--top-k", "0", "--min-p", "0"]
-        place = ["--host", "127.0.0.1", "--port", str(self.port), "-ngl", "0", "-t", "2"]
+        place = ["--host", "127.0.0.1", "--port", str(self.port), "-ngl", "0", "-t", "1"]
         command = [self.program, "-m", self.gguf, "--alias", MODEL, "--jinja", "--metrics", "--no-warmup"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

@@ -115,16 +115,16 @@ def test_the_package_is_found() -> None:
     assert len(FILES) >= 10
 
 
-@pytest.mark.parametrize("file", FILES, ids=name_of)
-def test_every_file_belongs_to_a_layer(file: Path) -> None:
-    assert part_of(file) in RANK, f"{name_of(file)}: not in the map of layers; add it there and to the README's tree"
+def test_every_file_belongs_to_a_layer() -> None:
+    missing = sorted({part_of(file) for file in FILES} - RANK.keys())
+    assert not missing, "not in the map of layers; add it there and to the README's tree"
 
 
-@pytest.mark.parametrize("file", FILES, ids=name_of)
-def test_imports_run_downwards(file: Path) -> None:
-    source = part_of(file)
+def test_imports_run_downwards() -> None:
     wrong = [
         f"mbt_lite/{name_of(file)}:{line}: {source} imports {target}"
+        for file in FILES
+        for source in [part_of(file)]
         for line, target in parts_imported(file)
         if target != source and (source, target) not in SIDEWAYS and RANK[source] >= RANK[target]
     ]
@@ -140,18 +140,22 @@ def test_stages_never_import_each_other(file: Path) -> None:
     assert not [f"line {line}" for line, target in parts_imported(file) if target == "stages"]
 
 
-@pytest.mark.parametrize("file", FILES, ids=name_of)
-def test_heavy_libraries_are_imported_late(file: Path) -> None:
-    heads = {(line, module.partition(".")[0]) for line, module in modules(at_import(tree_of(file)), file)}
-    heavy = sorted((line, head) for line, head in heads if head in HEAVY)
-    assert not heavy or matches(file, HEAVY_FILES), heavy
+def outside(patterns: tuple[str, ...]) -> list[Path]:
+    return [file for file in FILES if not matches(file, patterns)]
 
 
-@pytest.mark.parametrize("file", FILES, ids=name_of)
-def test_only_the_teacher_knows_its_client(file: Path) -> None:
-    heads = {(line, module.partition(".")[0]) for line, module in modules(ast.walk(tree_of(file)), file)}
-    clients = sorted((line, head) for line, head in heads if head in CLIENTS)
-    assert not clients or matches(file, CLIENT_FILES), clients
+def imports_of(libraries: set[str], file: Path, nodes: Iterator[ast.AST]) -> list[str]:
+    """Give the lines that import one of some libraries."""
+    heads = sorted({(line, module.partition(".")[0]) for line, module in modules(nodes, file)})
+    return [f"mbt_lite/{name_of(file)}:{line}: {head}" for line, head in heads if head in libraries]
+
+
+def test_heavy_libraries_are_imported_late() -> None:
+    assert not [one for file in outside(HEAVY_FILES) for one in imports_of(HEAVY, file, at_import(tree_of(file)))]
+
+
+def test_only_the_endpoint_knows_its_client() -> None:
+    assert not [one for file in outside(CLIENT_FILES) for one in imports_of(CLIENTS, file, ast.walk(tree_of(file)))]
 
 
 def sets_environment(node: ast.AST) -> bool:
@@ -167,10 +171,10 @@ def sets_environment(node: ast.AST) -> bool:
     return False
 
 
-@pytest.mark.parametrize("file", FILES, ids=name_of)
-def test_one_file_sets_environment_variables(file: Path) -> None:
-    lines = [node.lineno for node in ast.walk(tree_of(file)) if sets_environment(node)]  # type: ignore[attr-defined]
-    assert not lines or name_of(file) == ENVIRONMENT_FILE, lines
+def test_one_file_sets_environment_variables() -> None:
+    assert {name_of(file) for file in FILES for node in ast.walk(tree_of(file)) if sets_environment(node)} == {
+        ENVIRONMENT_FILE
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """A measurement and what it takes to believe it: machine, versions, date, command, settings.
 
-Measurements are lines of a JSONL file; the README's performance table is made from such a file by `mbt-lite bench
-table`, so that no figure stands there that nobody measured.
+Measurements are lines of a JSONL file; the performance table of recipes/RESULTS.md is made from such a file by
+`mbt-lite bench table`, so that no figure stands there that nobody measured.
 """
 
 from __future__ import annotations

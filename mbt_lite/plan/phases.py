@@ -39,7 +39,7 @@ from mbt_lite.plan.activations import (
 
 BFLOAT16 = 2
 CUDA_CONTEXT = 2**29
-# Fitted to two measured trainings of the embedded student (glibc 2.36, 2026-11-21); the README shows the others.
+# Fitted to two measured trainings of the embedded student (glibc 2.36, 2026-11-21); the others: recipes/RESULTS.md.
 PROCESS_BYTES = 172 * 2**20
 HEAP_SHARE = 0.2
 # float32 first and second moments
