@@ -79,6 +79,15 @@ class Completion:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class CallCompletion(Completion):
+    """One completion of one call of a strategy that makes several: sample `sample` of call `call` in round `round`."""
+
+    round: int
+    call: int
+    sample: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Solution:
     """The teacher's plain-text guide to one question (facts, steps, pitfalls)."""
 

@@ -214,7 +214,7 @@ def test_from_row_needs_every_field_without_a_default_and_no_other(record: Any) 
 
 
 DOCUMENT = {"title": "t", "text": "x", "is_supporting": True}
-NESTED = {
+NESTED: dict[str, tuple[Any, dict[str, Any]]] = {
     "documents[1].text is not text (got None)": (Question, {"documents": [DOCUMENT, {**DOCUMENT, "text": None}]}),
     "documents[0] is not an object (got 'x')": (Question, {"documents": ["x"]}),
     "aliases[2] is not text (got 1)": (Question, {"aliases": ["a", "b", 1]}),

@@ -1,8 +1,10 @@
-"""How prompts are completed, as one record: what every caller of a student says, and every engine reads."""
+"""How prompts are completed, as one record, what every caller of a student says; and what every engine gives."""
 
 from __future__ import annotations
 
 import dataclasses
+
+from mbt_lite.records import FinishReason
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,3 +23,15 @@ class Decoding:
     batch_size: int = 1
     seed: int = 0
     cache_gib: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rollout:
+    """One completion: `token_ids` end with the stop token iff `finish_reason` is "stop"; `text` leaves it out."""
+
+    prompt_index: int
+    sample_index: int
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: FinishReason
+    prompt_tokens: int

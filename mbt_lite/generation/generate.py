@@ -7,7 +7,6 @@ fit (sliding windows, unsloth's own kernels) goes through its own `generate`.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Container, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -15,9 +14,9 @@ import torch
 from torch import Tensor
 
 from mbt_lite.generation import kv_cache, shared_prefix
-from mbt_lite.generation.decoding import Decoding
+from mbt_lite.generation.decoding import Decoding, Rollout
 from mbt_lite.generation.sampling import sample
-from mbt_lite.records import FinishReason, Message
+from mbt_lite.records import Message
 from mbt_lite.student.chat_template import prompt_ids
 
 if TYPE_CHECKING:
@@ -25,18 +24,6 @@ if TYPE_CHECKING:
 
 # A batch is packed anew when fewer than this share of its prompts still have an open completion.
 REPACK_BELOW = 0.8
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Rollout:
-    """One completion: `token_ids` end with the stop token iff `finish_reason` is "stop"; `text` leaves it out."""
-
-    prompt_index: int
-    sample_index: int
-    text: str
-    token_ids: tuple[int, ...]
-    finish_reason: FinishReason
-    prompt_tokens: int
 
 
 def generate(

@@ -42,7 +42,9 @@ JUDGE_NAMES = (
     "judge_accuracy", "judge_hit", "judge_overthinking", "judge_underthinking", "judge_metacognition", "judge_reach",
     "judge_quality",
 )  # fmt: skip
-NAMES = ("student", "metacognitive", "solution", "mbt_s", "mbt_r", "monologue", "distill_r", *JUDGE_NAMES)
+NAMES = tuple(
+    sorted(file.name.removesuffix(".txt") for file in files(__name__).iterdir() if file.name.endswith(".txt"))
+)
 
 _SLOT = re.compile(r"\{\{([^{}]*)\}\}")
 

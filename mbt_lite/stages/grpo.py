@@ -178,10 +178,10 @@ def leave_out(
 
 def check_drafts(recipe: Recipe, counts: dict[str, int]) -> None:
     """Refuse gen's drafts where they cannot tell: one a question, or another writer's."""
-    from mbt_lite.traces.kinds import KINDS
+    from mbt_lite.traces.kinds import kind_named
 
     if recipe.grpo.prefilter == "gen" and (
-        KINDS[recipe.gen.kind].drafter != "student" or counts["unknown"] == sum(counts.values())
+        kind_named(recipe.gen.kind).drafter != "student" or counts["unknown"] == sum(counts.values())
     ):
         raise RecipeError(
             [
