@@ -21,6 +21,7 @@ from mbt_lite.plan.phases import (
     rollout,
 )
 from mbt_lite.recipe.schema import Grpo, Recipe
+from mbt_lite.recipe.variants import NO_ADAPTER
 from mbt_lite.traces.kinds import kind_named
 
 
@@ -110,6 +111,6 @@ def _eval(recipe: Recipe, setup: Setup, lengths: Lengths) -> list[Phase]:
         samples=1,
         prompt_tokens=lengths.prompt,
         completion_tokens=recipe.eval.max_completion_tokens,
-        has_adapter=any(variant.is_trained for variant in recipe.eval.full_variants),
+        has_adapter=any(variant.adapter != NO_ADAPTER for variant in recipe.eval.full_variants),
     )
     return [load(setup), answers]

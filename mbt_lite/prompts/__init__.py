@@ -104,9 +104,12 @@ def student_messages(question: Question, *, metacognitive: bool = False) -> list
     """Give the prompt that the student sees; `metacognitive` puts the five-phase system prompt first."""
     request = render("student", documents=number_documents(question.documents), question=one_line(question.question))
     messages: list[Message] = [{"role": "user", "content": request}]
-    if metacognitive:
-        messages.insert(0, {"role": "system", "content": render("metacognitive")})
-    return messages
+    return [metacognitive_message(), *messages] if metacognitive else messages
+
+
+def metacognitive_message() -> Message:
+    """Give the five-phase system prompt."""
+    return {"role": "system", "content": render("metacognitive")}
 
 
 def completion_text(trace: str, answer: str) -> str:

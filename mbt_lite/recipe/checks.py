@@ -331,7 +331,7 @@ def _variant(variant: Variant, *, is_served: bool) -> Iterator[Conflict]:
         yield Conflict(key, f"`eval.variants` gives the name {name} to another variant; take a name of its own")
     if name.casefold() == "report-plots":
         yield Conflict(key, f"`eval.variants` has the name of a folder of the report (got {name}); take another")
-    is_folder = variant.is_trained and variant.stage is None
+    is_folder = adapter not in ADAPTERS
     if is_folder and "/" not in adapter:
         near = difflib.get_close_matches(adapter, ADAPTERS, n=1)
         cure = f"did you mean {near[0]}?" if near else f"write {', '.join(ADAPTERS)} or a folder, runs/x/sft/adapter"

@@ -10,6 +10,7 @@ A recipe writes one of four short words, or a section that says all of it:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Discriminator, Field, Tag
@@ -40,10 +41,11 @@ class Variant(Section):
         """Name the stage whose adapter it has; None for another adapter, or none."""
         return next((stage for stage in get_args(AdapterStage) if stage == self.adapter), None)
 
-    @property
-    def is_trained(self) -> bool:
-        """Tell whether it has an adapter."""
-        return self.adapter != NO_ADAPTER
+    def adapter_folder(self, run: Path) -> Path | None:
+        """Give the folder of its adapter, that of a run or the one it names; None without an adapter."""
+        if self.adapter == NO_ADAPTER:
+            return None
+        return Path(self.adapter) if self.stage is None else run / self.stage / "adapter"
 
     @property
     def is_metacognitive(self) -> bool:

@@ -111,7 +111,7 @@ def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
         line = f"eval: {variant.name}: {max(n_wanted - n_there, 0)} completions to make, {n_there} there"
         if recipe.eval.student.is_asked:
             line += f", by {answering_student(recipe.eval, variant).model} at {', '.join(recipe.eval.student.urls)}"
-        elif variant.is_trained and not _is_there(adapter := _adapter_folder(run_dir, variant)):
+        elif (adapter := variant.adapter_folder(run_dir.path)) is not None and not _is_there(adapter):
             line += f"; waits for {adapter}" + (f" (`mbt-lite {variant.stage}` makes it)" if variant.stage else "")
         lines.append(line)
     return [*lines, *_served_lines(recipe.eval, questions), *_judge_lines(recipe.judge, recipe.eval, len(questions))]
@@ -142,21 +142,14 @@ def _judge_lines(judge: Judge, eval_: Eval, n_questions: int) -> list[str]:
     ]
 
 
-def _adapter_folder(run_dir: RunDir, variant: Variant) -> Path:
-    """Give where the adapter of a trained variant stands: in this run, or in the folder that it names."""
-    return Path(variant.adapter) if variant.stage is None else run_dir.stage_dir(variant.stage) / "adapter"
-
-
 def _is_there(adapter: Path) -> bool:
     return all(file.exists() for file in adapter_files(adapter))
 
 
 def _adapter(eval_: Eval, run_dir: RunDir, variant: Variant) -> Path | None:
     """Give the adapter folder of a trained variant, None where none is loaded here; RunError if it is missing."""
-    if not variant.is_trained or eval_.student.is_asked:
-        return None
-    adapter = _adapter_folder(run_dir, variant)
-    if not _is_there(adapter):
+    adapter = None if eval_.student.is_asked else variant.adapter_folder(run_dir.path)
+    if adapter is not None and not _is_there(adapter):
         cure = f"run `mbt-lite {variant.stage}` first" if variant.stage else "name the folder of one"
         raise RunError(
             f"{adapter}: no adapter for variant {variant.name} of eval; {cure}, "
