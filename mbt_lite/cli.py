@@ -23,7 +23,6 @@ import typer
 
 import mbt_lite
 from mbt_lite.bench import commands as bench_commands
-from mbt_lite.chat import Variant
 from mbt_lite.errors import MbtError
 from mbt_lite.export import Base, Form, GgufType, Order, Stage
 
@@ -154,8 +153,10 @@ def export(
 def chat(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="The run folder, such as runs/demo.")],
     variants: Annotated[
-        list[Variant] | None,
-        typer.Option("--variant", help="Who answers; may be repeated.  [default: base, the newest]"),
+        list[str] | None,
+        typer.Option(
+            "--variant", metavar="NAME", help="A variant of eval answers; may be repeated.  [default: base, the newest]"
+        ),
     ] = None,
     base_url: Annotated[str | None, typer.Option(metavar="URL", help="A server of an export answers, too.")] = None,
     model: Annotated[str | None, typer.Option(help="Its name there.  [default: the first one listed]")] = None,

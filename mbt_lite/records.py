@@ -1,18 +1,25 @@
 """The nouns of the kit, frozen: what passes between the readers, the stages and the files of a run folder.
 
 Every record is one JSON object on one line of a `.jsonl` file; `to_row` and `from_row` are the only road between them.
-Records are joined by id, never by position.
+A line is held to the types below: true is no number, 1.0 no count, half a surrogate pair no text. Records are joined by
+id, never by position.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, Literal, TypedDict, TypeVar
+import functools
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NoReturn, TypedDict, TypeVar
 
 from mbt_lite.errors import DataError
 
 FinishReason = Literal["stop", "length"]
+# Which checks a training row passes, and what of it trains; `training.rows` says what each means.
+RowRule = Literal["closed"]
 
 
 class Message(TypedDict):
@@ -72,6 +79,15 @@ class Completion:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class CallCompletion(Completion):
+    """One completion of one call of a strategy that makes several: sample `sample` of call `call` in round `round`."""
+
+    round: int
+    call: int
+    sample: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Solution:
     """The teacher's plain-text guide to one question (facts, steps, pitfalls)."""
 
@@ -97,7 +113,7 @@ class Trace:
     `kind` is the builder (mbt_r, mbt_s, ...), `rollout_index` the student draft it rewrites (None without a draft),
     `trace_index` counts traces of one draft. `scripted` is True iff the rule-based teacher wrote it. `prompt_version`
     is the hash of the prompt texts used. `prompt` and `completion` train in plain TRL as they are. `phases` are spans
-    of `text` in their order; there are none where no phases were asked for.
+    of `text` in their order; there are none where no phases were asked for. `row_rule` says how the row is checked.
     """
 
     trace_id: str
@@ -113,6 +129,7 @@ class Trace:
     prompt: tuple[Message, ...]
     completion: tuple[Message, ...]
     phases: tuple[PhaseSpan, ...] = ()
+    row_rule: RowRule = "closed"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -176,22 +193,20 @@ def to_row(record: Any) -> dict[str, Any]:
 def from_row(record_type: type[R], row: Mapping[str, Any], where: str) -> R:
     """Rebuild a record from its line; `where` (file:line) names it in the error.
 
-    Raises DataError for a missing or an unknown field. Nested records are rebuilt, lists become tuples.
+    Raises DataError for a missing or an unknown field, and for a value that is not of its field's type.
     """
-    fields = {field.name: field for field in dataclasses.fields(record_type)}  # type: ignore[arg-type]
-    unknown = sorted(set(row) - set(fields))
-    missing = sorted(name for name, field in fields.items() if name not in row and field.default is dataclasses.MISSING)
-    if unknown or missing:
-        raise DataError(
-            f"{where}: not a {record_type.__name__} (missing {missing}, unknown {unknown}); "
-            "the file was written by another version or edited: make it anew with the stage that writes it"
-        )
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
-    if record_type is Question:
-        values["documents"] = tuple(from_row(Document, document, where) for document in row["documents"])
-    if record_type in (Trace, Prediction) and row.get("phases") is not None:
-        values["phases"] = read_phase_spans(row["phases"], where)
-    return record_type(**values)
+    try:
+        record: R = _reader_of(record_type)(row)  # type: ignore[arg-type]
+    except _OtherFieldsError as error:
+        wrong = str(error)
+    except _OtherTypeError as error:
+        wrong = f"not a {record_type.__name__}: {error.place.lstrip('.')} {error}"
+    else:
+        return record
+    raise DataError(
+        f"{where}: {wrong}; "
+        "the file was written by another version or edited: make it anew with the stage that writes it"
+    )
 
 
 def read_phase_spans(value: Any, where: str) -> tuple[PhaseSpan, ...]:
@@ -202,3 +217,120 @@ def read_phase_spans(value: Any, where: str) -> tuple[PhaseSpan, ...]:
             "make the file anew with the stage that writes it"
         )
     return tuple(from_row(PhaseSpan, span, where) for span in value)
+
+
+_Reader = Callable[[Any], Any]
+
+
+class _OtherFieldsError(Exception):
+    """An object that has not the fields of its record."""
+
+
+class _OtherTypeError(Exception):
+    """A value that is not of its field's type; `place` is the path to it, from the record down."""
+
+    place = ""
+
+
+@functools.cache
+def _reader_of(kind: Any) -> _Reader:
+    """Give the function that reads a JSON value as one of a type; it raises one of the two errors for any other."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind in _PLAIN:
+        return _PLAIN[kind]
+    if origin is Literal:
+        return functools.partial(_read_choice, arguments)
+    if origin is tuple:
+        assert arguments[1:] == (...,), kind
+        return functools.partial(_read_items, _reader_of(arguments[0]))
+    if origin is types.UnionType:
+        [held] = [argument for argument in arguments if argument is not types.NoneType]
+        return functools.partial(_read_optional, _reader_of(held))
+    if origin is Mapping:
+        return _read_mapping
+    readers = {name: _reader_of(hint) for name, hint in typing.get_type_hints(kind).items()}
+    return functools.partial(_read_record, kind, readers, _required(kind))
+
+
+def _required(kind: Any) -> frozenset[str]:
+    """Name the fields that a record or a typed dictionary cannot do without."""
+    if typing.is_typeddict(kind):
+        return frozenset(kind.__required_keys__)
+    return frozenset(field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING)
+
+
+def _read_record(kind: Any, readers: Mapping[str, _Reader], required: frozenset[str], row: Any) -> Any:
+    if not isinstance(row, Mapping):
+        _refuse("is not an object", row)
+    if not required <= row.keys() <= readers.keys():
+        missing, unknown = sorted(required - row.keys()), sorted(row.keys() - readers.keys())
+        raise _OtherFieldsError(f"not a {kind.__name__} (missing {missing}, unknown {unknown})")
+    values, name = {}, ""
+    try:
+        for name, value in row.items():
+            values[name] = readers[name](value)
+    except _OtherTypeError as error:
+        error.place = f".{name}{error.place}"
+        raise
+    return kind(**values)
+
+
+def _read_items(read: _Reader, value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        _refuse("is not a list", value)
+    items: list[Any] = []
+    try:
+        for item in value:
+            items.append(read(item))
+    except _OtherTypeError as error:
+        error.place = f"[{len(items)}]{error.place}"
+        raise
+    return tuple(items)
+
+
+def _read_optional(read: _Reader, value: Any) -> Any:
+    return None if value is None else read(value)
+
+
+def _read_choice(choices: Sequence[str], value: Any) -> str:
+    if type(value) is not str or value not in choices:
+        _refuse(f"is none of {', '.join(choices)}" if len(choices) > 1 else f"is not {choices[0]}", value)
+    return value
+
+
+def _read_mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else _refuse("is not an object", value)
+
+
+def _read_text(value: Any) -> str:
+    if type(value) is not str:
+        _refuse("is not text", value)
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            _refuse("holds half a character", value)
+    return value
+
+
+def _read_count(value: Any) -> int:
+    return value if type(value) is int else _refuse("is not a whole number", value)
+
+
+def _read_number(value: Any) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        _refuse("is not a number", value)
+    return float(value)
+
+
+def _read_truth(value: Any) -> bool:
+    return value if type(value) is bool else _refuse("is neither true nor false", value)
+
+
+def _refuse(wrong: str, value: Any) -> NoReturn:
+    raise _OtherTypeError(f"{wrong} (got {value!r:.60})")
+
+
+_PLAIN: dict[Any, _Reader] = {
+    str: _read_text, int: _read_count, float: _read_number, bool: _read_truth,
+}  # fmt: skip

@@ -24,7 +24,7 @@ LAYERS = (
     ("student", "endpoint"),
     ("scripted",),
     ("metrics",),
-    ("rewards",),
+    ("rewards", "strategies"),
     ("data", "prompts"),
     ("text", "architecture", "progress"),
     ("recipe", "run_dir", "launch"),

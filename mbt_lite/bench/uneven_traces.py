@@ -6,7 +6,8 @@ from mbt_lite.data.synthetic import DEMO, SampleFile, Style, generate_questions
 from mbt_lite.recipe.schema import Gen
 from mbt_lite.records import Question, Trace
 from mbt_lite.scripted.writer import write_reply
-from mbt_lite.traces.build import build_trace, mbt_s_messages
+from mbt_lite.traces.build import build_trace
+from mbt_lite.traces.kinds import mbt_s
 from mbt_lite.traces.reply import read_reply
 
 # two hops among 2 to 12 documents of a sentence: the longest row has about twice the tokens of the shortest
@@ -20,9 +21,9 @@ def uneven_traces(count: int, seed: int) -> list[Trace]:
 
 
 def _trace(question: Question, seed: int) -> Trace:
-    messages = mbt_s_messages(question, Gen().trace_words)
+    messages = mbt_s.trace_request(question, Gen().trace_words)
     read = read_reply(write_reply([message["content"] for message in messages], seed), has_phases=True)
     return build_trace(
-        question, "mbt_s", read.text, rollout_index=None, trace_index=0, teacher="scripted", scripted=True,
+        question, mbt_s.KIND, read.text, rollout_index=None, trace_index=0, teacher="scripted", scripted=True,
         phases=read.phases,
     )  # fmt: skip

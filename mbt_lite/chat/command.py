@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mbt_lite.chat import Variant, documents
+from mbt_lite.chat import documents
 from mbt_lite.chat.screen import Answer, answer_side_by_side, legend
 from mbt_lite.chat.voices import Voice, choose_variants, local_voice, read_recipe, served_voice
 from mbt_lite.errors import MbtError, RunError
@@ -73,7 +73,7 @@ class Round:
 
 def chat(
     run: Path,
-    wanted: Sequence[Variant],
+    wanted: Sequence[str],
     base_url: str | None,
     model: str | None,
     file: Path | None,
@@ -87,7 +87,7 @@ def chat(
     from mbt_lite.student.libraries import prepare, quieten_loading
 
     recipe, talk, console = read_recipe(run), Talk(), Console()
-    variants = [] if base_url is not None and not wanted else choose_variants(run, wanted)
+    variants = [] if base_url is not None and not wanted else choose_variants(recipe, run, wanted)
     if len(variants) + (base_url is not None) > MOST_VOICES:
         raise RunError(f"chat: too many answers side by side (got {len(variants)}); ask at most {MOST_VOICES} at once")
     if file is not None:
@@ -97,7 +97,7 @@ def chat(
         prepare()
         quieten_loading()
     for variant in variants:
-        with console.status(f"loading {variant}"):
+        with console.status(f"loading {variant.name}"):
             voices.append(local_voice(recipe, run, variant))
     table = Round(run, console, voices, _reader(run, console))
     if question is not None:

@@ -7,13 +7,15 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from mbt_lite.chat import Variant
 from mbt_lite.endpoint.stream import StreamingEndpoint
 from mbt_lite.errors import RunError
+from mbt_lite.prompts import metacognitive_message
 from mbt_lite.recipe import load_recipe
-from mbt_lite.recipe.schema import Recipe
+from mbt_lite.recipe.schema import Recipe, Variant
+from mbt_lite.recipe.variants import WORDS
 from mbt_lite.records import Message
 from mbt_lite.run_dir import RECIPE_FILE
+from mbt_lite.strategies import strategy_named
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,19 +34,25 @@ def read_recipe(run: Path) -> Recipe:
     return load_recipe(run / RECIPE_FILE, [])
 
 
-def choose_variants(run: Path, wanted: Sequence[Variant]) -> list[Variant]:
+def choose_variants(recipe: Recipe, run: Path, wanted: Sequence[str]) -> list[Variant]:
     """Give the variants to ask: the wanted ones, else base and the newest that is trained."""
-    trained = [name for name in (Variant.GRPO, Variant.SFT) if _adapter(run, name).is_dir()]
+    known = WORDS | {variant.name: variant for variant in recipe.eval.full_variants}
     if not wanted:
-        return [Variant.BASE, *trained[:1]]
+        return [WORDS["base"], *[WORDS[name] for name in ("grpo", "sft") if _is_ready(WORDS[name], run)][:1]]
     for name in wanted:
-        if name != Variant.BASE and name not in trained:
-            raise RunError(f"{run}: no adapter of {name} (got --variant {name}); finish that stage first")
-    return list(dict.fromkeys(wanted))
+        if name not in known:
+            raise RunError(f"{run}: no such variant (got --variant {name}); give one of {', '.join(known)}")
+        if not _is_ready(known[name], run):
+            cure = "finish that stage first" if known[name].stage else "look at its adapter in the recipe"
+            raise RunError(f"{run}: no adapter of {name} (got --variant {name}); {cure}")
+        if not strategy_named(known[name].strategy).is_one_call:
+            raise RunError(f"{run}: {name} answers in several calls (got --variant {name}); ask another here")
+    return [known[name] for name in dict.fromkeys(wanted)]
 
 
-def _adapter(run: Path, variant: str) -> Path:
-    return run / variant / "adapter"
+def _is_ready(variant: Variant, run: Path) -> bool:
+    adapter = variant.adapter_folder(run)
+    return adapter is None or adapter.is_dir()
 
 
 def local_voice(recipe: Recipe, run: Path, variant: Variant) -> Voice:
@@ -55,7 +63,7 @@ def local_voice(recipe: Recipe, run: Path, variant: Variant) -> Voice:
     from mbt_lite.student.loading import load_student
 
     model = recipe.model.model_copy(update={"backend": "transformers"})
-    student = load_student(model, None if variant == Variant.BASE else _adapter(run, variant))
+    student = load_student(model, variant.adapter_folder(run))
     decoding = Decoding(
         max_completion_tokens=recipe.eval.max_completion_tokens,
         temperature=recipe.eval.temperature,
@@ -65,7 +73,8 @@ def local_voice(recipe: Recipe, run: Path, variant: Variant) -> Voice:
     )
 
     def pieces(messages: Sequence[Message]) -> Iterator[str]:
-        prompt = chat.prompt_ids(student.tokenizer, messages)
+        before = [metacognitive_message()] if variant.is_metacognitive else []
+        prompt = chat.prompt_ids(student.tokenizer, [*before, *messages])
         ids, shown = list[int](), ""
         for token in stream(student, prompt, decoding):
             ids.append(token)
@@ -75,7 +84,7 @@ def local_voice(recipe: Recipe, run: Path, variant: Variant) -> Voice:
                 yield text[len(shown) :]
                 shown = text
 
-    return Voice(variant, pieces, chat.prefilled_think(student.tokenizer))
+    return Voice(variant.name, pieces, chat.prefilled_think(student.tokenizer))
 
 
 def served_voice(recipe: Recipe, base_url: str, model: str | None) -> Voice:

@@ -43,7 +43,7 @@ def _endpoints(recipe: Recipe) -> Iterator[tuple[Endpoint, list[str]]]:
     if gen.student.is_asked:
         yield gen.student, [drafting_student(gen).model]
     if eval_.student.is_asked:
-        yield eval_.student, [answering_student(eval_, variant).model for variant in eval_.variants]
+        yield eval_.student, [answering_student(eval_, variant).model for variant in eval_.full_variants]
 
 
 def _check_key(endpoint: Endpoint) -> Iterator[Finding]:

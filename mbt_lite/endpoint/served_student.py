@@ -8,6 +8,7 @@ template's or the student's own, and servers show it or not: it is put where com
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from mbt_lite.endpoint.replies import Reply, TeacherRequest
 from mbt_lite.errors import TeacherError
@@ -19,7 +20,8 @@ from mbt_lite.text.completion import THINK_CLOSE, THINK_OPEN
 
 ENDINGS: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
 
-Key = tuple[str, int]
+# Where a completion belongs: question id and rollout index, and what else keeps completions of one apart.
+Key = TypeVar("Key", bound=tuple[Any, ...])
 
 
 class ServedStudent(Speaker):
@@ -65,19 +67,6 @@ def _served(
         top_p=top_p,
         max_completion_tokens=max_completion_tokens,
     )
-
-
-def completion_requests(
-    kind: str, asked: Mapping[str, Sequence[Message]], samples: int, seed: int
-) -> dict[Key, TeacherRequest]:
-    """Give the requests for `samples` completions of each question (id -> messages), by (id, rollout index)."""
-    return {
-        (question_id, index): TeacherRequest(
-            kind, f"{question_id}:{index}", tuple(messages), seed + index, is_completion=True
-        )
-        for question_id, messages in asked.items()
-        for index in range(samples)
-    }
 
 
 def read_completions(

@@ -80,7 +80,7 @@ def model_card(
             "",
             *_block("", text("student")),
             *_data(run_dir, recipe),
-            *_results(run_dir, stage),
+            *_results(run_dir, recipe, stage),
             *(["## Checked on export", "", *(f"- {check}" for check in checks), ""] if checks else []),
             "## Recipe (what differs from the defaults)",
             "",
@@ -137,13 +137,16 @@ def _data(run_dir: RunDir, recipe: Recipe) -> list[str]:
     return ["## Data", "", f"Questions: `{recipe.data.train.path}`{written_by}.", ""]
 
 
-def _results(run_dir: RunDir, stage: str) -> list[str]:
-    """Show the scores of base and stage; nothing if `eval` has none of the stage."""
-    files = {name: run_dir.stage_dir("eval") / name / "metrics.json" for name in ("base", stage)}
-    if not files[stage].is_file():
-        return []
+def _results(run_dir: RunDir, recipe: Recipe, stage: str) -> list[str]:
+    """Show the scores of base and of what has the stage's adapter; nothing if `eval` has none of it."""
+    variants = recipe.eval.full_variants
+    with_adapter = list(dict.fromkeys([*(one.name for one in variants if one.stage == stage), stage]))
+    files = {name: run_dir.stage_dir("eval") / name / "metrics.json" for name in ("base", *with_adapter)}
     metrics = {name: read_json(path) for name, path in files.items() if path.is_file()}
-    n = metrics[stage]["n_questions"]
+    scored = [name for name in with_adapter if name in metrics]
+    if not scored:
+        return []
+    n = metrics[scored[0]]["n_questions"]
     table = [
         f"| {row.measure.label} | "
         + " | ".join(f"{cell.value} {cell.interval} {cell.note}".strip() for cell in row.cells)

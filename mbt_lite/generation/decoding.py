@@ -1,8 +1,10 @@
-"""How prompts are completed, as one record: what every caller of a student says, and every engine reads."""
+"""How prompts are completed, as one record, what every caller of a student says; and what every engine gives."""
 
 from __future__ import annotations
 
 import dataclasses
+
+from mbt_lite.records import FinishReason
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,3 +25,20 @@ class Decoding:
     seed: int = 0
     cache_gib: float | None = None
     log_probs: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rollout:
+    """One completion: `token_ids` end with the stop token iff `finish_reason` is "stop"; `text` leaves it out.
+
+    `log_probs`: of each of `token_ids`, if they were asked for: log softmax(logits / temperature), what TRL's trainer
+    computes for the rows of a step, whatever top-k and top-p were; of greedy completions at temperature 1.
+    """
+
+    prompt_index: int
+    sample_index: int
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: FinishReason
+    prompt_tokens: int
+    log_probs: tuple[float, ...] | None = None

@@ -7,7 +7,6 @@ fit (sliding windows, unsloth's own kernels) goes through its own `generate`.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Container, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -15,9 +14,9 @@ import torch
 from torch import Tensor
 
 from mbt_lite.generation import kv_cache, shared_prefix
-from mbt_lite.generation.decoding import Decoding
+from mbt_lite.generation.decoding import Decoding, Rollout
 from mbt_lite.generation.sampling import sample, token_log_probs
-from mbt_lite.records import FinishReason, Message
+from mbt_lite.records import Message
 from mbt_lite.student.chat_template import prompt_ids
 
 if TYPE_CHECKING:
@@ -25,23 +24,6 @@ if TYPE_CHECKING:
 
 # A batch is packed anew when fewer than this share of its prompts still have an open completion.
 REPACK_BELOW = 0.8
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Rollout:
-    """One completion: `token_ids` end with the stop token iff `finish_reason` is "stop"; `text` leaves it out.
-
-    `log_probs`: of each of `token_ids`, if they were asked for: log softmax(logits / temperature), what TRL's trainer
-    computes for the rows of a step, whatever top-k and top-p were; of greedy completions at temperature 1.
-    """
-
-    prompt_index: int
-    sample_index: int
-    text: str
-    token_ids: tuple[int, ...]
-    finish_reason: FinishReason
-    prompt_tokens: int
-    log_probs: tuple[float, ...] | None = None
 
 
 # The tokens of a completion and, where they were asked for, their log-probabilities.

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mbt_lite.errors import ModelError
-from mbt_lite.generation.decoding import Decoding
-from mbt_lite.generation.generate import Rollout
+from mbt_lite.generation.decoding import Decoding, Rollout
 from mbt_lite.recipe import schema
 from mbt_lite.records import Message
 from mbt_lite.student.embedded import PREFIX

@@ -25,13 +25,13 @@ from mbt_lite.metrics.aggregate import Estimate, aggregate, aggregate_aes, undef
 from mbt_lite.metrics.breakdown import break_down
 from mbt_lite.metrics.paired import compare
 from mbt_lite.metrics.repeated import aggregate_at_k
-from mbt_lite.recipe.schema import Eval, Variant
+from mbt_lite.recipe.schema import Eval
 from mbt_lite.records import Prediction, Question
 
 # Resamples for the 95 % intervals, and for the tests between variants.
 BOOTSTRAP_SAMPLES = 2000
 # What the others are compared with by AES, and the weights of length saved, accuracy won and accuracy lost.
-BASE: Variant = "base"
+BASE = "base"
 _AES_WEIGHTS: dict[str, Any] = {"alpha": 1.0, "beta": 3.0, "gamma": 5.0}
 
 Predictions = Mapping[str, Sequence[Prediction]]

@@ -22,7 +22,7 @@ from mbt_lite.plan.rates import Rate, Rates, update_tokens
 from mbt_lite.plan.workload import ROWS, TRAIN_PROMPTS, Workload
 from mbt_lite.recipe.schema import Grpo, Recipe
 from mbt_lite.run_dir import read_jsonl
-from mbt_lite.traces.kinds import KINDS
+from mbt_lite.traces.kinds import kind_named
 
 SECONDS = 3600
 NO_QUESTIONS = "the number of questions is not known; set data.train.limit and data.dev.limit"
@@ -93,9 +93,8 @@ def row_tokens(recipe: Recipe, workload: Workload) -> Tokens | None:
         return Tokens(tokens, tokens)
     if workload.n_questions is None:
         return None
-    kind, prompts = KINDS[recipe.gen.kind], workload.counts_of(TRAIN_PROMPTS)
-    count = workload.n_questions * (recipe.gen.rollouts_per_question if kind.drafter else 1)
-    count *= recipe.gen.traces_per_draft if kind.request else 1
+    kind, prompts = kind_named(recipe.gen.kind), workload.counts_of(TRAIN_PROMPTS)
+    count = workload.n_questions * kind.sources_per_question(recipe.gen) * kind.traces_per_source(recipe.gen)
     limit = recipe.sft.max_sequence_tokens
     fewest = None if prompts is None else epochs * count * min(limit, prompts.quantile(0.5))
     return Tokens(fewest, epochs * count * limit)

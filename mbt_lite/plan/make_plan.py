@@ -14,7 +14,7 @@ from mbt_lite.plan.student_files import read_architecture
 from mbt_lite.plan.target import Target, make_setup
 from mbt_lite.plan.workload import Workload, read_workload
 from mbt_lite.recipe.schema import Recipe
-from mbt_lite.traces.kinds import count_requests
+from mbt_lite.traces.kinds import kind_named
 
 # Two checkpoints are kept, and the next is written before the older goes.
 CHECKPOINTS = 3
@@ -57,7 +57,8 @@ def make_plan(recipe: Recipe, target: Target, run_folder: Path) -> Plan:
 
 def plan_with(recipe: Recipe, setup: Setup, target: Target, workload: Workload) -> Plan:
     """Plan with what was read already; a recipe whose limits are lower now has shorter texts."""
-    requests = None if workload.n_questions is None else count_requests(recipe.gen, workload.n_questions)
+    kind, count = kind_named(recipe.gen.kind), workload.n_questions
+    requests = None if count is None else kind.count_requests(recipe.gen, count)
     lengths = Lengths(
         min(workload.lengths.prompt, recipe.data.max_prompt_tokens),
         min(workload.lengths.row, recipe.sft.max_sequence_tokens),

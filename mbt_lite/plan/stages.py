@@ -21,7 +21,8 @@ from mbt_lite.plan.phases import (
     rollout,
 )
 from mbt_lite.recipe.schema import Grpo, Recipe
-from mbt_lite.traces.kinds import KINDS
+from mbt_lite.recipe.variants import NO_ADAPTER
+from mbt_lite.traces.kinds import kind_named
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ def merge_phase(setup: Setup) -> Phase:
 
 def _gen(recipe: Recipe, setup: Setup, lengths: Lengths) -> list[Phase]:
     gen = recipe.gen
-    if KINDS[gen.kind].drafter != "student" or gen.student.is_asked:
+    if kind_named(gen.kind).drafter != "student" or gen.student.is_asked:
         return []
     drafts = rollout(
         setup,
@@ -110,6 +111,6 @@ def _eval(recipe: Recipe, setup: Setup, lengths: Lengths) -> list[Phase]:
         samples=1,
         prompt_tokens=lengths.prompt,
         completion_tokens=recipe.eval.max_completion_tokens,
-        has_adapter=any(variant in ("sft", "grpo") for variant in recipe.eval.variants),
+        has_adapter=any(variant.adapter != NO_ADAPTER for variant in recipe.eval.full_variants),
     )
     return [load(setup), answers]

@@ -42,7 +42,9 @@ JUDGE_NAMES = (
     "judge_accuracy", "judge_hit", "judge_overthinking", "judge_underthinking", "judge_metacognition", "judge_reach",
     "judge_quality",
 )  # fmt: skip
-NAMES = ("student", "metacognitive", "solution", "mbt_s", "mbt_r", "monologue", "distill_r", *JUDGE_NAMES)
+NAMES = tuple(
+    sorted(file.name.removesuffix(".txt") for file in files(__name__).iterdir() if file.name.endswith(".txt"))
+)
 
 _SLOT = re.compile(r"\{\{([^{}]*)\}\}")
 
@@ -102,9 +104,12 @@ def student_messages(question: Question, *, metacognitive: bool = False) -> list
     """Give the prompt that the student sees; `metacognitive` puts the five-phase system prompt first."""
     request = render("student", documents=number_documents(question.documents), question=one_line(question.question))
     messages: list[Message] = [{"role": "user", "content": request}]
-    if metacognitive:
-        messages.insert(0, {"role": "system", "content": render("metacognitive")})
-    return messages
+    return [metacognitive_message(), *messages] if metacognitive else messages
+
+
+def metacognitive_message() -> Message:
+    """Give the five-phase system prompt."""
+    return {"role": "system", "content": render("metacognitive")}
 
 
 def completion_text(trace: str, answer: str) -> str:

@@ -6,15 +6,18 @@ the schema and these checks is one that every stage can start.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, get_args
 
 from mbt_lite.recipe.endpoint import EMBEDDED, Endpoint, Speaker
-from mbt_lite.recipe.schema import Questions, Recipe, Variant
+from mbt_lite.recipe.schema import Eval, Questions, Recipe, Variant
+from mbt_lite.recipe.variants import NO_ADAPTER, WORDS, AdapterStage
 
 # The largest of vLLM's `MaxLoRARanks`.
 VLLM_MAX_RANK = 512
+ADAPTERS = (NO_ADAPTER, *get_args(AdapterStage))
 
 
 class Conflict(NamedTuple):
@@ -274,17 +277,8 @@ def _reward(recipe: Recipe) -> Iterator[Conflict]:
 
 
 def _eval(recipe: Recipe) -> Iterator[Conflict]:
-    variants = recipe.eval.variants
-    in_order = [variant for variant in get_args(Variant) if variant in variants]
-    if not variants:
-        yield Conflict(("eval.variants",), "`eval.variants` is empty (got []); name at least one, such as [base, sft]")
-    elif list(variants) != in_order:
-        wrong = "names a variant twice" if len(set(variants)) < len(variants) else "is out of order"
-        yield Conflict(
-            ("eval.variants",),
-            f"`eval.variants` {wrong} (got [{', '.join(variants)}]); write [{', '.join(in_order)}]",
-        )
     eval_ = recipe.eval
+    yield from _variants(eval_)
     if eval_.temperature == 0 and eval_.samples_per_question > 1:
         yield Conflict(
             ("eval.samples_per_question", "eval.temperature"),
@@ -292,7 +286,7 @@ def _eval(recipe: Recipe) -> Iterator[Conflict]:
             "all completions of a question are alike; raise the temperature or ask for one",
         )
     models = {f"models.{name}": name_there for name, name_there in eval_.student.models}
-    yield from _student(eval_.student, models, [f"models.{served_as(variant)}" for variant in variants])
+    yield from _student(eval_.student, models, [f"models.{served_as(variant)}" for variant in eval_.full_variants])
     if eval_.student.is_asked and eval_.engine != "local":
         yield Conflict(
             ("eval.engine", "eval.student.base_url"),
@@ -306,9 +300,40 @@ def _eval(recipe: Recipe) -> Iterator[Conflict]:
 
 
 def served_as(variant: Variant) -> str:
-    """Give the model that answers for a variant: prompting alone needs no adapter.
+    """Give the model that answers for a variant: prompting alone needs no adapter."""
+    return variant.stage or "base"
 
-    >>> served_as("metacognitive")
-    'base'
-    """
-    return "base" if variant == "metacognitive" else variant
+
+def _variants(eval_: Eval) -> Iterator[Conflict]:
+    key, variants = "eval.variants", eval_.full_variants
+    names = [variant.name for variant in variants]
+    words = [name for name in eval_.variants if isinstance(name, str)]
+    in_order = [word for word in WORDS if word in words]
+    if not variants:
+        yield Conflict((key,), "`eval.variants` is empty (got []); name at least one, such as [base, sft]")
+    elif words != in_order:
+        wrong = "names a variant twice" if len(set(words)) < len(words) else "is out of order"
+        yield Conflict((key,), f"`{key}` {wrong} (got [{', '.join(words)}]); write [{', '.join(in_order)}]")
+    elif len({name.casefold() for name in names}) < len(names):
+        yield Conflict((key,), f"`{key}` has one name twice (got [{', '.join(names)}]); each has a folder of its name")
+    for variant in variants:
+        yield from _variant(variant, is_served=eval_.student.is_asked)
+
+
+def _variant(variant: Variant, *, is_served: bool) -> Iterator[Conflict]:
+    key, name, adapter = ("eval.variants",), variant.name, variant.adapter
+    if name in WORDS and variant != WORDS[name]:
+        yield Conflict(key, f"`eval.variants` gives the name {name} to another variant; take a name of its own")
+    if name.casefold() == "report-plots":
+        yield Conflict(key, f"`eval.variants` has the name of a folder of the report (got {name}); take another")
+    is_folder = adapter not in ADAPTERS
+    if is_folder and "/" not in adapter:
+        near = difflib.get_close_matches(adapter, ADAPTERS, n=1)
+        cure = f"did you mean {near[0]}?" if near else f"write {', '.join(ADAPTERS)} or a folder, runs/x/sft/adapter"
+        yield Conflict(key, f"`eval.variants`: {name} has no such adapter (got {adapter}); {cure}")
+    elif is_folder and is_served:
+        yield Conflict(
+            (*key, "eval.student.base_url"),
+            f"`eval.variants`: {name} has an adapter's folder (got {adapter}), which no key of `eval.student.models` "
+            "names; write adapter: sft or grpo, and there what the server calls it",
+        )

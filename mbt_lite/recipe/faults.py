@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pydantic_core import ErrorDetails, PydanticUndefined
 
-from mbt_lite.recipe.keys import choices, field_at, known_keys, section_of
+from mbt_lite.recipe.keys import choices, field_at, known_keys, section_of, section_of_items
 from mbt_lite.recipe.tree import Fault, Node, Path, dotted, kind_of
 
 # Keys that went -> where what they said is written now.
@@ -97,6 +97,9 @@ def _wrong_value(error: ErrorDetails, key: str, got: str) -> str:
         near = difflib.get_close_matches(str(error["input"]), known, n=1)
         cure = f"did you mean {near[0]}?" if near else f"write one of {', '.join(known)}"
         return f"{key} has no such choice (got {got}); {cure}"
+    if kind == "string_pattern_mismatch":
+        said = _what_it_is(path)
+        return f"{key} is not of its form (got {got}); write {said[0].lower()}{said[1:]}"
     return f"{key} is refused (got {got}); {error['msg'].lower()}"
 
 
@@ -109,11 +112,14 @@ def _example(path: Path) -> str:
 
 def _what_to_add(path: Path) -> str:
     """Say what a missing key is for, in the words of the schema."""
-    field = field_at(path)
-    assert field.description is not None, path
-    # an error is one line, however long the key's text is
-    said = " ".join(field.description.split()).rstrip(".")
-    return f"add {'it' if section_of(field) is None else 'the section'}: {said}"
+    return f"add {'it' if section_of(field_at(path)) is None else 'the section'}: {_what_it_is(path)}"
+
+
+def _what_it_is(path: Path) -> str:
+    """Give the text of a key on one line, however long it is."""
+    said = field_at(path).description
+    assert said is not None, path
+    return " ".join(said.split()).rstrip(".")
 
 
 def _what_was_meant(path: Path) -> str:
@@ -134,6 +140,7 @@ def _what_was_meant(path: Path) -> str:
         return (
             f"it belongs in {' or '.join(f'`{dotted(home)}`' if home else 'the top level' for home in below or homes)}"
         )
-    here = [other[-1] for other in known if other[:-1] == section]
+    items = section_of_items(field_at(section)) if section else None
+    here = list(items.model_fields) if items else [other[-1] for other in known if other[:-1] == section]
     near = difflib.get_close_matches(name, here, n=1)
     return f"did you mean `{near[0]}`?" if near else f"the keys here are {', '.join(here)}"

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from mbt_lite.recipe.schema import Recipe
+from mbt_lite.recipe.section import Section
 from mbt_lite.recipe.tree import Path
 
 
@@ -20,14 +21,32 @@ def known_keys() -> dict[tuple[str, ...], FieldInfo]:
 
 
 def field_at(path: Path) -> FieldInfo:
-    """Give the field of a key; an item of a list shares its list's."""
-    return known_keys()[tuple(part for part in path if isinstance(part, str))]
+    """Give the field of a key; an item of a list shares its list's, and may be a section."""
+    section: type[BaseModel] = Recipe
+    field = None
+    for part in path:
+        if isinstance(part, str):
+            field = section.model_fields[part]
+            section = section_of(field) or section_of_items(field) or Section
+    assert field is not None, path
+    return field
 
 
 def section_of(field: FieldInfo) -> type[BaseModel] | None:
     """Give the section that a key holds; None if it holds a value."""
     held = field.annotation
     return held if isinstance(held, type) and issubclass(held, BaseModel) else None
+
+
+def section_of_items(field: FieldInfo) -> type[BaseModel] | None:
+    """Give the section that an item of a list may be; None where items are values."""
+    pending: list[Any] = [field.annotation]
+    while pending:
+        annotation = pending.pop()
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            return annotation
+        pending.extend(typing.get_args(annotation))
+    return None
 
 
 def choices(field: FieldInfo) -> list[str]:

@@ -8,6 +8,7 @@ the keys that are sound.
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from mbt_lite.recipe.faults import GONE, RENAMED, schema_fault
 from mbt_lite.recipe.keys import field_at, section_of
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.recipe.tree import Fault, Node, Path, dotted, read_setting, read_tree
+from mbt_lite.recipe.variants import TAGS
 
 # Stands in for a required text that is missing or wrong, so that the relations of the other keys can be checked.
 _STAND_IN = "stand-in"
@@ -115,7 +117,8 @@ def _validate(tree: object) -> tuple[Recipe | None, list[ErrorDetails]]:
     try:
         return Recipe.model_validate_json(json.dumps(tree)), []
     except ValidationError as error:
-        return None, error.errors(include_url=False)
+        errors = error.errors(include_url=False)
+        return None, [{**one, "loc": tuple(part for part in one["loc"] if part not in TAGS)} for one in errors]
 
 
 def _sound_part(tree: Any, errors: list[ErrorDetails]) -> Recipe | None:
@@ -135,11 +138,11 @@ def _sound_part(tree: Any, errors: list[ErrorDetails]) -> Recipe | None:
 
 
 def _mend(tree: Any, path: Path, is_missing: bool) -> None:
-    """Leave a wrong value out of its section; put a stand-in where a required one is missing."""
-    keys = [part for part in path if isinstance(part, str)]
+    """Leave a wrong value, or a list with one, out of its section; put a stand-in where a required one is missing."""
+    keys = list(itertools.takewhile(lambda part: isinstance(part, str), path))
     for key in keys[:-1]:
         tree = tree[key]
-    if is_missing:
+    if is_missing and len(keys) == len(path):
         tree[keys[-1]] = {} if section_of(field_at(path)) is not None else _STAND_IN
     else:
         # Two items of one list may both be wrong.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from mbt_lite.layouts import AUTO, LAYOUTS
 from mbt_lite.recipe.endpoint import EvalStudent as EvalStudent
@@ -24,6 +24,8 @@ from mbt_lite.recipe.training import Grpo as Grpo
 from mbt_lite.recipe.training import Reward as Reward
 from mbt_lite.recipe.training import RewardWeights as RewardWeights
 from mbt_lite.recipe.training import Sft as Sft
+from mbt_lite.recipe.variants import Variant as Variant
+from mbt_lite.recipe.variants import WrittenVariant, in_full, in_short
 
 
 class Model(Section):
@@ -137,14 +139,12 @@ class Gen(Section):
     """Seeds drafts and teacher requests."""
 
 
-Variant = Literal["base", "metacognitive", "sft", "grpo"]
-
-
 class Eval(Section):
     """Stage `eval`: score variants of the student on held-out questions."""
 
-    variants: tuple[Variant, ...] = ("base", "metacognitive", "sft", "grpo")
-    """base and metacognitive (a five-phase system prompt) are untrained; sft and grpo use the adapters."""
+    variants: tuple[WrittenVariant, ...] = ("base", "metacognitive", "sft", "grpo")
+    """base and metacognitive (a five-phase system prompt) are untrained; sft and grpo use the adapters; any other is
+    written out, `{name: ..., adapter: ..., prompt: ..., strategy: ...}`."""
     samples_per_question: PositiveInt = 1
     """Completions per question; from 2 on there are avg@k, maj@k and pass@k."""
     temperature: NonNegativeFloat = 0.0
@@ -165,6 +165,16 @@ class Eval(Section):
     """2Wiki's `id_aliases.json`: other right answers to the questions of `data.dev`, where that is a 2Wiki file."""
     seed: int = 0
     """Seeds sampling and bootstrap."""
+
+    @field_validator("variants")
+    @classmethod
+    def _in_short(cls, variants: tuple[WrittenVariant, ...]) -> tuple[WrittenVariant, ...]:
+        return tuple(map(in_short, variants))
+
+    @property
+    def full_variants(self) -> tuple[Variant, ...]:
+        """Give the variants, short words written out."""
+        return tuple(map(in_full, self.variants))
 
 
 class Tracking(Section):

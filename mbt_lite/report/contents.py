@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from mbt_lite.errors import RunError
 from mbt_lite.metrics.traces import answer_inclusive_error
+from mbt_lite.recipe.variants import names_of
 from mbt_lite.records import Prediction, Question, from_row
 from mbt_lite.run_dir import RECIPE_FILE, RunDir, read_json, read_jsonl
 
@@ -148,7 +149,7 @@ def scored_variants(path: Path) -> list[str]:
     there = {file.parent.name for file in (path / "eval").glob("*/metrics.json")}
     if not there:
         raise RunError(f"{path}: nothing is scored in it; run `mbt-lite eval` first")
-    listed = [variant for variant in read_json(path / RECIPE_FILE)["eval"]["variants"] if variant in there]
+    listed = [name for name in names_of(read_json(path / RECIPE_FILE)["eval"]["variants"]) if name in there]
     return [*listed, *sorted(there - set(listed))]
 
 

@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -29,33 +30,35 @@ from rich.console import Console
 from mbt_lite.data.questions import read_questions
 from mbt_lite.data.trimming import trim_questions
 from mbt_lite.endpoint.budget import estimate
-from mbt_lite.endpoint.opening import Ask, open_endpoints
+from mbt_lite.endpoint.opening import Ask, Counting, open_endpoints
 from mbt_lite.endpoint.replies import TeacherRequest
-from mbt_lite.endpoint.served_student import completion_requests, drafting_student, read_completions
+from mbt_lite.endpoint.served_student import drafting_student
 from mbt_lite.errors import DataError
+from mbt_lite.generation.decoding import Decoding
+from mbt_lite.generation.local_rounds import Generate, LocalRounds
+from mbt_lite.generation.served_rounds import ServedRounds, requests_of
 from mbt_lite.progress import counting
-from mbt_lite.prompts import completion_text, student_messages
-from mbt_lite.recipe.endpoint import Speaker
-from mbt_lite.recipe.schema import Recipe
-from mbt_lite.records import Completion, Message, Question, from_row, to_row
-from mbt_lite.run_dir import Journal, RunDir, read_json, read_jsonl, write_jsonl
+from mbt_lite.recipe.schema import Gen, Recipe, Teacher
+from mbt_lite.records import Completion, Question, to_row
+from mbt_lite.run_dir import RunDir, read_json, write_jsonl
+from mbt_lite.strategies import single
+from mbt_lite.strategies.rounds import Answers, Key, first_prompts, play
+from mbt_lite.strategies.strategy import Settings
+from mbt_lite.student.token_counts import TokenCounts
 from mbt_lite.traces.asking import Made, Maker, check_trial
-from mbt_lite.traces.build import draft_messages
-from mbt_lite.traces.checks import rules_for
 from mbt_lite.traces.drafts import pass_rates
 from mbt_lite.traces.jobs import expected_messages, plan_jobs
-from mbt_lite.traces.kinds import KINDS, count_requests
+from mbt_lite.traces.kind import Kind
+from mbt_lite.traces.kinds import kind_named
 from mbt_lite.traces.tables import counted, rejection_table, spread, usage_table
-
-Drafts = dict[tuple[str, int], Completion]
 
 
 @dataclasses.dataclass(frozen=True)
 class Drafted:
     """The drafts by question and index, and how many replies ended in some other way."""
 
-    drafts: Drafts
-    unended: dict[str, int]
+    drafts: Mapping[Key, Completion]
+    unended: Mapping[str, int]
 
     @property
     def valid(self) -> list[Completion]:
@@ -72,46 +75,39 @@ class Drafted:
 class Fitted:
     """The questions whose prompts fit, how many documents that cost, and the student's way of counting tokens."""
 
-    questions: list[Question]
+    questions: Sequence[Question]
     dropped: int
-    count_prompt: Callable[[Sequence[Message]], int]
-    count_text: Callable[[str], int]
-
-    def count_row(self, question: Question, trace: str, answer: str) -> int:
-        """Count the tokens of a training row: prompt, completion, end of turn."""
-        return self.count_prompt(student_messages(question)) + self.count_text(completion_text(trace, answer)) + 1
+    counts: TokenCounts
 
 
 def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
     """Say what a run would do: reads the questions, loads no model, sends no request."""
     found, gen = read_questions(recipe.data.train, recipe.data.seed), recipe.gen
-    kind, questions = KINDS[gen.kind], len(found)
-    requests = sum(count_requests(gen, questions).values())
+    kind, questions = kind_named(gen.kind), len(found)
+    requests = sum(kind.count_requests(gen, questions).values())
     parts = [f"{questions} questions"]
     if kind.drafter is not None:
         parts.append(f"{questions * gen.rollouts_per_question} drafts of the {kind.drafter}")
     most = "at most " if kind.wants_guide else ""
     line = f"gen: {', '.join(parts)}, {most}{requests} teacher requests ({gen.kind})"
     again = "" if gen.attempts == 1 else f"; rejected traces are tried up to {gen.attempts} times"
-    return [line + again, *_cost_lines(recipe, found)]
+    return [line + again, *_cost_lines(kind, gen, recipe.teacher, found)]
 
 
-def _cost_lines(recipe: Recipe, questions: Sequence[Question]) -> list[str]:
+def _cost_lines(kind: Kind, gen: Gen, teacher: Teacher, questions: Sequence[Question]) -> list[str]:
     """Estimate tokens and, with prices, dollars of one attempt at everything that an endpoint is asked."""
-    gen, lines = recipe.gen, []
-    if KINDS[gen.kind].drafter == "student" and gen.student.is_asked:
+    lines = []
+    if kind.drafter == "student" and gen.student.is_asked:
         student = drafting_student(gen)
-        asked = {question.question_id: draft_messages(question) for question in questions}
-        drafts = completion_requests("draft", asked, gen.rollouts_per_question, gen.seed)
+        prompts = first_prompts(single.STRATEGY, questions, _drafting(kind, gen), gen.rollouts_per_question)
+        drafts = [request for _, request in requests_of(prompts, "draft", gen.seed)]
         where = f"{student.model} at {', '.join(student.urls)}"
-        lines.append(f"gen: drafts by {where}: {estimate(drafts.values(), student).words}")
+        lines.append(f"gen: drafts by {where}: {estimate(drafts, student).words}")
     # seeds keep equal requests apart
-    expected = enumerate(expected_messages(gen, questions))
+    expected = enumerate(expected_messages(kind, gen, questions))
     requests = [TeacherRequest("plan", str(index), messages, index) for index, messages in expected]
     if requests:
-        lines.append(
-            f"gen: teacher, drafts and guides in its prompts left out: {estimate(requests, recipe.teacher).words}"
-        )
+        lines.append(f"gen: teacher, drafts and guides in its prompts left out: {estimate(requests, teacher).words}")
     return lines
 
 
@@ -141,16 +137,27 @@ def _has_another_gate(recipe: Recipe, run_dir: RunDir) -> bool:
 
 
 def _write_traces(recipe: Recipe, questions: list[Question], folder: Path, console: Console) -> dict[str, Any]:
-    fitted, gen = _fit(recipe, questions), recipe.gen
+    kind, gen, teacher = kind_named(recipe.gen.kind), recipe.gen, recipe.teacher
+    fitted = _fit(recipe, kind, questions)
     rules = dataclasses.replace(
-        rules_for(gen.kind, gen.min_phases), max_tokens=recipe.sft.max_sequence_tokens, count_tokens=fitted.count_row
+        kind.rules(gen.min_phases),
+        max_tokens=recipe.sft.max_sequence_tokens,
+        count_tokens=lambda question, trace, answer: fitted.counts.row(
+            kind.row_prompt(question), kind.completion(trace, answer)
+        ),
     )
-    with _open_teacher(recipe, folder, console) as ask:
-        maker = Maker(recipe, rules, lambda requests, what: ask(requests, what, recipe.teacher), folder)
-        drafted = _try_first(recipe, fitted, maker, ask, console)
+
+    def count(what: str, total: int) -> AbstractContextManager[Callable[[], None]]:
+        return counting(console, f"gen: {what}", total)
+
+    with open_endpoints(folder / "replies.jsonl", folder / "usage.json", count, teacher, gen.student) as ask:
+        ask_teacher = functools.partial(ask, settings=teacher)
+        maker = Maker(kind, gen, teacher, recipe.model.name, rules, ask_teacher, folder)
+        answers = _drafter(recipe, kind, fitted.counts, folder, ask, count)
+        drafted = _try_first(fitted, maker, answers, console)
         if drafted is None:
-            drafted = _draft(recipe, fitted, folder, ask, console)
-        made = maker.make(plan_jobs(gen, fitted.questions, drafted.valid), gen.attempts)
+            drafted = _draft(kind, gen, fitted.questions, answers, folder)
+        made = maker.make(plan_jobs(kind, gen, fitted.questions, drafted.valid), gen.attempts)
     write_jsonl(folder / "rejected.jsonl", made.rejected)
     write_jsonl(folder / "traces.jsonl", map(to_row, made.traces))
     _show(made, read_json(folder / "usage.json"), console)
@@ -171,22 +178,21 @@ def _write_traces(recipe: Recipe, questions: list[Question], folder: Path, conso
     }
 
 
-def _try_first(recipe: Recipe, fitted: Fitted, maker: Maker, ask: Ask, console: Console) -> Drafted | None:
+def _try_first(fitted: Fitted, maker: Maker, answers: Answers | None, console: Console) -> Drafted | None:
     """Ask for the first few traces; DataError if too few pass. Nothing is lost: the replies are in the journal.
 
     Gives the drafts if they are complete: those made in this process cost nothing and all come first, of those of an
     endpoint only as many are asked for as the trial needs.
     """
-    gen, kind = recipe.gen, KINDS[recipe.gen.kind]
-    if not gen.trial_traces or not (kind.request or kind.drafter == "teacher"):
+    kind, gen = maker.kind, maker.gen
+    if not gen.trial_traces or not (kind.trace_request or kind.drafter == "teacher"):
         return None
-    first = fitted
-    if kind.drafter == "teacher" or gen.student.is_asked:
-        count = math.ceil(gen.trial_traces / gen.rollouts_per_question)
-        first = dataclasses.replace(fitted, questions=fitted.questions[:count])
-    drafted = _draft(recipe, first, maker.folder, ask, console)
-    jobs = plan_jobs(gen, first.questions, drafted.valid)
-    is_whole = len(first.questions) == len(fitted.questions)
+    first = fitted.questions
+    if isinstance(answers, ServedRounds):
+        first = first[: math.ceil(gen.trial_traces / gen.rollouts_per_question)]
+    drafted = _draft(kind, gen, first, answers, maker.folder)
+    jobs = plan_jobs(kind, gen, first, drafted.valid)
+    is_whole = len(first) == len(fitted.questions)
     if len(jobs) > gen.trial_traces or gen.attempts > 1 or not is_whole:
         made = maker.make(jobs[: gen.trial_traces], attempts=1)
         useless = drafted.useless if kind.drafter == "teacher" else 0
@@ -206,111 +212,58 @@ def _show(made: Made, usage: dict[str, dict[str, int]], console: Console) -> Non
         console.print(usage_table(usage))
 
 
-def _fit(recipe: Recipe, questions: Sequence[Question]) -> Fitted:
+def _fit(recipe: Recipe, kind: Kind, questions: Sequence[Question]) -> Fitted:
     """Drop distractors until prompts fit; leave out the questions that cannot."""
-    from mbt_lite.student.chat_template import count_prompt_tokens
-    from mbt_lite.student.loading import load_tokenizer
+    from mbt_lite.generation import local
 
-    tokenizer = load_tokenizer(recipe.model)
-
-    def count_prompt(messages: Sequence[Message]) -> int:
-        return count_prompt_tokens(tokenizer, messages)
-
-    def count_text(text: str) -> int:
-        return len(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    limit = recipe.data.max_prompt_tokens
+    counts = local.read_counts(recipe.model)
     fitted = trim_questions(
-        questions, limit, lambda question: count_prompt(student_messages(question)), recipe.data.train.path
+        questions,
+        recipe.data.max_prompt_tokens,
+        lambda question: counts.prompt(kind.row_prompt(question)),
+        recipe.data.train.path,
     )
-    return Fitted(list(fitted.questions), fitted.n_dropped, count_prompt, count_text)
+    return Fitted(fitted.questions, fitted.n_dropped, counts)
 
 
-def _open_teacher(recipe: Recipe, folder: Path, console: Console) -> AbstractContextManager[Ask]:
-    """Lend the function that asks the teacher, or the student where it is served."""
-
-    def count(what: str, total: int) -> AbstractContextManager[Callable[[], None]]:
-        return counting(console, f"gen: {what}", total)
-
-    return open_endpoints(folder / "replies.jsonl", folder / "usage.json", count, recipe.teacher, recipe.gen.student)
+def _drafting(kind: Kind, gen: Gen) -> Settings:
+    return Settings(kind.draft_request, gen.sampling.temperature, gen.max_completion_tokens)
 
 
-def _draft(recipe: Recipe, fitted: Fitted, folder: Path, ask: Ask, console: Console) -> Drafted:
-    """Let the student or the teacher answer, if the kind of trace wants that."""
-    gen, drafter = recipe.gen, KINDS[recipe.gen.kind].drafter
-    unended: dict[str, int] = {}
-    if drafter is None:
-        return Drafted({}, unended)
-    if drafter == "teacher":
-        drafts, unended = _draft_at_endpoint(recipe, fitted, folder, ask, recipe.teacher)
-    elif gen.student.is_asked:
-        drafts, unended = _draft_at_endpoint(recipe, fitted, folder, ask, drafting_student(gen))
-    else:
-        drafts = _draft_here(recipe, fitted.questions, folder, console)
-    by_id = {question.question_id: question for question in fitted.questions}
+def _drafter(
+    recipe: Recipe, kind: Kind, counts: TokenCounts, folder: Path, ask: Ask, counting: Counting
+) -> Answers | None:
+    """Give who drafts, if the kind of trace wants that: an endpoint, or the student in this process."""
+    gen = recipe.gen
+    if kind.drafter is None:
+        return None
+    if kind.drafter == "teacher" or gen.student.is_asked:
+        speaker = recipe.teacher if kind.drafter == "teacher" else drafting_student(gen)
+        return ServedRounds(ask, speaker, counts, kind="draft", seed=gen.seed, what="drafts", prefills_think=False)
+    decoding = Decoding(
+        max_completion_tokens=gen.max_completion_tokens,
+        top_p=gen.sampling.top_p,
+        top_k=gen.sampling.top_k,
+        batch_size=gen.batch_size,
+        seed=gen.seed,
+    )
+
+    def open_student() -> Generate:
+        from mbt_lite.generation import local
+
+        return local.open_student(recipe.model)
+
+    return LocalRounds(open_student, decoding, folder / "rollouts.jsonl", True, "drafts", counting)
+
+
+def _draft(kind: Kind, gen: Gen, questions: Sequence[Question], answers: Answers | None, folder: Path) -> Drafted:
+    """Let the drafter answer."""
+    if answers is None:
+        return Drafted({}, {})
+    made = play(single.STRATEGY, questions, _drafting(kind, gen), gen.rollouts_per_question, answers)
+    drafts = dict(sorted(made.completions.items()))
+    if isinstance(answers, ServedRounds):
+        write_jsonl(folder / "rollouts.jsonl", map(to_row, drafts.values()))
+    by_id = {question.question_id: question for question in questions}
     write_jsonl(folder / "pass_rates.jsonl", pass_rates(drafts.values(), by_id))
-    return Drafted(drafts, unended)
-
-
-def _draft_at_endpoint(
-    recipe: Recipe, fitted: Fitted, folder: Path, ask: Ask, settings: Speaker
-) -> tuple[Drafts, dict[str, int]]:
-    """Ask an endpoint for drafts; give them, and how many replies ended in some other way."""
-    gen = recipe.gen
-    asked = {question.question_id: draft_messages(question) for question in fitted.questions}
-    requests = completion_requests("draft", asked, gen.rollouts_per_question, gen.seed)
-    replies = ask(list(requests.values()), "drafts", settings)
-    drafts, unended = read_completions(requests, replies, fitted.count_prompt, fitted.count_text)
-    write_jsonl(folder / "rollouts.jsonl", map(to_row, drafts.values()))
-    return drafts, dict(collections.Counter(unended.values()))
-
-
-def _draft_here(recipe: Recipe, questions: Sequence[Question], folder: Path, console: Console) -> Drafts:
-    """Let the student answer in this process; what `rollouts.jsonl` has already is kept."""
-    path, gen = folder / "rollouts.jsonl", recipe.gen
-    with Journal(path) as journal:
-        rows = enumerate(read_jsonl(path), 1)
-        done = {
-            (draft.question_id, draft.rollout_index): draft
-            for draft in (from_row(Completion, row, f"{path}:{line}") for line, row in rows)
-        }
-        wanted = range(gen.rollouts_per_question)
-        missing = [q for q in questions if any((q.question_id, index) not in done for index in wanted)]
-        if missing:
-            with counting(console, "gen: drafts", len(missing) * gen.rollouts_per_question) as step:
-                for draft in _roll_out(recipe, missing):
-                    if (draft.question_id, draft.rollout_index) not in done:
-                        journal.append(to_row(draft))
-                        done[draft.question_id, draft.rollout_index] = draft
-                    step()
-    ids = {question.question_id for question in questions}
-    return {key: draft for key, draft in sorted(done.items()) if key[0] in ids and key[1] in wanted}
-
-
-def _roll_out(recipe: Recipe, questions: Sequence[Question]) -> Iterator[Completion]:
-    from mbt_lite.generation.decoding import Decoding
-    from mbt_lite.generation.generate import generate
-    from mbt_lite.student.loading import load_student
-
-    gen = recipe.gen
-    for rollout in generate(
-        load_student(recipe.model),
-        [student_messages(question) for question in questions],
-        Decoding(
-            samples=gen.rollouts_per_question,
-            temperature=gen.sampling.temperature,
-            top_p=gen.sampling.top_p,
-            top_k=gen.sampling.top_k,
-            max_completion_tokens=gen.max_completion_tokens,
-            batch_size=gen.batch_size,
-            seed=gen.seed,
-        ),
-    ):
-        yield Completion(
-            question_id=questions[rollout.prompt_index].question_id,
-            rollout_index=rollout.sample_index,
-            text=rollout.text,
-            finish_reason=rollout.finish_reason,
-            prompt_tokens=rollout.prompt_tokens,
-            completion_tokens=len(rollout.token_ids),
-        )
+    return Drafted(drafts, dict(collections.Counter(made.refused.values())))

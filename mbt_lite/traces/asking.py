@@ -10,15 +10,17 @@ from typing import Any
 
 from mbt_lite.endpoint.replies import Reply, TeacherRequest
 from mbt_lite.errors import DataError
-from mbt_lite.recipe.schema import Recipe
+from mbt_lite.recipe.endpoint import EMBEDDED
+from mbt_lite.recipe.schema import Gen, Teacher
 from mbt_lite.records import Question, Solution, Trace, to_row
 from mbt_lite.run_dir import write_jsonl
-from mbt_lite.traces.build import build_trace, solution_messages
-from mbt_lite.traces.checks import Rules, draft_rejection, rejection
+from mbt_lite.traces.build import build_trace
+from mbt_lite.traces.checks import Rules
 from mbt_lite.traces.drafts import parse_draft
-from mbt_lite.traces.jobs import Job, job_messages, rejected_row
-from mbt_lite.traces.kinds import KINDS
+from mbt_lite.traces.jobs import Job, rejected_row
+from mbt_lite.traces.kind import Kind
 from mbt_lite.traces.reply import TeacherText, read_reply
+from mbt_lite.traces.requests import solution_request
 from mbt_lite.traces.tables import counted
 
 UNSUPPORTED = "unsupported"
@@ -58,16 +60,22 @@ Ask = Callable[[list[TeacherRequest], str], Mapping[str, Reply]]
 
 @dataclasses.dataclass(frozen=True)
 class Maker:
-    """Makes traces: asks the teacher, or finds its replies in the journal, and holds them to the rules."""
+    """Makes traces of one kind: asks the teacher, or finds its replies in the journal, and holds them to the rules.
 
-    recipe: Recipe
+    `student` is the name of the student, who signs drafts of its own that are kept.
+    """
+
+    kind: Kind
+    gen: Gen
+    teacher: Teacher
+    student: str
     rules: Rules
     ask: Ask
     folder: Path
 
     def make(self, jobs: Sequence[Job], attempts: int) -> Made:
         """Make the traces of jobs; those that the gate rejects are tried up to `attempts` times."""
-        if KINDS[self.recipe.gen.kind].request is None:
+        if self.kind.trace_request is None:
             return self._keep_drafts(jobs)
         made = Made()
         guides = self._ask_for_guides(jobs, made)
@@ -80,28 +88,27 @@ class Maker:
         return made
 
     def _keep_drafts(self, jobs: Sequence[Job]) -> Made:
-        """Turn right drafts into traces as they are."""
+        """Turn drafts that pass into traces as they are."""
         made = Made()
         for job in jobs:
             assert job.draft is not None, job.label
-            reason = draft_rejection(job.draft, job.question, self.rules)
+            reason = self.kind.rejects_draft(job.draft, job.question, self.rules)
             if reason is None:
                 parsed = parse_draft(job.draft.text)
                 made.accepted[job.label] = self._build(job, TeacherText(str(parsed.trace)), parsed.answer)
             else:
-                made.rejected.append(rejected_row(job, self.recipe.gen.kind, reason, job.draft.text))
+                made.rejected.append(rejected_row(job, self.kind, reason, job.draft.text))
         return made
 
     def _ask_for_guides(self, jobs: Sequence[Job], made: Made) -> dict[str, Solution] | None:
         """Ask for the guides that jobs need, None if their kind needs none; jobs that get none are rejected at once."""
-        if not KINDS[self.recipe.gen.kind].wants_guide:
+        if not self.kind.wants_guide:
             return None
         by_id = {job.question.question_id: job.question for job in jobs}
         replies = self.ask([self._guide_request(question) for question in by_id.values()], "guides")
         read = {key: read_reply(reply.text, has_phases=False) for key, reply in replies.items()}
-        teacher, scripted = self.recipe.teacher.model, self.recipe.teacher.base_url == "embedded"
         guides = {
-            key: Solution(key, reply.text, teacher, scripted)
+            key: Solution(key, reply.text, self.teacher.model, self._is_scripted)
             for key, reply in replies.items()
             if reply.finish_reason == "stop" and reply.text and read[key].unsupported is None
         }
@@ -110,11 +117,11 @@ class Maker:
             key = job.question.question_id
             if key not in guides:
                 reason = "no guide" if read[key].unsupported is None else UNSUPPORTED
-                made.rejected.append(rejected_row(job, self.recipe.gen.kind, reason, replies[key].text))
+                made.rejected.append(rejected_row(job, self.kind, reason, replies[key].text))
         return guides
 
     def _guide_request(self, question: Question) -> TeacherRequest:
-        return TeacherRequest("solution", question.question_id, solution_messages(question), self.recipe.gen.seed)
+        return TeacherRequest("solution", question.question_id, solution_request(question), self.gen.seed)
 
     def _ask_for_traces(
         self, jobs: Sequence[Job], guides: Mapping[str, Solution], attempt: int
@@ -127,43 +134,46 @@ class Maker:
 
     def _settle(self, job: Job, reply: Reply, attempt: int, may_retry: bool, made: Made) -> bool:
         """Accept or reject a reply; False if its job is to be tried again."""
-        kind = self.recipe.gen.kind
-        read = read_reply(reply.text, has_phases=KINDS[kind].has_phases)
+        read = read_reply(reply.text, has_phases=self.kind.has_phases)
         reason = self._judge(job, reply, read)
         if reason is None:
             made.accepted[job.label] = self._build(job, read, None)
             made.taken_off.update(read.taken_off)
             return True
         retried = may_retry and reason not in FINAL
-        made.rejected.append(rejected_row(job, kind, reason, reply.text, attempt=attempt + 1, retried=retried))
+        made.rejected.append(rejected_row(job, self.kind, reason, reply.text, attempt=attempt + 1, retried=retried))
         return not retried
 
     def _request(self, job: Job, guide: Solution | None, attempt: int) -> TeacherRequest:
-        gen = self.recipe.gen
+        assert self.kind.trace_request is not None, self.kind.name
         label = job.label if attempt == 0 else f"{job.label}:again{attempt}"
         # no two requests for one draft share a seed
-        seed = gen.seed + job.trace_index + attempt * gen.traces_per_draft
-        return TeacherRequest(gen.kind, label, job_messages(job, gen, guide), seed)
+        seed = self.gen.seed + job.trace_index + attempt * self.gen.traces_per_draft
+        messages = self.kind.trace_request(job.question, self.gen.trace_words, job.draft, guide)
+        return TeacherRequest(self.kind.name, label, messages, seed)
 
     def _judge(self, job: Job, reply: Reply, read: TeacherText) -> str | None:
         if reply.finish_reason == "stop" and read.unsupported is not None:
             return UNSUPPORTED
-        return rejection(read.text, reply.finish_reason, job.question, self.rules, read.phases)
+        return self.kind.rejects(read.text, reply.finish_reason, job.question, self.rules, read.phases)
 
     def _build(self, job: Job, read: TeacherText, answer: str | None) -> Trace:
-        recipe = self.recipe
-        own = recipe.gen.kind == "self_distill"
+        own = self.kind.is_by_student
         return build_trace(
             job.question,
-            recipe.gen.kind,
+            self.kind,
             read.text,
             rollout_index=job.rollout_index,
             trace_index=job.trace_index,
-            teacher=recipe.model.name if own else recipe.teacher.model,
-            scripted=not own and recipe.teacher.base_url == "embedded",
+            teacher=self.student if own else self.teacher.model,
+            scripted=not own and self._is_scripted,
             answer=answer,
             phases=read.phases,
         )
+
+    @property
+    def _is_scripted(self) -> bool:
+        return self.teacher.base_url == EMBEDDED
 
 
 def check_trial(made: Made, cut_off: int, least: float, folder: Path) -> str:

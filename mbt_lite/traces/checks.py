@@ -16,14 +16,12 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from mbt_lite import prompts
-from mbt_lite.recipe.schema import TraceKind
 from mbt_lite.records import Completion, PhaseSpan, Question
 from mbt_lite.rewards.mentions import contains_words
 from mbt_lite.rewards.terms import exact_term, redundancy_term
 from mbt_lite.text.normalize import normalize, words
 from mbt_lite.text.paragraphs import paragraphs, sentences
 from mbt_lite.traces.drafts import parse_draft
-from mbt_lite.traces.kinds import KINDS
 from mbt_lite.traces.phase_labels import are_in_order, has_other_labels, phases_by_order
 
 THINK_TAGS = ("<think", "</think")
@@ -151,16 +149,6 @@ def draft_rejection(draft: Completion, question: Question, rules: Rules) -> str 
     if any(tag in row for tag in OTHER_TAGS):
         return "holds tags"
     return "too long for training" if _too_long(parsed.trace.strip(), parsed.answer, question, rules) else None
-
-
-def rules_for(kind: TraceKind, min_phases: int) -> Rules:
-    """Give the rules of a kind of trace, without a length limit."""
-    made = KINDS[kind]
-    return Rules(
-        min_phases=min_phases if made.has_phases else 0,
-        says_we=made.has_phases,
-        prompt_names=tuple(name for name in made.prompts if name != "student"),
-    )
 
 
 def _unusable(text: str, finish_reason: str) -> str | None:

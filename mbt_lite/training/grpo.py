@@ -35,7 +35,7 @@ from mbt_lite.student.adapters import add_adapter, check_rollouts_use_adapter, s
 from mbt_lite.student.chat_template import record_template, refuse_other_template
 from mbt_lite.student.loading import Student, kept_in_float32, load_student
 from mbt_lite.student.unsloth_backend import engine_of, hiding_engine
-from mbt_lite.traces.kinds import KINDS
+from mbt_lite.traces.kinds import kind_named
 from mbt_lite.traces.prefilter import sort_by_pass_rate
 from mbt_lite.training.checkpoints import resume_point, step_of
 from mbt_lite.training.dev_reward import BestByReward, score_greedily
@@ -166,7 +166,7 @@ def leave_out(
 def _check_drafts(recipe: Recipe, counts: dict[str, int]) -> None:
     """Refuse gen's drafts where they cannot tell: one a question, or another writer's."""
     if recipe.grpo.prefilter == "gen" and (
-        KINDS[recipe.gen.kind].drafter != "student" or counts["unknown"] == sum(counts.values())
+        kind_named(recipe.gen.kind).drafter != "student" or counts["unknown"] == sum(counts.values())
     ):
         raise RecipeError(
             [

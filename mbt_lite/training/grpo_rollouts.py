@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from mbt_lite.errors import ModelError
-from mbt_lite.generation.decoding import Decoding
-from mbt_lite.generation.generate import Rollout, generate, max_cached_tokens, shares_prompts
+from mbt_lite.generation.decoding import Decoding, Rollout
+from mbt_lite.generation.generate import generate, max_cached_tokens, shares_prompts
 from mbt_lite.generation.kv_cache import batches
 from mbt_lite.memory import in_phase
 from mbt_lite.methods.method import Method

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, assert_never
 
 from mbt_lite.errors import ModelError
 from mbt_lite.records import Trace
@@ -63,12 +63,16 @@ def encode(trace: Trace, tokenizer: Any) -> Row:
     written = list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
     completion = tokenizer(text[len(written) :], add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
     row = Row(trace.trace_id, (*prompt, *completion), (*([0] * len(prompt)), *([1] * len(completion))))
-    check_row(row, tokenizer, trace.prompt, trace.trace_id)
+    match trace.row_rule:
+        case "closed":
+            _check_closed(row, tokenizer, trace.prompt, trace.trace_id)
+        case _:
+            assert_never(trace.row_rule)
     return row
 
 
-def check_row(row: Row, tokenizer: Any, prompt: Sequence[Any], where: str) -> None:
-    """Check a row; ModelError names the first rule it breaks."""
+def _check_closed(row: Row, tokenizer: Any, prompt: Sequence[Any], where: str) -> None:
+    """Check a row whose completion is whole and trains whole; ModelError names the first rule it breaks."""
     trained = [token for token, mask in zip(row.input_ids, row.completion_mask, strict=True) if mask]
     untrained = list(row.input_ids[: -len(trained)])
     text = tokenizer.decode(trained[:-1])

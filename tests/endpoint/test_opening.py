@@ -15,14 +15,13 @@ from mbt_lite.endpoint.opening import open_endpoints
 from mbt_lite.endpoint.replies import Reply, TeacherRequest, request_key
 from mbt_lite.endpoint.served_student import (
     answering_student,
-    completion_requests,
     drafting_student,
     read_completions,
     with_think_tag,
 )
 from mbt_lite.errors import TeacherError
 from mbt_lite.recipe.endpoint import Endpoint, Speaker
-from mbt_lite.recipe.schema import Eval, EvalStudent, Gen, GenStudent, Judge, StudentModels, Teacher
+from mbt_lite.recipe.schema import Eval, EvalStudent, Gen, GenStudent, Judge, StudentModels, Teacher, Variant
 from mbt_lite.run_dir import read_json, read_jsonl, write_jsonl
 
 PRICES = {"price_per_million_prompt_tokens": 1e6, "price_per_million_completion_tokens": 0.0}
@@ -89,7 +88,7 @@ SERVED: dict[str, Callable[..., Speaker]] = {
     "judge": lambda **settings: Judge(model="m", **settings),
     "gen.student": lambda **settings: drafting_student(Gen(student=GenStudent(model="m", **settings))),
     "eval.student": lambda **settings: answering_student(
-        Eval(student=EvalStudent(models=StudentModels(sft="m"), **settings)), "sft"
+        Eval(student=EvalStudent(models=StudentModels(sft="m"), **settings)), Variant(name="sft", adapter="sft")
     ),
 }
 
@@ -141,7 +140,7 @@ def test_what_was_learnt_of_a_server_is_remembered_while_it_is_open(tmp_path: Pa
 def test_completions_of_a_server_that_splits_reasoning_off_have_their_trace(tmp_path: Path) -> None:
     with teacher_server(completion("<answer>Rome</answer>", reasoning_content="It is Rome.")) as server:
         student = SERVED["eval.student"](base_url=server.url)
-        asked = completion_requests("answer", {"q": [{"role": "user", "content": "?"}]}, 1, 0)
+        asked = {("q", 0): TeacherRequest("answer", "q:0", ({"role": "user", "content": "?"},), 0, is_completion=True)}
         with asking(tmp_path, student) as ask:
             replies = ask(list(asked.values()), "answers", student)
     plain, prefilled = (

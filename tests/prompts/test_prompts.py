@@ -125,7 +125,7 @@ def test_teacher_texts_end_their_sections(name: str) -> None:
 
 def test_only_the_student_facing_texts_are_free_of_the_gold() -> None:
     with_gold = [name for name in prompts.NAMES if "{{answer}}" in prompts.text(name)]
-    assert with_gold == ["solution", "mbt_s", "mbt_r", "distill_r"]
+    assert with_gold == ["distill_r", "mbt_r", "mbt_s", "solution"]
 
 
 @pytest.mark.parametrize("name", ["solution", "mbt_s", "mbt_r", "distill_r"])

@@ -85,7 +85,7 @@ def test_read_run_names_a_line_whose_phases_are_no_spans(
     path = write_run(tmp_path, make_run(1))
     file = path / "eval" / "sft" / "predictions.jsonl"
     file.write_text(json.dumps({**json.loads(file.read_text()), "phases": phases}) + "\n")
-    with pytest.raises(DataError, match=r"predictions\.jsonl:1: (phases are no spans|not a PhaseSpan).* anew"):
+    with pytest.raises(DataError, match=r"predictions\.jsonl:1: (not a Prediction: phases|not a PhaseSpan).* anew"):
         read_run(path, ["sft"])
 
 

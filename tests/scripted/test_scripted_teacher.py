@@ -18,8 +18,8 @@ from mbt_lite.errors import TeacherError
 from mbt_lite.recipe.schema import Questions, Teacher
 from mbt_lite.records import Question
 from mbt_lite.scripted import server as scripted
-from mbt_lite.traces.build import mbt_s_messages
 from mbt_lite.traces.checks import rejection
+from mbt_lite.traces.kinds import mbt_s
 from mbt_lite.traces.reply import read_reply
 
 WORDS = (120, 300)
@@ -32,7 +32,7 @@ def demo(limit: int) -> list[Question]:
 
 def chat(**changes: Any) -> str:
     """Give the body of a request that the server answers."""
-    return json.dumps({"model": "scripted", "messages": mbt_s_messages(demo(1)[0], WORDS), "seed": 3, **changes})
+    return json.dumps({"model": "scripted", "messages": mbt_s.trace_request(demo(1)[0], WORDS), "seed": 3, **changes})
 
 
 def user(content: Any) -> str:
@@ -155,7 +155,7 @@ def test_serve_leaves_no_thread_behind() -> None:
 
 def test_client_and_server_pass_the_gate_on_demo_rows(url: str, tmp_path: Path) -> None:
     questions = demo(60)
-    requests = [TeacherRequest("mbt_s", one.question_id, mbt_s_messages(one, WORDS), 1) for one in questions]
+    requests = [TeacherRequest("mbt_s", one.question_id, mbt_s.trace_request(one, WORDS), 1) for one in questions]
     with ReplyJournal(tmp_path / "replies.jsonl") as journal:
         replies = complete(requests, Teacher(), url, journal)
     read = {key: read_reply(reply.text, has_phases=True) for key, reply in replies.items()}

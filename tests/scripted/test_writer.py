@@ -17,9 +17,10 @@ from mbt_lite.records import Completion, Document, Message, Question, Solution
 from mbt_lite.scripted.writer import UnreadableRequestError, read_brief, write_reply
 from mbt_lite.text.paragraphs import paragraphs
 from mbt_lite.text.phases import PHASES
-from mbt_lite.traces.build import draft_messages, mbt_s_messages, rewrite_messages, solution_messages
-from mbt_lite.traces.checks import Rules, draft_rejection, rejection, rules_for
+from mbt_lite.traces.checks import Rules, draft_rejection, rejection
+from mbt_lite.traces.kinds import kind_named, mbt_s
 from mbt_lite.traces.reply import read_reply
+from mbt_lite.traces.requests import solution_request, student_request
 
 Build = Callable[[Question], Sequence[Message]]
 WORDS = (120, 300)
@@ -30,10 +31,11 @@ import hashlib
 from mbt_lite.data.questions import read_questions
 from mbt_lite.recipe.schema import Questions
 from mbt_lite.scripted.writer import write_reply
-from mbt_lite.traces.build import mbt_s_messages, solution_messages
+from mbt_lite.traces.kinds import mbt_s
+from mbt_lite.traces.requests import solution_request
 
 rows = read_questions(Questions(path="data_samples/multihop_train.jsonl"), 0)[:25]
-chats = [chat[0]["content"] for row in rows for chat in (mbt_s_messages(row, (120, 300)), solution_messages(row))]
+chats = [chat[0]["content"] for row in rows for chat in (mbt_s.trace_request(row, (120, 300)), solution_request(row))]
 print(hashlib.sha256("\\0".join(write_reply([chat], 5) for chat in chats).encode()).hexdigest())
 """
 
@@ -47,7 +49,7 @@ def rewrite(
 ) -> tuple[Message, ...]:
     draft = Completion(question.question_id, 0, draft_text, "stop", 1, 1)
     guide = Solution(question.question_id, "A guide.", "scripted", True)
-    return rewrite_messages(question, guide, draft, request, WORDS)
+    return kind_named(request).trace_request(question, WORDS, draft, guide)
 
 
 def sample(name: str, limit: int) -> list[Question]:
@@ -56,10 +58,10 @@ def sample(name: str, limit: int) -> list[Question]:
 
 def test_write_reply_depends_on_seed_and_content_only() -> None:
     first, second = sample("demo_train", 2)
-    chat = contents(mbt_s_messages(first, WORDS))
+    chat = contents(mbt_s.trace_request(first, WORDS))
     assert write_reply(chat, 1) == write_reply(chat, 1)
     assert len({write_reply(chat, seed) for seed in range(10)}) >= 5
-    assert write_reply(chat, 1) != write_reply(contents(mbt_s_messages(second, WORDS)), 1)
+    assert write_reply(chat, 1) != write_reply(contents(mbt_s.trace_request(second, WORDS)), 1)
 
 
 def test_write_reply_is_the_same_in_another_process() -> None:
@@ -77,13 +79,13 @@ def test_requests_hold_nothing_that_a_teacher_must_not_see() -> None:
     for question in sample("multihop_train", 20):
         documents = [dataclasses.replace(d, is_supporting=not d.is_supporting) for d in question.documents]
         other = Question("other", question.question, question.answer, ("Alias",), tuple(documents), "x", 9, "y", "z")
-        assert mbt_s_messages(question, WORDS) == mbt_s_messages(other, WORDS)
+        assert mbt_s.trace_request(question, WORDS) == mbt_s.trace_request(other, WORDS)
         assert rewrite(question, "Hm.") == rewrite(other, "Hm.")
 
 
 def test_write_reply_guide_names_facts_steps_and_pitfalls() -> None:
     for question in sample("multihop_train", 20):
-        guide = write_reply(contents(solution_messages(question)), 0)
+        guide = write_reply(contents(solution_request(question)), 0)
         assert [part.partition(":")[0] for part in guide.split("\n\n")] == ["Key facts", "Steps", "Pitfalls"]
         assert question.answer in guide
         supporting = [n for n, document in enumerate(question.documents, 1) if document.is_supporting]
@@ -91,7 +93,7 @@ def test_write_reply_guide_names_facts_steps_and_pitfalls() -> None:
 
 
 def test_write_reply_guide_stands_without_links_and_distractors() -> None:
-    request = contents(solution_messages(sample("demo_train", 1)[0]))[0]
+    request = contents(solution_request(sample("demo_train", 1)[0]))[0]
     before, _, after = request.partition("=== documents ===\n")
     gold = sample("demo_train", 1)[0].answer
     only = f"{before}=== documents ===\n[1] Lake: {gold}.\n=== question ==={after.partition('=== question ===')[2]}"
@@ -100,7 +102,7 @@ def test_write_reply_guide_stands_without_links_and_distractors() -> None:
     assert all(part.partition(": ")[2] for part in parts)
 
 
-@pytest.mark.parametrize("build", [solution_messages, lambda question: mbt_s_messages(question, WORDS)])
+@pytest.mark.parametrize("build", [solution_request, lambda question: mbt_s.trace_request(question, WORDS)])
 def test_write_reply_declines_where_no_document_names_the_answer(build: Build) -> None:
     question = sample("demo_train", 1)[0]
     asked = build(dataclasses.replace(question, answer="Atlantis"))
@@ -109,7 +111,7 @@ def test_write_reply_declines_where_no_document_names_the_answer(build: Build) -
 
 
 def test_write_reply_of_a_guide_does_not_change_with_the_seed() -> None:
-    chat = contents(solution_messages(sample("demo_train", 1)[0]))
+    chat = contents(solution_request(sample("demo_train", 1)[0]))
     assert len({write_reply(chat, seed) for seed in range(5)}) == 1
 
 
@@ -131,14 +133,14 @@ def test_read_brief_gives_back_what_the_request_was_made_from(draft: str) -> Non
 
 def test_read_brief_tells_the_tasks_apart() -> None:
     (question,) = sample("demo_train", 1)
-    for task, messages in (("solution", solution_messages(question)), ("mbt_s", mbt_s_messages(question, WORDS))):
+    for task, messages in (("solution", solution_request(question)), ("mbt_s", mbt_s.trace_request(question, WORDS))):
         brief = read_brief(contents(messages))
         assert (brief.task, brief.draft) == (task, None)
 
 
 @pytest.mark.parametrize("section", ["documents", "question", "correct answer"])
 def test_read_brief_names_a_missing_section(section: str) -> None:
-    (content,) = contents(mbt_s_messages(sample("demo_train", 1)[0], WORDS))
+    (content,) = contents(mbt_s.trace_request(sample("demo_train", 1)[0], WORDS))
     with pytest.raises(UnreadableRequestError, match=f"no section {section}"):
         read_brief([content.replace(f"=== {section} ===", section)])
 
@@ -151,7 +153,7 @@ def test_read_brief_refuses_another_chat(chat: list[str]) -> None:
 
 def test_read_brief_refuses_documents_without_a_numbered_line() -> None:
     (content,) = contents(
-        mbt_s_messages(dataclasses.replace(sample("demo_train", 1)[0], documents=(), answer="yes"), WORDS)
+        mbt_s.trace_request(dataclasses.replace(sample("demo_train", 1)[0], documents=(), answer="yes"), WORDS)
     )
     with pytest.raises(UnreadableRequestError, match=r"holds no line such as `\[1\] Title: text`"):
         read_brief([content])
@@ -163,7 +165,7 @@ def test_synthetic_traces_pass_the_gate_and_show_all_phases(name: str) -> None:
         (question, read_reply(write_reply(contents(messages), 0), has_phases=True))
         for question in sample(name, 60)
         for messages in (
-            mbt_s_messages(question, WORDS),
+            mbt_s.trace_request(question, WORDS),
             rewrite(question, "<answer>Paris</answer>"),
             rewrite(question, f"<answer>{question.answer}</answer>"),
         )
@@ -181,19 +183,19 @@ def test_real_traces_mostly_pass_the_gate(shared_data: Path, name: str) -> None:
     faults = [
         rejection(read_reply(write_reply(contents(messages), 0), has_phases=True).text, "stop", question)
         for question in questions
-        for messages in (mbt_s_messages(question, WORDS), rewrite(question, "<answer>Paris</answer>"))
+        for messages in (mbt_s.trace_request(question, WORDS), rewrite(question, "<answer>Paris</answer>"))
     ]
     # measured: all of them on all three; the floor leaves room for odd rows
     assert faults.count(None) / len(faults) >= 0.9, sorted(filter(None, faults))
 
 
 def answer(question: Question) -> Completion:
-    return Completion(question.question_id, 0, write_reply(contents(draft_messages(question)), 0), "stop", 1, 1)
+    return Completion(question.question_id, 0, write_reply(contents(student_request(question)), 0), "stop", 1, 1)
 
 
 def test_read_brief_reads_the_student_prompt_without_a_gold() -> None:
     (question,) = sample("demo_train", 1)
-    brief = read_brief(contents(draft_messages(question)))
+    brief = read_brief(contents(student_request(question)))
     assert (brief.task, brief.question, brief.gold, brief.draft) == ("student", question.question, "", None)
     assert brief.documents == tuple((document.title, document.text) for document in question.documents)
 
@@ -226,6 +228,6 @@ def test_write_reply_to_the_student_prompt_answers_when_with_a_year() -> None:
 def test_write_reply_plain_rewriting_speaks_of_no_thinker_and_passes_its_gate() -> None:
     for question in sample("demo_train", 30):
         text = write_reply(contents(rewrite(question, "<answer>Paris</answer>", "distill_r")), 0)
-        assert rejection(text, "stop", question, rules_for("distill_r", 4)) is None
+        assert rejection(text, "stop", question, kind_named("distill_r").rules(4)) is None
         assert "Paris" not in text
         assert not {"we", "our", "us"} & set(text.lower().split())

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from mbt_lite.generation.decoding import Decoding
-from mbt_lite.generation.generate import Rollout
+from mbt_lite.generation.decoding import Decoding, Rollout
 from mbt_lite.metrics import scorecard
 from mbt_lite.recipe.schema import Data, Eval, Judge, Model, Questions, Recipe
 from mbt_lite.records import Document, Message, Question, to_row
@@ -113,9 +112,9 @@ def make_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
         lab.loaded.append(adapter.parent.name if adapter else "base")
         return lab.loaded[-1]
 
-    monkeypatch.setattr("mbt_lite.student.loading.load_tokenizer", lambda model: WordTokenizer())
-    monkeypatch.setattr("mbt_lite.student.loading.load_student", load_student)
-    monkeypatch.setattr("mbt_lite.generation.generate.generate", lab.generate)
+    monkeypatch.setattr("mbt_lite.generation.local.load_tokenizer", lambda model: WordTokenizer())
+    monkeypatch.setattr("mbt_lite.generation.local.load_student", load_student)
+    monkeypatch.setattr("mbt_lite.generation.local.generate", lab.generate)
     # the images of a report take seconds; tests/report draws them
     monkeypatch.setattr("mbt_lite.report.html.write_images", lambda folder, plots: None)
     return lab

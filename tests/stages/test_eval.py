@@ -75,7 +75,7 @@ def test_run_samples_as_the_recipe_says(lab: Lab) -> None:
 def test_run_and_plan_refuse_a_question_without_scoring_rules_before_anything_is_loaded(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mbt_lite.student.loading.load_tokenizer", lambda model: pytest.fail("loaded a tokenizer"))
+    monkeypatch.setattr("mbt_lite.generation.local.load_tokenizer", lambda model: pytest.fail("loaded a tokenizer"))
     strange = dataclasses.replace(question(1), source="mine")
     write_jsonl(Path(lab.recipe.data.dev.path), [to_row(question(0)), to_row(strange)])
     message = r"dev.jsonl: question q1: question source: no scoring rules \(got 'mine'\); use one of \['2wiki', "

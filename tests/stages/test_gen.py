@@ -5,20 +5,19 @@ import functools
 from collections import Counter, defaultdict
 
 import pytest
-from gen_lab import make_recipe, run, stand_in
+from gen_lab import demo_questions, hand_over, make_recipe, run, stand_in
 
 from mbt_lite.data.questions import read_questions
 from mbt_lite.endpoint import client, opening
 from mbt_lite.errors import DataError, TeacherError
+from mbt_lite.generation.decoding import Rollout
 from mbt_lite.prompts import completion_text, student_messages
-from mbt_lite.records import Completion
 from mbt_lite.run_dir import RunDir, read_json, read_jsonl
 from mbt_lite.scripted import server as scripted
 from mbt_lite.stages import gen
 from mbt_lite.text.phases import PHASES
-from mbt_lite.traces import asking
 from mbt_lite.traces.jobs import expected_messages
-from mbt_lite.traces.kinds import count_requests
+from mbt_lite.traces.kinds import kind_named
 
 
 @pytest.fixture
@@ -79,7 +78,8 @@ def test_run_unreachable_teacher_is_one_line_and_keeps_the_drafts(recipe, tmp_pa
 
 
 def test_run_without_an_accepted_trace_is_an_error_that_counts_reasons(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(asking, "rejection", lambda *_: "empty")
+    mbt_s = dataclasses.replace(kind_named("mbt_s"), rejects=lambda *_: "empty")
+    monkeypatch.setattr(gen, "kind_named", lambda name: mbt_s)
     with pytest.raises(DataError, match=r"no trace was accepted \(rejected \{'empty': 6\}\)"):
         run(recipe("mbt_s"), tmp_path / "run")
     assert len(read_jsonl(tmp_path / "run/gen/rejected.jsonl")) == 6
@@ -114,7 +114,7 @@ def test_run_sends_what_its_kind_says_and_writes_its_rows(recipe, tmp_path, monk
 
     monkeypatch.setattr(opening, "complete", listen)
     if kind == "self_distill":
-        monkeypatch.setattr(gen, "_roll_out", roll_out_right)
+        hand_over(monkeypatch, answer_right)
     made = recipe(kind)
     run(made, tmp_path / "run")
     questions = {q.question_id: q for q in read_questions(made.data.train, 0)}
@@ -142,11 +142,12 @@ def test_run_sends_what_its_kind_says_and_writes_its_rows(recipe, tmp_path, monk
         assert [span["phase"] for span in row["phases"]] == (list(PHASES) if has_phases else [])
 
 
-def roll_out_right(recipe, questions):
+def answer_right(asked, decoding, wanted):
     """Draft right answers, in small letters."""
-    for question in questions:
-        text = completion_text("I guess.", question.answer.lower())
-        yield Completion(question.question_id, 0, text, "stop", 9, 9)
+    golds = {student_messages(question)[0]["content"]: question.answer for question in demo_questions()}
+    for index in sorted(wanted):
+        text = completion_text("I guess.", golds[asked[index][0]["content"]].lower())
+        yield Rollout(index, 0, text, tuple(range(9)), "stop", 9)
 
 
 def test_run_records_pass_rates(recipe, tmp_path):
@@ -156,7 +157,7 @@ def test_run_records_pass_rates(recipe, tmp_path):
 
 
 def test_run_drafts_at_an_endpoint_through_the_same_journal(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(gen, "_roll_out", lambda *_: pytest.fail("the student was about to load"))
+    hand_over(monkeypatch, lambda *_: pytest.fail("the student was about to be asked"))
     bodies = []
     with scripted.serve(on_request=bodies.append) as url:
         section = {"student": {"base_url": url, "model": "scripted"}, "rollouts_per_question": 2, "seed": 5}
@@ -281,15 +282,17 @@ def test_plan_names_drafter_requests_and_tries(recipe, tmp_path):
 def test_plan_estimates_as_many_requests_as_it_counts(kind, recipe, tmp_path):
     made = recipe(kind, gen={"rollouts_per_question": 2, "traces_per_draft": 3})
     questions = read_questions(made.data.train, 0)
-    assert len(expected_messages(made.gen, questions)) == sum(count_requests(made.gen, len(questions)).values())
+    kind = kind_named(kind)
+    assert len(expected_messages(kind, made.gen, questions)) == sum(kind.count_requests(made.gen, 6).values())
 
 
 def test_plan_estimates_tokens_and_dollars(recipe, tmp_path):
     prices = {"price_per_million_prompt_tokens": 0.0, "price_per_million_completion_tokens": 2.0}
     teacher = {"max_completion_tokens": 1000, **prices}
     made = recipe("mbt_s", teacher=teacher)
+    questions = read_questions(made.data.train, 0)
     characters = sum(
-        len(messages[0]["content"]) for messages in expected_messages(made.gen, read_questions(made.data.train, 0))
+        len(messages[0]["content"]) for messages in expected_messages(kind_named("mbt_s"), made.gen, questions)
     )
     _, line = gen.plan(made, RunDir(tmp_path / "run"))
     tokens = int(line.partition("about ")[2].split()[0].replace(",", ""))

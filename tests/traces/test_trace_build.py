@@ -8,7 +8,9 @@ import pytest
 from mbt_lite import prompts
 from mbt_lite.records import Completion, Document, Question, Solution, Trace, from_row, to_row
 from mbt_lite.text.completion import parse_completion
-from mbt_lite.traces.build import build_trace, draft_messages, mbt_s_messages, rewrite_messages, solution_messages
+from mbt_lite.traces.build import build_trace
+from mbt_lite.traces.kinds import kind_named, mbt_s
+from mbt_lite.traces.requests import solution_request, student_request
 
 QUESTION = Question(
     question_id="q1",
@@ -30,7 +32,7 @@ DOCUMENTS = "[1] Mill: The mill is run by Nora Vale.\n[2] Lake: === end === It i
 
 def trace(kind: str = "mbt_r", **changes: Any) -> Trace:
     settings = {"rollout_index": 0, "trace_index": 2, "teacher": "t", "scripted": False, **changes}
-    return build_trace(QUESTION, kind, " We read.\n", **settings)
+    return build_trace(QUESTION, kind_named(kind), " We read.\n", **settings)
 
 
 def section(content: str, name: str) -> str:
@@ -38,8 +40,8 @@ def section(content: str, name: str) -> str:
     return content.partition(f"\n=== {name} ===\n")[2].partition("\n=== ")[0]
 
 
-def test_solution_messages_hold_documents_question_and_gold() -> None:
-    (message,) = solution_messages(QUESTION)
+def test_solution_request_hold_documents_question_and_gold() -> None:
+    (message,) = solution_request(QUESTION)
     assert message["role"] == "user"
     assert section(message["content"], "documents") + "\n" == DOCUMENTS
     assert section(message["content"], "question") == "Who runs the mill?"
@@ -47,8 +49,8 @@ def test_solution_messages_hold_documents_question_and_gold() -> None:
     assert "Task: write a solution guide." in message["content"]
 
 
-def test_mbt_s_messages_hold_documents_question_gold_and_the_phases() -> None:
-    (message,) = mbt_s_messages(QUESTION, WORDS)
+def test_mbt_s_request_holds_documents_question_gold_and_the_phases() -> None:
+    (message,) = mbt_s.trace_request(QUESTION, WORDS)
     assert message["role"] == "user"
     assert section(message["content"], "documents") + "\n" == DOCUMENTS
     assert section(message["content"], "question") == "Who runs the mill?"
@@ -57,9 +59,9 @@ def test_mbt_s_messages_hold_documents_question_gold_and_the_phases() -> None:
     assert "{{" not in message["content"]
 
 
-def test_rewrite_messages_are_a_chat_of_three_turns() -> None:
-    first, second, third = rewrite_messages(QUESTION, SOLUTION, DRAFT, "mbt_r", WORDS)
-    assert (first,) == solution_messages(QUESTION)
+def test_rewriting_request_is_a_chat_of_three_turns() -> None:
+    first, second, third = kind_named("mbt_r").trace_request(QUESTION, WORDS, DRAFT, SOLUTION)
+    assert (first,) == solution_request(QUESTION)
     assert second == {"role": "assistant", "content": "The guide."}
     assert third["role"] == "user"
     assert section(third["content"], "draft") == DRAFT.text
@@ -69,9 +71,9 @@ def test_rewrite_messages_are_a_chat_of_three_turns() -> None:
     assert "[1] Mill" not in third["content"]
 
 
-def test_rewrite_messages_take_a_draft_verbatim() -> None:
+def test_rewriting_request_takes_a_draft_verbatim() -> None:
     text = "{{answer}} \\1 $5\n\n  === question ===\n"
-    (*_, third) = rewrite_messages(QUESTION, SOLUTION, dataclasses.replace(DRAFT, text=text), "mbt_r", WORDS)
+    (*_, third) = kind_named("mbt_r").trace_request(QUESTION, WORDS, dataclasses.replace(DRAFT, text=text), SOLUTION)
     assert f"=== draft ===\n{text}\n=== end ===" in third["content"]
 
 
@@ -84,21 +86,23 @@ def test_rewrite_messages_take_a_draft_verbatim() -> None:
     ],
     ids=["guide", "draft", "both"],
 )
-def test_rewrite_messages_refuse_what_belongs_to_another_question(solution: Solution, draft: Completion) -> None:
+def test_rewriting_request_refuses_what_belongs_to_another_question(solution: Solution, draft: Completion) -> None:
     with pytest.raises(AssertionError, match="q2"):
-        rewrite_messages(QUESTION, solution, draft, "mbt_r", WORDS)
+        kind_named("mbt_r").trace_request(QUESTION, WORDS, draft, solution)
 
 
-def test_rewrite_messages_without_phases_differ_in_the_last_turn_only() -> None:
-    five, plain = (rewrite_messages(QUESTION, SOLUTION, DRAFT, request, WORDS) for request in ("mbt_r", "distill_r"))
+def test_rewriting_request_without_phases_differs_in_the_last_turn_only() -> None:
+    five, plain = (
+        kind_named(request).trace_request(QUESTION, WORDS, DRAFT, SOLUTION) for request in ("mbt_r", "distill_r")
+    )
     assert five[:2] == plain[:2]
     assert MONOLOGUE not in plain[2]["content"]
     for name in ("question", "correct answer", "draft"):
         assert section(plain[2]["content"], name) == section(five[2]["content"], name)
 
 
-def test_draft_messages_are_the_students_prompt() -> None:
-    assert list(draft_messages(QUESTION)) == prompts.student_messages(QUESTION)
+def test_student_request_is_the_students_prompt() -> None:
+    assert list(student_request(QUESTION)) == prompts.student_messages(QUESTION)
 
 
 def test_build_trace_of_a_kept_draft_has_its_own_answer() -> None:
@@ -111,9 +115,9 @@ def test_build_trace_of_a_kept_draft_has_its_own_answer() -> None:
 def test_messages_keep_an_answer_on_one_line_so_that_it_opens_no_section() -> None:
     odd = dataclasses.replace(QUESTION, answer="Nora\n=== question ===\nWhy?")
     for messages in (
-        solution_messages(odd),
-        mbt_s_messages(odd, WORDS),
-        rewrite_messages(odd, SOLUTION, DRAFT, "mbt_r", WORDS)[2:],
+        solution_request(odd),
+        mbt_s.trace_request(odd, WORDS),
+        kind_named("mbt_r").trace_request(odd, WORDS, DRAFT, SOLUTION)[2:],
     ):
         assert section(messages[0]["content"], "correct answer") == "Nora === question === Why?"
 

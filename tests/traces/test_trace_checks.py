@@ -1,14 +1,15 @@
 """The quality gate, reason by reason, on texts written by hand."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from mbt_lite import prompts
+from mbt_lite.recipe.schema import TraceKind
 from mbt_lite.records import Completion, Document, Question
 from mbt_lite.traces import checks
 from mbt_lite.traces.checks import Rules
-from mbt_lite.traces.kinds import KINDS
+from mbt_lite.traces.kinds import kind_named
 from mbt_lite.traces.reply import read_reply
 
 # what a text of any kind must keep to
@@ -327,9 +328,9 @@ def test_draft_rejection_of_a_row_that_is_too_long() -> None:
     assert checks.draft_rejection(draft, ask(), short) == "too long for training"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", get_args(TraceKind))
 def test_rules_for_a_kind(kind: Any) -> None:
-    rules = checks.rules_for(kind, 3)
+    rules = kind_named(kind).rules(3)
     five_phases = kind in ("mbt_s", "mbt_r", "direct_r")
     assert (rules.min_phases, rules.says_we) == ((3, True) if five_phases else (0, False))
     assert ("monologue" in rules.prompt_names) == five_phases

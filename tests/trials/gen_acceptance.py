@@ -26,13 +26,13 @@ import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from mbt_lite.data.questions import read_questions
-from mbt_lite.recipe.schema import Questions
+from mbt_lite.recipe.schema import Questions, TraceKind
 from mbt_lite.records import Question, to_row
 from mbt_lite.run_dir import read_json, read_jsonl, write_json, write_jsonl
-from mbt_lite.traces.kinds import KINDS
+from mbt_lite.traces.kinds import kind_named
 
 UNSUPPORTED = "UNSUPPORTED"
 
@@ -50,7 +50,7 @@ def recipe_of(kind: str, questions: Path, options: argparse.Namespace) -> dict[s
     # no trial: what is rejected is what this is about
     gen: dict[str, Any] = {"kind": kind, "seed": options.seed, "trial_traces": 0}
     gen["max_completion_tokens"] = options.draft_tokens
-    if KINDS[kind].drafter == "student":
+    if kind_named(kind).drafter == "student":
         gen |= student_section(options.base_url, options.model)
     return {
         "model": {"name": options.tokenizer},
@@ -205,7 +205,13 @@ def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--api-key-env", help="name of the environment variable that holds the endpoint's key")
     add("--questions", type=Path, required=True, help="a question file: MuSiQue, HotpotQA, 2Wiki or our own layout")
     add("--rows", type=int, default=24, help="questions asked, chosen by --seed (default: 24)")
-    add("--kinds", nargs="+", choices=KINDS, default=["mbt_s", "mbt_r"], help="kinds of traces (default: mbt_s mbt_r)")
+    add(
+        "--kinds",
+        nargs="+",
+        choices=get_args(TraceKind),
+        default=["mbt_s", "mbt_r"],
+        help="kinds of traces (default: mbt_s mbt_r)",
+    )
     add("--without-support", action="store_true", help="take the supporting documents out of every question first")
     add("--out", type=Path, help="the folder of everything (default: a new one under the system's temporary folder)")
     add("--max-prompt-tokens", type=int, default=1200, help="distractors go until a prompt fits (default: 1200)")

@@ -19,7 +19,7 @@ from mbt_lite.records import PhaseSpan, Trace
 from mbt_lite.scripted.writer import write_reply
 from mbt_lite.text.paragraphs import paragraph_spans, paragraphs, sentences
 from mbt_lite.text.phases import PHASES
-from mbt_lite.traces.build import mbt_s_messages
+from mbt_lite.traces.kinds import mbt_s
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "data"
@@ -53,7 +53,7 @@ def scripted_traces(name: str) -> list[Trace]:
     questions = read_questions(Questions(path=str(ROOT / "data_samples" / f"{name}.jsonl")), 0)
     made = []
     for seed, question in enumerate(questions):
-        reply = write_reply([mbt_s_messages(question, (120, 300))[0]["content"]], seed)
+        reply = write_reply([mbt_s.trace_request(question, (120, 300))[0]["content"]], seed)
         parts = [part.partition("\n")[2] for part in paragraphs(reply)]
         if len(parts) == len(PHASES):
             made.append(make_trace(question.question_id, list(zip(PHASES, parts, strict=True))))

@@ -1,0 +1,47 @@
+"""The student in this process: how it counts tokens, and who completes prompts. `gen` and `eval` hand over to this."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Literal
+
+from mbt_lite.errors import ModelError
+from mbt_lite.generation.generate import generate
+from mbt_lite.generation.local_rounds import Generate
+from mbt_lite.generation.vllm_engine import VllmEngine
+from mbt_lite.recipe import schema
+from mbt_lite.student.chat_template import count_prompt_tokens, prefills_think, template_hash
+from mbt_lite.student.loading import load_student, load_tokenizer
+from mbt_lite.student.token_counts import TokenCounts
+
+
+def read_counts(model: schema.Model) -> TokenCounts:
+    """Load the student's tokenizer."""
+    tokenizer = load_tokenizer(model)
+    return TokenCounts(
+        prompt=functools.partial(count_prompt_tokens, tokenizer),
+        text=lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"]),
+        prefills_think=prefills_think(tokenizer),
+        chat_template=template_hash(tokenizer),
+    )
+
+
+def open_student(
+    model: schema.Model,
+    adapter: Path | None = None,
+    engine: Literal["local", "vllm"] = "local",
+    max_sequence_tokens: int = 0,
+) -> Generate:
+    """Load the student; vLLM is told how long prompt and completion may be together.
+
+    Raises ModelError where it cannot be loaded, or the adapter is another student's.
+    """
+    if engine == "vllm":
+        return VllmEngine(model, adapter, max_sequence_tokens).generate
+    try:
+        return functools.partial(generate, load_student(model, adapter))
+    except RuntimeError as error:
+        if adapter is None or "size mismatch" not in str(error):
+            raise
+        raise ModelError(f"{adapter}: not an adapter of {model.name} (its sizes do not fit); name one of it") from error

@@ -1,0 +1,81 @@
+"""What a kind of traces is: all that `gen` has to know of it, in one record."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from mbt_lite import prompts
+from mbt_lite.recipe.schema import Gen
+from mbt_lite.records import Completion, Message, PhaseSpan, Question, RowRule, Solution
+from mbt_lite.traces.checks import Rules, draft_rejection, rejection
+from mbt_lite.traces.requests import student_request
+
+Messages = tuple[Message, ...]
+Words = tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """How one kind of trace is made.
+
+    `drafter` answers `draft_request` first, if there is one. `trace_request` asks the teacher for a trace of so many
+    words, from the draft and the guide where the kind has them; None keeps drafts as they are. `wants_guide`: the
+    teacher writes a guide to each question before. `has_phases` is True iff a trace shall show the five phases and say
+    "we". `rejects` and `rejects_draft` give the gate's reason to keep a reply, or a draft, out. A row trains
+    `completion` of trace and answer after `row_prompt`, as `row_rule` says.
+    """
+
+    name: str
+    drafter: Literal["student", "teacher"] | None = None
+    draft_request: Callable[[Question], Messages] = student_request
+    wants_guide: bool = False
+    trace_request: Callable[[Question, Words, Completion | None, Solution | None], Messages] | None = None
+    prompt_names: tuple[str, ...] = ()
+    has_phases: bool = False
+    rejects: Callable[[str, str, Question, Rules, Sequence[PhaseSpan]], str | None] = rejection
+    rejects_draft: Callable[[Completion, Question, Rules], str | None] = draft_rejection
+    row_prompt: Callable[[Question], Messages] = student_request
+    completion: Callable[[str, str], str] = prompts.completion_text
+    row_rule: RowRule = "closed"
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """Name the prompt texts that shape the trace: the student's, the guide's, the kind's own."""
+        return ("student", *(("solution",) if self.wants_guide else ()), *self.prompt_names)
+
+    @property
+    def is_by_student(self) -> bool:
+        """Tell whether the student itself writes the traces."""
+        return self.trace_request is None and self.drafter == "student"
+
+    def sources_per_question(self, gen: Gen) -> int:
+        """Count what traces of one question are made from: its drafts, or the question alone."""
+        return 1 if self.drafter is None else gen.rollouts_per_question
+
+    def traces_per_source(self, gen: Gen) -> int:
+        """Count the traces of a draft, or of a question without one; a draft kept as it is is one."""
+        return 1 if self.trace_request is None else gen.traces_per_draft
+
+    def rules(self, min_phases: int) -> Rules:
+        """Give what the gate asks, without a length limit."""
+        return Rules(
+            min_phases=min_phases if self.has_phases else 0,
+            says_we=self.has_phases,
+            prompt_names=tuple(name for name in self.prompts if name != "student"),
+        )
+
+    def count_requests(self, gen: Gen, questions: int) -> dict[str, int]:
+        """Give the teacher requests of a run by what they ask for: the most there can be without a second attempt.
+
+        Fewer are sent where drafts are cut off.
+        """
+        sources, counts = questions * self.sources_per_question(gen), {}
+        if self.drafter == "teacher":
+            counts["draft"] = sources
+        if self.wants_guide:
+            counts["solution"] = questions
+        if self.trace_request is not None:
+            counts[self.name] = sources * self.traces_per_source(gen)
+        return counts
