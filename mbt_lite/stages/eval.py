@@ -121,7 +121,7 @@ def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
 
 
 def _served_lines(recipe: Recipe, questions: Sequence[Question]) -> list[str]:
-    """Estimate what the endpoint of the student is asked, and with prices what that costs."""
+    """Estimate what the endpoint of the student is asked."""
     if not recipe.eval.student.is_asked:
         return []
     lines, samples = [], recipe.eval.samples_per_question
