@@ -118,7 +118,7 @@ def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
 
 
 def _served_lines(eval_: Eval, questions: Sequence[Question]) -> list[str]:
-    """Estimate what the endpoint of the student is asked, and with prices what that costs."""
+    """Estimate what the endpoint of the student is asked."""
     if not eval_.student.is_asked:
         return []
     lines, samples = [], eval_.samples_per_question
