@@ -29,12 +29,7 @@ from types import MappingProxyType
 from typing import Any
 
 from mbt_lite.errors import RunError
-from mbt_lite.files import Journal as Journal
-from mbt_lite.files import read_json as read_json
-from mbt_lite.files import read_jsonl as read_jsonl
-from mbt_lite.files import write_json as write_json
-from mbt_lite.files import write_jsonl as write_jsonl
-from mbt_lite.files import write_text as write_text
+from mbt_lite.files import read_json, write_json
 from mbt_lite.records import to_row
 
 STAGES = ("gen", "sft", "grpo", "eval")

@@ -14,8 +14,9 @@ from typer.testing import CliRunner, Result
 
 from mbt_lite import __version__, cli
 from mbt_lite.errors import DataError
+from mbt_lite.files import Journal, read_json, read_jsonl
 from mbt_lite.recipe.schema import Recipe
-from mbt_lite.run_dir import STAGES, Journal, RunDir, read_json, read_jsonl
+from mbt_lite.run_dir import STAGES, RunDir
 
 ROOT = Path(__file__).parents[1]
 RECIPE = """\

@@ -1,11 +1,7 @@
 """The run folder: what survives a kill, what may be resumed, what is refused."""
 
-import json
-import os
-import signal
 import subprocess
 import sys
-import tempfile
 import textwrap
 import time
 from collections.abc import Mapping
@@ -13,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from mbt_lite import run_dir as module
-from mbt_lite.errors import DataError, RunError
+from mbt_lite.errors import RunError
+from mbt_lite.files import Journal, read_json, read_jsonl, write_json, write_text
 from mbt_lite.recipe.schema import Gen
 from mbt_lite.records import PhaseSpan
-from mbt_lite.run_dir import Journal, RunDir, flatten, read_json, read_jsonl, write_json, write_jsonl, write_text
+from mbt_lite.run_dir import RunDir, flatten
 
 ROOT = Path(__file__).parents[1]
 RECIPE: Mapping[str, Any] = {"model": {"name": "tiny"}, "gen": {"seed": 0, "batch_size": 4}, "sft": {"epochs": 1.0}}
@@ -54,127 +49,6 @@ def begin(run: RunDir, stage: str) -> None:
 
 
 # Journals
-
-
-def test_journal_appends_rows_that_are_read_back_in_order(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "rows.jsonl"
-    with Journal(path) as journal:
-        journal.append({"id": 1, "text": "ä\n\u2028 "})
-        journal.extend([{"id": 2}, {"id": 3}])
-    with Journal(path) as journal:
-        journal.append({"id": 4})
-    assert [row["id"] for row in read_jsonl(path)] == [1, 2, 3, 4]
-    assert read_jsonl(path)[0]["text"] == "ä\n\u2028 "
-
-
-def test_journal_syncs_each_append_before_it_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "rows.jsonl"
-    synced: list[int] = []
-    real = os.fsync
-
-    def fsync(descriptor: int) -> None:
-        real(descriptor)
-        synced.append(path.stat().st_size)
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    with Journal(path) as journal:
-        journal.append({"id": 1})
-        journal.extend([{"id": 2}, {"id": 3}])
-    assert synced == [len('{"id": 1}\n'), 3 * len('{"id": 1}\n')]
-
-
-@given(st.integers(min_value=0, max_value=40), st.booleans())
-@settings(deadline=None)
-def test_journal_cut_anywhere_keeps_the_whole_lines(cut: int, reopen: bool) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "rows.jsonl"
-        whole = b"".join(json.dumps({"t": "ä" * n}, ensure_ascii=False).encode() + b"\n" for n in range(4))
-        path.write_bytes(whole[:cut])
-        n_whole = whole[:cut].count(b"\n")
-        if reopen:
-            with Journal(path) as journal:
-                journal.append({"t": "next"})
-            assert [row["t"] for row in read_jsonl(path)] == [*("ä" * n for n in range(n_whole)), "next"]
-        else:
-            assert [row["t"] for row in read_jsonl(path)] == ["ä" * n for n in range(n_whole)]
-
-
-def test_journal_survives_a_kill_in_the_middle_of_appends(tmp_path: Path) -> None:
-    path = tmp_path / "rows.jsonl"
-    process = start(
-        """
-        import sys
-        from pathlib import Path
-        from mbt_lite.run_dir import Journal
-
-        journal = Journal(Path(sys.argv[1]))
-        number = 0
-        while True:
-            journal.append({"id": number, "text": "x" * 50_000})
-            number += 1
-            print(number, flush=True)
-        """,
-        path,
-    )
-    assert process.stdout is not None
-    promised = 0
-    while promised < 20:
-        promised = int(process.stdout.readline())
-    process.kill()
-    promised = max([promised, *map(int, process.stdout.read().split())])
-    assert process.wait() == -signal.SIGKILL
-    process.stdout.close()
-    rows = read_jsonl(path)
-    assert len(rows) >= promised, "a row whose append had returned is lost"
-    with Journal(path) as journal:
-        journal.append({"id": len(rows), "text": "x" * 50_000})
-    assert [row["id"] for row in read_jsonl(path)] == list(range(len(rows) + 1))
-    assert all(len(row["text"]) == 50_000 for row in read_jsonl(path))
-
-
-def test_read_jsonl_gives_no_rows_of_a_missing_or_an_empty_file(tmp_path: Path) -> None:
-    assert read_jsonl(tmp_path / "none.jsonl") == []
-    (tmp_path / "empty.jsonl").touch()
-    assert read_jsonl(tmp_path / "empty.jsonl") == []
-
-
-BROKEN = {
-    "half a row": ('{"id": 1}\n{"id"\n', r"rows\.jsonl:2: not JSON \(Expecting ':' delimiter\); delete the line"),
-    "blank line": ('{"id": 1}\n\n{"id": 2}\n', r"rows\.jsonl:2: not JSON \(Expecting value\); delete the line"),
-    "list": ("[1]\n", r"rows\.jsonl:1: not a JSON object \(got list\); delete the line"),
-}
-
-
-@pytest.mark.parametrize("case", BROKEN)
-def test_read_jsonl_names_the_broken_line(case: str, tmp_path: Path) -> None:
-    text, message = BROKEN[case]
-    (tmp_path / "rows.jsonl").write_text(text)
-    with pytest.raises(DataError, match=message):
-        read_jsonl(tmp_path / "rows.jsonl")
-
-
-# Whole files
-
-
-def test_write_json_replaces_the_file_as_a_whole(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "a.json"
-    write_json(path, {"a": 1})
-    with path.open(encoding="utf-8") as still_open:
-        write_json(path, {"a": "ä"})
-        assert json.load(still_open) == {"a": 1}, "a reader sees the old file or the new one"
-    assert read_json(path) == {"a": "ä"}
-    assert [file.name for file in path.parent.iterdir()] == ["a.json"]
-
-
-def test_write_jsonl_writes_one_row_a_line(tmp_path: Path) -> None:
-    write_jsonl(tmp_path / "a.jsonl", [{"a": 1}, {"a": 2}])
-    assert read_jsonl(tmp_path / "a.jsonl") == [{"a": 1}, {"a": 2}]
-
-
-def test_read_json_names_a_broken_file_and_line(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text('{\n"a": }')
-    with pytest.raises(DataError, match=r"a\.json:2: not JSON \(Expecting value\); delete the file to make it anew"):
-        read_json(tmp_path / "a.json")
 
 
 def test_fingerprint_is_the_sha_256_of_the_content(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from mbt_lite.cli import app
 from mbt_lite.data import stream
 from mbt_lite.data.answer_keys import read_answer_keys
 from mbt_lite.errors import DataError
-from mbt_lite.run_dir import write_jsonl
+from mbt_lite.files import write_jsonl
 from mbt_lite.score import score_file
 
 SAMPLES = Path(__file__).parents[1] / "data_samples"

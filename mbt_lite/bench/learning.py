@@ -22,6 +22,7 @@ from mbt_lite.bench.measurement import measured
 from mbt_lite.data.questions import read_questions
 from mbt_lite.data.trimming import trim_questions
 from mbt_lite.errors import RunError
+from mbt_lite.files import read_jsonl, write_jsonl
 from mbt_lite.methods.law import limits_of
 from mbt_lite.metrics.efficiency import accuracy_efficiency_score
 from mbt_lite.metrics.paired import paired_differences
@@ -29,7 +30,6 @@ from mbt_lite.recipe import load_recipe
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.records import Measurement, Question
 from mbt_lite.rewards.law import score, total
-from mbt_lite.run_dir import read_jsonl, write_jsonl
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes")
 BOOTSTRAP_SAMPLES = 2000

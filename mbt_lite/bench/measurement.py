@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from mbt_lite.errors import DataError
+from mbt_lite.files import Journal, read_jsonl
 from mbt_lite.records import Measurement, from_row, to_row
-from mbt_lite.run_dir import Journal, read_jsonl
 
 
 def measured(

@@ -15,9 +15,9 @@ from typing import Any, Literal
 from mbt_lite.bench.measurement import measured
 from mbt_lite.bench.uneven_traces import uneven_traces
 from mbt_lite.errors import RunError
+from mbt_lite.files import read_jsonl, write_jsonl
 from mbt_lite.recipe import load_recipe
 from mbt_lite.records import Measurement, to_row
-from mbt_lite.run_dir import read_jsonl, write_jsonl
 from mbt_lite.student import process
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes")

@@ -13,10 +13,10 @@ from mbt_lite.chat import documents
 from mbt_lite.chat.screen import Answer, answer_side_by_side, legend
 from mbt_lite.chat.voices import Voice, choose_variants, local_voice, read_recipe, served_voice
 from mbt_lite.errors import MbtError, RunError
+from mbt_lite.files import Journal
 from mbt_lite.metrics.phase_reader import PhaseReader, read_traces, reader_of_run, why_no_reader
 from mbt_lite.prompts import student_messages
 from mbt_lite.records import Document, Question, to_row
-from mbt_lite.run_dir import Journal
 
 # A terminal has room for so many beside each other.
 MOST_VOICES = 3

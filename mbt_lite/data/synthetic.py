@@ -19,8 +19,8 @@ from typing import Literal
 from mbt_lite.data.names import Side
 from mbt_lite.data.relations import BY_NAME, COMPARISONS, RELATIONS, Comparison, Kind, Relation
 from mbt_lite.data.world import Dice, World
+from mbt_lite.files import write_jsonl
 from mbt_lite.records import Question, to_row
-from mbt_lite.run_dir import write_jsonl
 
 QuestionType = Literal["bridge", "comparison", "bridge_comparison"]
 Chain = tuple[Relation, ...]

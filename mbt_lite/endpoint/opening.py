@@ -14,8 +14,8 @@ from typing import Protocol
 
 from mbt_lite.endpoint.client import Dialects, complete
 from mbt_lite.endpoint.replies import Reply, ReplyJournal, TeacherRequest, count_usage
+from mbt_lite.files import write_json
 from mbt_lite.recipe.endpoint import EMBEDDED, Endpoint, Speaker
-from mbt_lite.run_dir import write_json
 from mbt_lite.scripted import server as scripted
 
 Counting = Callable[[str, int], AbstractContextManager[Callable[[], None]]]

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mbt_lite.files import Journal, read_jsonl
 from mbt_lite.recipe.endpoint import Endpoint, Speaker
 from mbt_lite.records import Message, from_row, to_row
-from mbt_lite.run_dir import Journal, read_jsonl
 
 # What an endpoint that counts no tokens is taken to have used.
 CHARACTERS_PER_TOKEN = 4

@@ -15,13 +15,14 @@ from typing import Any
 from mbt_lite import prompts
 from mbt_lite.errors import ModelError
 from mbt_lite.export import llama_cpp
+from mbt_lite.files import read_jsonl
 from mbt_lite.generation.decoding import Decoding
 from mbt_lite.generation.generate import generate
 from mbt_lite.metrics.predictions import score_completion
 from mbt_lite.recipe import schema
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.records import Completion, FinishReason, Message, Prediction, Question, from_row
-from mbt_lite.run_dir import RunDir, read_jsonl
+from mbt_lite.run_dir import RunDir
 from mbt_lite.stages.eval import set_exam
 from mbt_lite.student.chat_template import prefills_think, prompt_ids
 from mbt_lite.student.loading import load_student

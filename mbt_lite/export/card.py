@@ -10,12 +10,13 @@ from typing import Any
 import yaml
 
 from mbt_lite.export.ollama import context_tokens
+from mbt_lite.files import read_json, read_jsonl
 from mbt_lite.prompts import text
 from mbt_lite.recipe import written
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.report.contents import teachers
 from mbt_lite.report.table import rows
-from mbt_lite.run_dir import RunDir, read_json, read_jsonl
+from mbt_lite.run_dir import RunDir
 
 LOAD = {
     "adapter": """\

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from mbt_lite.errors import ModelError
 from mbt_lite.export.rounding import Rounding
-from mbt_lite.run_dir import read_json, write_json
+from mbt_lite.files import read_json, write_json
 
 INDEX, SINGLE, WEIGHTS = "model.safetensors.index.json", "model.safetensors", "adapter_model.safetensors"
 # What safetensors calls the types of weights, and of what may stand beside them.

@@ -28,13 +28,13 @@ from mbt_lite.export.convert import convert, find_converter
 from mbt_lite.export.merge import WEIGHTS, Kept, copy_tokenizer, merge_shards, merged_bytes, shards, write_settings
 from mbt_lite.export.ollama import modelfile
 from mbt_lite.export.rounding import rounding_of
-from mbt_lite.files import whole_folder
+from mbt_lite.files import read_json, read_jsonl, whole_folder, write_json, write_text
 from mbt_lite.progress import counting
 from mbt_lite.prompts import student_messages
 from mbt_lite.recipe import load_recipe
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.records import Trace, from_row
-from mbt_lite.run_dir import RECIPE_FILE, RunDir, read_json, read_jsonl, write_json, write_text
+from mbt_lite.run_dir import RECIPE_FILE, RunDir
 from mbt_lite.student import embedded
 from mbt_lite.student.chat_template import prompt_ids
 from mbt_lite.student.libraries import quieten_loading

@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from mbt_lite.endpoint.opening import Counting
+from mbt_lite.files import Journal, read_jsonl
 from mbt_lite.generation.decoding import Decoding, Rollout
 from mbt_lite.records import CallCompletion, Completion, Message, from_row, to_row
-from mbt_lite.run_dir import Journal, read_jsonl
 from mbt_lite.strategies.rounds import Answered, Place, Prompt
 
 # Completes prompts as `generation.generate` does: all of them, those that are wanted.

@@ -77,6 +77,6 @@ class VllmEngine:
 
 
 def _rank(adapter: Path) -> int:
-    from mbt_lite.run_dir import read_json
+    from mbt_lite.files import read_json
 
     return int(read_json(adapter / "adapter_config.json")["r"])

@@ -17,6 +17,7 @@ from mbt_lite import prompts
 from mbt_lite.endpoint.opening import Counting, open_endpoints
 from mbt_lite.endpoint.replies import Reply, TeacherRequest
 from mbt_lite.errors import RunError
+from mbt_lite.files import write_jsonl
 from mbt_lite.judge.agreement import agreements, labels
 from mbt_lite.judge.ask import Finding, Item, Send, find
 from mbt_lite.judge.labelled import hold_against, labelled_traces, read_labels
@@ -26,7 +27,6 @@ from mbt_lite.metrics.judged import JudgedCompletion, aggregate_judged, base_len
 from mbt_lite.metrics.scorecard import BASE, BOOTSTRAP_SAMPLES
 from mbt_lite.recipe.schema import Judge, Recipe
 from mbt_lite.records import Prediction, Question
-from mbt_lite.run_dir import write_jsonl
 from mbt_lite.scripted import server as scripted
 from mbt_lite.text.paragraphs import sentences
 

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from mbt_lite.errors import RunError
+from mbt_lite.files import read_jsonl
 from mbt_lite.records import PhaseSpan, Trace, from_row
-from mbt_lite.run_dir import read_jsonl
 from mbt_lite.text.paragraphs import paragraph_spans, paragraphs
 from mbt_lite.text.phases import PHASES
 

@@ -17,11 +17,11 @@ from pathlib import Path
 from statistics import fmean
 
 from mbt_lite.architecture.families import EMBEDDED_PREFIX, RANDOM_PREFIX, known_name
+from mbt_lite.files import read_jsonl
 from mbt_lite.plan.make_plan import Plan
 from mbt_lite.plan.rates import Rate, Rates, update_tokens
 from mbt_lite.plan.workload import ROWS, TRAIN_PROMPTS, Workload
 from mbt_lite.recipe.schema import Grpo, Recipe
-from mbt_lite.run_dir import read_jsonl
 from mbt_lite.traces.kinds import kind_named
 
 SECONDS = 3600

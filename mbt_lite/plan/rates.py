@@ -18,11 +18,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mbt_lite.architecture.families import known_name
+from mbt_lite.files import read_json, read_jsonl
 from mbt_lite.plan.phases import Setup
 from mbt_lite.plan.target import Target, read_card
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.records import Measurement, from_row
-from mbt_lite.run_dir import RECIPE_FILE, read_json, read_jsonl
+from mbt_lite.run_dir import RECIPE_FILE
 
 # Ours on this machine, and those of the checkout.
 FILES = (Path("runs/benchmarks.jsonl"), Path("recipes/benchmarks.jsonl"))

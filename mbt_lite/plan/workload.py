@@ -13,12 +13,12 @@ from pathlib import Path
 from mbt_lite.data.hub import PREFIX as HUB
 from mbt_lite.data.questions import read_questions
 from mbt_lite.endpoint.budget import estimate_prompt_tokens
+from mbt_lite.files import read_jsonl
 from mbt_lite.plan.stages import Lengths
 from mbt_lite.plan.student_files import CountTokens, read_token_counter
 from mbt_lite.prompts import student_messages
 from mbt_lite.recipe.schema import Questions, Recipe
 from mbt_lite.records import Message
-from mbt_lite.run_dir import read_jsonl
 
 # Counting is what takes time: about a second for so many prompts of 1,500 tokens.
 MOST_COUNTED = 400

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mbt_lite.errors import RunError
+from mbt_lite.files import read_json, read_jsonl
 from mbt_lite.metrics.traces import answer_inclusive_error
 from mbt_lite.recipe.variants import names_of
 from mbt_lite.records import Prediction, Question, from_row
-from mbt_lite.run_dir import RECIPE_FILE, RunDir, read_json, read_jsonl
+from mbt_lite.run_dir import RECIPE_FILE, RunDir
 
 Outcome = Literal["correct", "found and lost", "never found"]
 OUTCOMES: tuple[Outcome, ...] = ("correct", "found and lost", "never found")

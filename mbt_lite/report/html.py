@@ -19,6 +19,7 @@ from typing import Any
 
 import mbt_lite
 from mbt_lite.errors import RunError
+from mbt_lite.files import write_text
 from mbt_lite.report import table
 from mbt_lite.report.bars import PHASE_NAMES, accuracy_by_kind, phases
 from mbt_lite.report.charts import Plot, write_images
@@ -29,7 +30,7 @@ from mbt_lite.report.palette import page_css, variant_colours
 from mbt_lite.report.plane import thinking_plane
 from mbt_lite.report.plots import accuracy_against_tokens, failures, lengths
 from mbt_lite.report.training import training_plots
-from mbt_lite.run_dir import flatten, write_text
+from mbt_lite.run_dir import flatten
 
 PACKAGES_SHOWN = ("mbt-lite", "torch", "transformers", "trl", "peft", "unsloth")
 

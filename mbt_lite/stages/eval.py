@@ -37,6 +37,7 @@ from mbt_lite.endpoint.budget import estimate
 from mbt_lite.endpoint.opening import open_endpoints
 from mbt_lite.endpoint.served_student import answering_student, refuse_one_model_for_two
 from mbt_lite.errors import DataError, RunError
+from mbt_lite.files import read_jsonl, write_json, write_jsonl
 from mbt_lite.generation.decoding import Decoding
 from mbt_lite.generation.local_rounds import Generate, LocalRounds, read_journal
 from mbt_lite.generation.served_rounds import ServedRounds, requests_of
@@ -51,7 +52,7 @@ from mbt_lite.records import Message, Prediction, Question, to_row
 from mbt_lite.report.contents import Report, read_run
 from mbt_lite.report.html import write_report
 from mbt_lite.report.table import ComparisonTable
-from mbt_lite.run_dir import RunDir, adapter_files, read_jsonl, write_json, write_jsonl
+from mbt_lite.run_dir import RunDir, adapter_files
 from mbt_lite.strategies import strategy_named
 from mbt_lite.strategies.rounds import Answers, Place, Played, first_prompts, play
 from mbt_lite.strategies.strategy import Settings

@@ -34,13 +34,14 @@ from mbt_lite.endpoint.opening import Ask, Counting, open_endpoints
 from mbt_lite.endpoint.replies import TeacherRequest
 from mbt_lite.endpoint.served_student import drafting_student
 from mbt_lite.errors import DataError
+from mbt_lite.files import read_json, write_jsonl
 from mbt_lite.generation.decoding import Decoding
 from mbt_lite.generation.local_rounds import Generate, LocalRounds
 from mbt_lite.generation.served_rounds import ServedRounds, requests_of
 from mbt_lite.progress import counting
 from mbt_lite.recipe.schema import Gen, Recipe, Teacher
 from mbt_lite.records import Completion, Question, to_row
-from mbt_lite.run_dir import RunDir, read_json, write_jsonl
+from mbt_lite.run_dir import RunDir
 from mbt_lite.strategies import single
 from mbt_lite.strategies.rounds import Answers, Key, first_prompts, play
 from mbt_lite.strategies.strategy import Settings

@@ -13,9 +13,10 @@ from pathlib import Path
 from rich.console import Console
 
 from mbt_lite.errors import RunError
+from mbt_lite.files import read_jsonl
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.records import Trace, from_row
-from mbt_lite.run_dir import RunDir, adapter_files, read_jsonl
+from mbt_lite.run_dir import RunDir, adapter_files
 from mbt_lite.student.backend import import_backend
 from mbt_lite.training.out_of_memory import naming_out_of_memory
 from mbt_lite.training.trackers import check_tracker

@@ -16,8 +16,8 @@ from typing import Any
 from jinja2.exceptions import TemplateError
 
 from mbt_lite.errors import ModelError, RunError
+from mbt_lite.files import read_json, write_json
 from mbt_lite.records import Message
-from mbt_lite.run_dir import read_json, write_json
 from mbt_lite.text.completion import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
 
 TEMPLATE_FILE = "template.json"

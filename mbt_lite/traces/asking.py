@@ -10,10 +10,10 @@ from typing import Any
 
 from mbt_lite.endpoint.replies import Reply, TeacherRequest
 from mbt_lite.errors import DataError
+from mbt_lite.files import write_jsonl
 from mbt_lite.recipe.endpoint import EMBEDDED
 from mbt_lite.recipe.schema import Gen, Teacher
 from mbt_lite.records import Question, Solution, Trace, to_row
-from mbt_lite.run_dir import write_jsonl
 from mbt_lite.traces.build import build_trace
 from mbt_lite.traces.checks import Rules
 from mbt_lite.traces.drafts import parse_draft

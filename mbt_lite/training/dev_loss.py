@@ -14,8 +14,8 @@ from typing import Any
 from transformers import TrainerCallback
 
 from mbt_lite.errors import RunError
+from mbt_lite.files import read_jsonl
 from mbt_lite.records import Trace
-from mbt_lite.run_dir import read_jsonl
 
 DEV_LOSS = "dev/loss"
 

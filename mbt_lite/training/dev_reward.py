@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 from transformers import TrainerCallback
 
+from mbt_lite.files import Journal, read_jsonl, write_jsonl
 from mbt_lite.generation.decoding import Decoding
 from mbt_lite.generation.generate import generate
 from mbt_lite.prompts import student_messages
@@ -21,7 +22,6 @@ from mbt_lite.recipe.schema import Grpo
 from mbt_lite.records import Question
 from mbt_lite.rewards.law import score, total
 from mbt_lite.rewards.terms import RewardLimits
-from mbt_lite.run_dir import Journal, read_jsonl, write_jsonl
 from mbt_lite.student.adapters import copy_adapter, save_adapter
 from mbt_lite.student.loading import Student
 

@@ -20,6 +20,7 @@ from mbt_lite.data.held_out import read_left_over
 from mbt_lite.data.questions import read_questions
 from mbt_lite.data.trimming import trim_questions
 from mbt_lite.errors import DataError, RecipeError
+from mbt_lite.files import Journal, read_jsonl, write_jsonl, write_text
 from mbt_lite.generation.generate import shares_prompts
 from mbt_lite.methods import choose_method
 from mbt_lite.methods.law import limits_of
@@ -30,7 +31,6 @@ from mbt_lite.recipe.schema import Data, Grpo, Questions, Recipe
 from mbt_lite.records import Question
 from mbt_lite.report.completion_page import completion_page
 from mbt_lite.rewards.scorer import Scorer, choose_scorer
-from mbt_lite.run_dir import Journal, read_jsonl, write_jsonl, write_text
 from mbt_lite.student.adapters import add_adapter, check_rollouts_use_adapter, save_adapter
 from mbt_lite.student.chat_template import record_template, refuse_other_template
 from mbt_lite.student.loading import Student, kept_in_float32, load_student

@@ -15,8 +15,8 @@ from rich.console import Console
 from transformers import TrainerCallback
 
 from mbt_lite.errors import ModelError
+from mbt_lite.files import Journal, read_jsonl, write_jsonl
 from mbt_lite.methods.method import Rule
-from mbt_lite.run_dir import Journal, read_jsonl, write_jsonl
 
 WARN_AFTER = 3
 DEAD = "zero_variance_share"

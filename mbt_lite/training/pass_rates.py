@@ -10,11 +10,11 @@ import collections
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from mbt_lite.files import Journal, read_jsonl
 from mbt_lite.prompts import student_messages
 from mbt_lite.recipe.schema import Grpo
 from mbt_lite.records import Question
 from mbt_lite.rewards.terms import exact_term
-from mbt_lite.run_dir import Journal, read_jsonl
 from mbt_lite.student.loading import Student
 from mbt_lite.text.completion import parse_completion
 from mbt_lite.training.grpo_rollouts import sample_by_student

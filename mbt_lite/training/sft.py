@@ -12,10 +12,10 @@ from rich.console import Console
 from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
+from mbt_lite.files import read_jsonl
 from mbt_lite.launch import read_launch
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.records import Trace
-from mbt_lite.run_dir import read_jsonl
 from mbt_lite.student.adapters import copy_adapter, load_with_adapter, save_adapter
 from mbt_lite.student.chat_template import record_template
 from mbt_lite.student.loading import Student, kept_in_float32

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from mbt_lite.errors import ModelError
+from mbt_lite.files import read_json, write_json
 from mbt_lite.launch import read_launch
 from mbt_lite.recipe import resolved
 from mbt_lite.recipe.schema import Recipe
-from mbt_lite.run_dir import read_json, write_json
 
 PROJECT = "mbt-lite"
 # (values, step) of one row of metrics.jsonl

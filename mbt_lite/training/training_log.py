@@ -18,8 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from transformers import TrainerCallback
 
 from mbt_lite.errors import ModelError
+from mbt_lite.files import Journal, read_jsonl, write_jsonl
 from mbt_lite.memory import peak_bytes
-from mbt_lite.run_dir import Journal, read_jsonl, write_jsonl
 from mbt_lite.training.trackers import Track
 
 # What an evaluation says besides its losses: of how fast it was, nothing is kept.

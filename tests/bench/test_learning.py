@@ -20,8 +20,8 @@ from mbt_lite.bench.learning import (
 )  # fmt: skip
 from mbt_lite.bench.measurement import read_measurements
 from mbt_lite.errors import RunError
+from mbt_lite.files import read_jsonl
 from mbt_lite.recipe.schema import Recipe
-from mbt_lite.run_dir import read_jsonl
 
 ROOT = Path(__file__).parents[2]
 RIGHT = "<think>It is Rome.</think><answer>Rome</answer>"

@@ -11,11 +11,12 @@ from typer.testing import CliRunner, Result
 pytest.importorskip("peft", reason="needs the training stack: pip install 'mbt-lite[train]'")
 
 from mbt_lite import cli
+from mbt_lite.files import read_jsonl
 from mbt_lite.generation.decoding import Decoding
 from mbt_lite.generation.generate import generate
 from mbt_lite.generation.stream import stream
 from mbt_lite.recipe import load_recipe, resolved, schema
-from mbt_lite.run_dir import RECIPE_FILE, RunDir, read_jsonl
+from mbt_lite.run_dir import RECIPE_FILE, RunDir
 from mbt_lite.student.adapters import add_adapter, save_adapter
 from mbt_lite.student.loading import load_student
 

@@ -13,8 +13,8 @@ from teacher_server import Answer, Body, completion, refusal, teacher_server
 from mbt_lite.endpoint.budget import Budget, Cost, Estimate, estimate, estimate_prompt_tokens, most_prompt_tokens
 from mbt_lite.endpoint.replies import Reply, TeacherRequest, count_usage, tokens_of
 from mbt_lite.errors import TeacherError
+from mbt_lite.files import read_jsonl
 from mbt_lite.recipe.schema import Teacher
-from mbt_lite.run_dir import read_jsonl
 
 Ask = Callable[..., dict[str, Reply]]
 

@@ -17,12 +17,13 @@ from rich.console import Console
 
 from mbt_lite.data.questions import read_questions
 from mbt_lite.errors import DataError, TeacherError
+from mbt_lite.files import read_json, read_jsonl
 from mbt_lite.judge.ask import Item, find
 from mbt_lite.judge.panel import open_judge
 from mbt_lite.judge.subjects import Kind, Subject
 from mbt_lite.recipe import RENAMED, resolved, resumable_keys
 from mbt_lite.recipe.schema import Judge, Questions, Recipe
-from mbt_lite.run_dir import RunDir, read_json, read_jsonl
+from mbt_lite.run_dir import RunDir
 from mbt_lite.stages import eval as eval_stage
 from mbt_lite.stages import gen
 

@@ -20,9 +20,9 @@ from mbt_lite.endpoint.served_student import (
     with_think_tag,
 )
 from mbt_lite.errors import TeacherError
+from mbt_lite.files import read_json, read_jsonl, write_jsonl
 from mbt_lite.recipe.endpoint import Endpoint, Speaker
 from mbt_lite.recipe.schema import Eval, EvalStudent, Gen, GenStudent, Judge, StudentModels, Teacher, Variant
-from mbt_lite.run_dir import read_json, read_jsonl, write_jsonl
 
 PRICES = {"price_per_million_prompt_tokens": 1e6, "price_per_million_completion_tokens": 0.0}
 SCHEMA = {"type": "object", "properties": {"hit": {"type": "boolean"}}, "required": ["hit"]}

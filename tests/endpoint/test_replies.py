@@ -7,8 +7,8 @@ import pytest
 
 from mbt_lite.endpoint.replies import Reply, ReplyJournal, TeacherRequest, count_usage, request_body, request_key
 from mbt_lite.errors import DataError
+from mbt_lite.files import read_jsonl
 from mbt_lite.recipe.schema import Teacher
-from mbt_lite.run_dir import read_jsonl
 
 REQUEST = TeacherRequest("mbt_s", "q0", ({"role": "user", "content": "Why?"},), seed=3)
 

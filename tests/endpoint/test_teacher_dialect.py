@@ -9,7 +9,7 @@ from teacher_server import Answer, Body, completion, delta, refusal, stream, tea
 
 from mbt_lite.endpoint.dialect import Dialect
 from mbt_lite.endpoint.replies import Reply
-from mbt_lite.run_dir import read_jsonl
+from mbt_lite.files import read_jsonl
 
 Ask = Callable[..., dict[str, Reply]]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from teacher_server import RESET, Answer, Body, completion, half, refusal, teacher_server
 
-from mbt_lite.run_dir import read_jsonl
+from mbt_lite.files import read_jsonl
 
 ROOT = Path(__file__).parents[2]
 REQUESTS, CONCURRENCY, KILLS = 600, 8, 20

@@ -8,8 +8,8 @@ from teacher_server import completion, teacher_server
 
 from mbt_lite.endpoint.client import complete
 from mbt_lite.endpoint.replies import Reply, ReplyJournal, TeacherRequest
+from mbt_lite.files import read_jsonl
 from mbt_lite.recipe.schema import Teacher
-from mbt_lite.run_dir import read_jsonl
 
 Ask = Callable[..., dict[str, Reply]]
 

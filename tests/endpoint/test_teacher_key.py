@@ -11,7 +11,7 @@ from teacher_server import KEY, RESET, Answer, Answers, completion, half, refusa
 
 from mbt_lite import cli
 from mbt_lite.endpoint.replies import Reply, count_usage
-from mbt_lite.run_dir import write_json
+from mbt_lite.files import write_json
 
 Ask = Callable[..., dict[str, Reply]]
 ENDINGS: dict[str, tuple[Answers, int | None]] = {

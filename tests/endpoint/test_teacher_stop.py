@@ -14,7 +14,7 @@ import pytest
 from teacher_server import Answer, Body, TeacherServer, completion, teacher_server
 
 from mbt_lite.endpoint.replies import Reply
-from mbt_lite.run_dir import read_jsonl
+from mbt_lite.files import read_jsonl
 
 ROOT = Path(__file__).parents[2]
 REQUESTS, CONCURRENCY = 60, 4

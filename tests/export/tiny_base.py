@@ -10,10 +10,11 @@ import torch
 from byte_tokenizer import byte_tokenizer
 from tiny_student import ROOT, tiny_config
 
+from mbt_lite.files import write_jsonl
 from mbt_lite.prompts import completion_text
 from mbt_lite.recipe import resolved, schema
 from mbt_lite.records import Trace, to_row
-from mbt_lite.run_dir import RunDir, write_jsonl
+from mbt_lite.run_dir import RunDir
 
 TEXTS = ["we think about the answer", "<think></think><answer></answer>"]
 

@@ -12,10 +12,10 @@ import pytest
 
 from mbt_lite import prompts
 from mbt_lite.errors import DataError
+from mbt_lite.files import write_jsonl
 from mbt_lite.harness import mbt_lite_task
 from mbt_lite.metrics.predictions import score_completion
 from mbt_lite.records import Completion, Document, Question, to_row
-from mbt_lite.run_dir import write_jsonl
 
 FOLDER = Path(mbt_lite_task.__file__).parent
 ANSWERS = ("Rome", "Oslo")

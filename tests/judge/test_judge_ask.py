@@ -12,11 +12,11 @@ from teacher_server import Answer, Body, TeacherServer, completion, refusal, tea
 
 from mbt_lite.endpoint.replies import Reply, TeacherRequest
 from mbt_lite.errors import TeacherError
+from mbt_lite.files import read_json, read_jsonl
 from mbt_lite.judge.ask import Finding, Item, find
 from mbt_lite.judge.panel import open_judge
 from mbt_lite.judge.subjects import KINDS, Kind, Subject, messages
 from mbt_lite.recipe.schema import Judge
-from mbt_lite.run_dir import read_json, read_jsonl
 
 SUBJECT = Subject(
     "Who led it?", ("Ann Bell",), "[2] Survey: Led by Ann Bell.", "easy", "Ann Bell", "It is\n\nAnn Bell."

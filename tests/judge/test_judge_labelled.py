@@ -11,6 +11,7 @@ import pytest
 
 from mbt_lite.endpoint.replies import Reply, TeacherRequest
 from mbt_lite.errors import DataError, RunError
+from mbt_lite.files import write_jsonl
 from mbt_lite.judge.agreement import labels
 from mbt_lite.judge.labelled import (
     SHAPES,
@@ -25,7 +26,6 @@ from mbt_lite.judge.panel import hold_judge_against_labels
 from mbt_lite.judge.subjects import Kind
 from mbt_lite.judge.verdicts import read_verdict
 from mbt_lite.recipe.schema import Data, Judge, Model, Questions, Recipe
-from mbt_lite.run_dir import write_jsonl
 from mbt_lite.text.phases import PHASES
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mbt_lite.files import write_jsonl
 from mbt_lite.metrics.phase_reader import (
     LEAST_QUESTIONS,
     PhaseReader,
@@ -18,7 +19,6 @@ from mbt_lite.metrics.phase_reader import (
 )
 from mbt_lite.metrics.predictions import with_phases
 from mbt_lite.records import PhaseSpan, Prediction, Trace, to_row
-from mbt_lite.run_dir import write_jsonl
 from mbt_lite.text.paragraphs import paragraph_spans, sentences
 from mbt_lite.text.phases import PHASES
 

@@ -10,11 +10,12 @@ import pytest
 from pydantic import BaseModel
 
 from mbt_lite.errors import RunError
+from mbt_lite.files import write_json, write_jsonl
 from mbt_lite.recipe import RENAMED, json_schema, load_recipe, resolved, resumable_keys, written
 from mbt_lite.recipe.faults import GONE
 from mbt_lite.recipe.keys import choices, known_keys, section_of
 from mbt_lite.recipe.schema import Recipe, TraceKind
-from mbt_lite.run_dir import RECIPE_FILE, SECTIONS, STAGES, RunDir, flatten, write_json, write_jsonl
+from mbt_lite.run_dir import RECIPE_FILE, SECTIONS, STAGES, RunDir, flatten
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted(ROOT.glob("recipes/**/*.yaml"))

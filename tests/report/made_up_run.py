@@ -4,10 +4,10 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from mbt_lite.files import write_json, write_jsonl
 from mbt_lite.metrics.traces import trace_figures
 from mbt_lite.records import PhaseSpan, Prediction, Question, to_row
 from mbt_lite.report.contents import Curve, Run, Teachers
-from mbt_lite.run_dir import write_json, write_jsonl
 from mbt_lite.text.completion import parse_completion, trace_span
 from mbt_lite.text.paragraphs import paragraph_spans
 from mbt_lite.text.phases import PHASES

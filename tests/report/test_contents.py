@@ -7,6 +7,7 @@ import pytest
 from made_up_run import write_run
 
 from mbt_lite.errors import DataError, RunError
+from mbt_lite.files import write_json, write_jsonl
 from mbt_lite.report.contents import (
     Curve,
     Reach,
@@ -21,7 +22,6 @@ from mbt_lite.report.contents import (
     scored_variants,
     teachers,
 )
-from mbt_lite.run_dir import write_json, write_jsonl
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from mbt_lite.files import read_json, write_jsonl
 from mbt_lite.generation.decoding import Decoding, Rollout
 from mbt_lite.metrics import scorecard
 from mbt_lite.recipe.schema import Data, Eval, Judge, Model, Questions, Recipe
 from mbt_lite.records import Document, Message, Question, to_row
-from mbt_lite.run_dir import RunDir, read_json, write_jsonl
+from mbt_lite.run_dir import RunDir
 from mbt_lite.stages import eval as stage
 
 ANSWERS = {

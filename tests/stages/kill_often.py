@@ -25,8 +25,8 @@ from typing import Any
 from safetensors.torch import load_file
 
 from mbt_lite.data.questions import read_questions
+from mbt_lite.files import read_jsonl
 from mbt_lite.recipe.schema import Questions
-from mbt_lite.run_dir import read_jsonl
 from mbt_lite.training.checkpoints import REQUIRED, is_complete
 
 ROOT = Path(__file__).parents[2]

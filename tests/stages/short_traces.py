@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from mbt_lite.files import write_jsonl
 from mbt_lite.prompts import completion_text, student_messages
 from mbt_lite.records import Question, Trace, to_row
-from mbt_lite.run_dir import write_jsonl
 
 
 def write_traces(path: Path, questions: Sequence[Question]) -> None:

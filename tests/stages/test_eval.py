@@ -6,9 +6,9 @@ import pytest
 from eval_lab import ANSWERS, Lab, metrics, question
 
 from mbt_lite.errors import DataError, RunError
+from mbt_lite.files import read_json, read_jsonl, write_jsonl
 from mbt_lite.generation.decoding import Decoding
 from mbt_lite.records import to_row
-from mbt_lite.run_dir import read_json, read_jsonl, write_jsonl
 from mbt_lite.stages import eval as stage
 
 

@@ -9,10 +9,10 @@ from eval_lab import ANSWERS, Lab, metrics, question
 from teacher_server import Answer, Body, completion, refusal, teacher_server
 
 from mbt_lite.errors import ModelError, TeacherError
+from mbt_lite.files import read_jsonl, write_jsonl
 from mbt_lite.metrics import scorecard
 from mbt_lite.recipe.schema import EvalStudent, Questions, StudentModels
 from mbt_lite.records import PhaseSpan, Trace, to_row
-from mbt_lite.run_dir import read_jsonl, write_jsonl
 from mbt_lite.stages import eval as stage
 from mbt_lite.text.paragraphs import paragraph_spans
 from mbt_lite.text.phases import PHASES

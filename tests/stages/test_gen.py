@@ -10,9 +10,10 @@ from gen_lab import demo_questions, hand_over, make_recipe, run, stand_in
 from mbt_lite.data.questions import read_questions
 from mbt_lite.endpoint import client, opening
 from mbt_lite.errors import DataError, TeacherError
+from mbt_lite.files import read_json, read_jsonl
 from mbt_lite.generation.decoding import Rollout
 from mbt_lite.prompts import completion_text, student_messages
-from mbt_lite.run_dir import RunDir, read_json, read_jsonl
+from mbt_lite.run_dir import RunDir
 from mbt_lite.scripted import server as scripted
 from mbt_lite.stages import gen
 from mbt_lite.text.phases import PHASES

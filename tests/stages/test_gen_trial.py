@@ -11,7 +11,7 @@ from teacher_server import Answer, Body, completion, teacher_server
 
 from mbt_lite.endpoint import client
 from mbt_lite.errors import DataError, RunError
-from mbt_lite.run_dir import read_json, read_jsonl
+from mbt_lite.files import read_json, read_jsonl
 from mbt_lite.scripted.writer import write_reply
 
 Spoil = Callable[[str, str], str]

@@ -14,6 +14,7 @@ from grpo_lab import recipe, run
 from trl import GRPOTrainer
 
 from mbt_lite.errors import ModelError, RecipeError
+from mbt_lite.files import read_json, read_jsonl
 from mbt_lite.methods.law import Law
 from mbt_lite.methods.method import Batch, Encode, PromptRow, Rewarded, Rule
 from mbt_lite.prompts import student_messages
@@ -22,7 +23,7 @@ from mbt_lite.records import Question
 from mbt_lite.report.contents import curve
 from mbt_lite.rewards.scorer import Scorer
 from mbt_lite.rewards.terms import TERMS, Completion, Term
-from mbt_lite.run_dir import RunDir, read_json, read_jsonl
+from mbt_lite.run_dir import RunDir
 from mbt_lite.student.libraries import prepare
 from mbt_lite.training import grpo as training
 

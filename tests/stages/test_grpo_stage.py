@@ -15,8 +15,9 @@ from grpo_lab import QUESTIONS, recipe, run
 from safetensors.torch import load_file
 
 from mbt_lite.errors import DataError, ModelError, RecipeError, RunError
+from mbt_lite.files import Journal, read_json, read_jsonl, write_jsonl
 from mbt_lite.recipe.schema import Recipe
-from mbt_lite.run_dir import Journal, RunDir, read_json, read_jsonl, write_jsonl
+from mbt_lite.run_dir import RunDir
 from mbt_lite.student.libraries import prepare
 from mbt_lite.training import dev_reward, pass_rates
 from mbt_lite.training import grpo as training

@@ -21,7 +21,7 @@ pytest.importorskip("torch", reason="needs the training stack: pip install 'mbt-
 import yaml
 from safetensors.torch import load_file
 
-from mbt_lite.run_dir import read_json, read_jsonl
+from mbt_lite.files import read_json, read_jsonl
 from mbt_lite.scripted import server as scripted
 
 ROOT = Path(__file__).parents[2]

@@ -15,7 +15,8 @@ from typer.testing import CliRunner, Result
 
 from mbt_lite import cli
 from mbt_lite.errors import ModelError
-from mbt_lite.run_dir import RunDir, read_json, read_jsonl
+from mbt_lite.files import read_json, read_jsonl
+from mbt_lite.run_dir import RunDir
 from mbt_lite.student.backend import choose_backend
 from mbt_lite.training.processes import share_of_steps
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mbt_lite.run_dir import read_json, read_jsonl
+from mbt_lite.files import read_json, read_jsonl
 
 ROOT = Path(__file__).parents[2]
 

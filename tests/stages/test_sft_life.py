@@ -18,6 +18,7 @@ from transformers import LlamaModel
 
 from mbt_lite.data.questions import read_questions
 from mbt_lite.errors import ModelError, RunError
+from mbt_lite.files import read_json, read_jsonl, write_json
 from mbt_lite.recipe import resolved, resumable_keys
 from mbt_lite.recipe.schema import (
     Data,
@@ -32,7 +33,7 @@ from mbt_lite.recipe.schema import (
     Sft,
     Tracking,
 )
-from mbt_lite.run_dir import RunDir, read_json, read_jsonl, write_json
+from mbt_lite.run_dir import RunDir
 from mbt_lite.stages import eval as eval_stage
 from mbt_lite.stages import grpo, sft
 from mbt_lite.student.chat_template import template_hash

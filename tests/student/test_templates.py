@@ -22,9 +22,9 @@ from byte_tokenizer import TEMPLATE, byte_tokenizer
 from fetch_qwen3_tokenizer import FOLDER
 
 from mbt_lite.errors import ModelError, RunError
+from mbt_lite.files import read_json
 from mbt_lite.prompts import completion_text
 from mbt_lite.records import Trace
-from mbt_lite.run_dir import read_json
 from mbt_lite.student.chat_template import (
     check_end_of_turn,
     prefilled_think,

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from mbt_lite.errors import ModelError
+from mbt_lite.files import read_json, read_jsonl
 from mbt_lite.recipe.checks import VLLM_MAX_RANK
-from mbt_lite.run_dir import read_json, read_jsonl
 from mbt_lite.student import libraries, unsloth_backend
 
 ROOT = Path(__file__).parents[2]

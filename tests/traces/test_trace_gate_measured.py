@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from mbt_lite.files import read_jsonl
 from mbt_lite.records import Question, from_row
-from mbt_lite.run_dir import read_jsonl
 from mbt_lite.traces.checks import Rules, rejection
 
 DATA = Path(__file__).parent / "data"

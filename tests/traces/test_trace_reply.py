@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from mbt_lite import prompts
 from mbt_lite.data.questions import read_questions
+from mbt_lite.files import read_jsonl
 from mbt_lite.recipe.schema import Questions
-from mbt_lite.run_dir import read_jsonl
 from mbt_lite.text.phases import LABELS, PHASES
 from mbt_lite.traces.checks import Rules, rejection
 from mbt_lite.traces.markdown import strip_markdown

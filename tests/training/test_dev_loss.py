@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mbt_lite.errors import RunError
+from mbt_lite.files import Journal
 from mbt_lite.records import Trace
-from mbt_lite.run_dir import Journal
 from mbt_lite.student.adapters import copy_adapter
 from mbt_lite.training.dev_loss import BestAdapter, dev_losses, hold_out, lowest
 

@@ -12,13 +12,13 @@ from safetensors.torch import load_file
 from toy_grpo import adapt
 from transformers import TrainerState
 
+from mbt_lite.files import read_jsonl
 from mbt_lite.generation.decoding import Decoding
 from mbt_lite.generation.generate import generate
 from mbt_lite.prompts import student_messages
 from mbt_lite.recipe.schema import Grpo, Reward, RewardWeights
 from mbt_lite.records import Document, Question
 from mbt_lite.rewards.terms import RewardLimits
-from mbt_lite.run_dir import read_jsonl
 from mbt_lite.training.dev_reward import BestByReward, score_greedily
 
 

@@ -9,9 +9,9 @@ from rich.console import Console
 from transformers import TrainerControl, TrainerState
 
 from mbt_lite.errors import ModelError
+from mbt_lite.files import read_jsonl, write_jsonl
 from mbt_lite.methods.law import Law
 from mbt_lite.methods.method import Rule
-from mbt_lite.run_dir import read_jsonl, write_jsonl
 from mbt_lite.training.grpo_watch import WARN_AFTER, Watch, WatchCallback
 
 ENTROPY = Rule("entropy", 0.05, 0.5, below="alike", above="noise")

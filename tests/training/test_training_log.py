@@ -11,7 +11,7 @@ pytest.importorskip("torch", reason="needs the training stack: pip install 'mbt-
 from rich.console import Console
 
 from mbt_lite.errors import ModelError
-from mbt_lite.run_dir import read_jsonl, write_jsonl
+from mbt_lite.files import read_jsonl, write_jsonl
 from mbt_lite.training import training_log
 from mbt_lite.training.training_log import TrainingLog, time_text
 

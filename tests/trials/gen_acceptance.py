@@ -29,9 +29,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from mbt_lite.data.questions import read_questions
+from mbt_lite.files import read_json, read_jsonl, write_json, write_jsonl
 from mbt_lite.recipe.schema import Questions, TraceKind
 from mbt_lite.records import Question, to_row
-from mbt_lite.run_dir import read_json, read_jsonl, write_json, write_jsonl
 from mbt_lite.traces.kinds import kind_named
 
 UNSUPPORTED = "UNSUPPORTED"
