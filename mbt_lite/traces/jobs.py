@@ -54,8 +54,8 @@ def expected_messages(kind: Kind, gen: Gen, questions: Iterable[Question]) -> li
         if kind.wants_guide:
             expected.append(solution_request(question))
         if kind.trace_request is not None:
-            empty = Completion(question.question_id, 0, "", "stop", 0, 0)
-            unwritten = Solution(question.question_id, "", "", False)
+            empty = Completion(question.question_id, 0, "", "stop", 0, 0) if kind.drafter else None
+            unwritten = Solution(question.question_id, "", "", False) if kind.wants_guide else None
             asked = kind.trace_request(question, gen.trace_words, empty, unwritten)
             expected += [asked] * (sources * kind.traces_per_source(gen))
     return expected

@@ -90,7 +90,7 @@ def question(number: int, n_words: int = 5) -> Question:
 
 def write_adapter(run_dir: RunDir, name: str) -> None:
     folder = run_dir.stage_dir(name) / "adapter"
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "adapter_config.json").write_text("{}")
     (folder / "adapter_model.safetensors").write_bytes(name.encode())
 

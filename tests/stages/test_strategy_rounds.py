@@ -1,0 +1,97 @@
+"""A strategy of two rounds through eval: killed in and between its rounds, it ends as if it had never stopped."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="needs the training stack: pip install 'mbt-lite[train]'")
+from teacher_server import Answer, Body, completion, teacher_server
+from two_rounds import reply
+
+from mbt_lite.records import CallCompletion, from_row
+from mbt_lite.run_dir import read_json, read_jsonl
+
+HERE = Path(__file__).parent
+MADE = ("completions.jsonl", "predictions.jsonl", "metrics.json")
+
+
+def start(folder: Path, where: str, kill_at: int = 0, samples: int = 1) -> subprocess.Popen[str]:
+    folder.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "two_rounds", folder, samples, where, kill_at]
+    root = HERE.parents[1]
+    paths = {"PYTHONPATH": os.pathsep.join([str(root), str(HERE)])}
+    return subprocess.Popen(
+        list(map(str, command)), cwd=root, env=os.environ | paths,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen[str]) -> int:
+    """Wait for the end; give how many completions this process made."""
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, out + err
+    return int(out.split()[-1])
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / "run/eval/base" / name).read_bytes() for name in MADE}
+
+
+# six questions: with one sample the second round begins with completion 7, with two with 13
+@pytest.mark.parametrize(("samples", "kill_at"), [(1, 7), (1, 9), (2, 16)], ids=["between", "within", "two samples"])
+def test_rounds_here_survive_a_kill(tmp_path: Path, samples: int, kill_at: int) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert finish(start(whole, "here", samples=samples)) == 12 * samples
+    dying = start(killed, "here", kill_at, samples)
+    dying.communicate(timeout=120)
+    assert dying.returncode == -signal.SIGKILL
+    calls = killed / "run/eval/base/calls.jsonl"
+    assert len(read_jsonl(calls)) == kill_at - 1
+    again = finish(start(killed, "here", samples=samples))
+    # of a prompt whose samples are not all there all are drawn again, none is kept twice
+    assert 12 * samples - (kill_at - 1) <= again < 12 * samples - (kill_at - 1) + samples
+    assert calls.read_bytes() == (whole / "run/eval/base/calls.jsonl").read_bytes()
+    assert files(killed) == files(whole)
+    rows = [from_row(CallCompletion, row, "calls") for row in read_jsonl(calls)]
+    assert Counter(row.round for row in rows) == {0: 6 * samples, 1: 6 * samples}
+    first = read_jsonl(whole / "run/eval/base/completions.jsonl")[0]
+    assert first["text"].startswith("<think>We look for 0?")
+    its = [row for row in rows if (row.question_id, row.rollout_index) == ("q0", 0)]
+    assert first["completion_tokens"] == sum(row.completion_tokens for row in its)
+    assert read_json(whole / "run/eval/base/metrics.json")["metrics"]["exact_match"]["mean"] == 1.0
+
+
+def test_rounds_at_an_endpoint_survive_a_kill(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    dying: list[subprocess.Popen[str]] = []
+
+    def answer(number: int, body: Body) -> Answer:
+        content = body["messages"][-1]["content"]
+        if dying and not content.startswith("Plan: "):
+            os.kill(dying.pop().pid, signal.SIGKILL)
+        return completion(reply(content))
+
+    with teacher_server(answer) as server:
+        finish(start(whole, server.url))
+        assert len(server.bodies) == 12
+        server.bodies.clear()
+        process = start(killed, server.url)
+        dying.append(process)
+        process.communicate(timeout=120)
+        assert process.returncode == -signal.SIGKILL
+        finish(start(killed, server.url))
+        asked = Counter(body["messages"][-1]["content"] for body in server.bodies)
+    plans = [content for content in asked if content.startswith("Plan: ")]
+    assert len(plans) == 6
+    # no plan that was paid for is asked for again; of the answers only those under way at the kill
+    assert all(asked[plan] == 1 for plan in plans)
+    assert 12 < sum(asked.values()) <= 14
+    assert files(killed) == files(whole)
+    assert not (killed / "run/eval/base/calls.jsonl").exists()
+    labels = [row["label"] for row in read_jsonl(whole / "run/eval/replies.jsonl")]
+    assert sorted(labels)[:2] == ["q0:0", "q0:0:1:0:0"]
