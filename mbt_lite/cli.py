@@ -11,6 +11,7 @@ import contextlib
 import datetime
 import importlib
 import json
+import os
 import signal
 import sys
 import traceback
@@ -23,8 +24,10 @@ import typer
 
 import mbt_lite
 from mbt_lite.bench import commands as bench_commands
-from mbt_lite.errors import MbtError
+from mbt_lite.errors import MbtError, machine_line
 from mbt_lite.export import Base, Form, GgufType, Order, Stage
+from mbt_lite.screen import lose_no_run, say
+from mbt_lite.student.libraries import prepare
 
 if TYPE_CHECKING:
     from mbt_lite.recipe.schema import Recipe
@@ -59,12 +62,20 @@ def _exit_codes() -> Iterator[None]:
     try:
         yield
     except MbtError as error:
-        print(error, file=sys.stderr)
+        say(error, error=True)
         raise typer.Exit(2) from error
     except KeyboardInterrupt as error:
-        print(INTERRUPTED, file=sys.stderr)
+        say(INTERRUPTED, error=True)
         raise typer.Exit(130) from error
+    except BrokenPipeError as error:
+        # whoever read our output has left (`| head`): nothing more can be said there, at exit neither
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        raise typer.Exit(2) from error
     except Exception as error:
+        line = machine_line(error)
+        if line is not None:
+            say(line, error=True)
+            raise typer.Exit(2) from error
         traceback.print_exc()
         raise typer.Exit(1) from error
 
@@ -73,7 +84,7 @@ def _exit_codes() -> Iterator[None]:
 def options(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
     """Options of the program itself."""
     if version:
-        print(f"mbt-lite {mbt_lite.__version__}")
+        say(f"mbt-lite {mbt_lite.__version__}")
         raise typer.Exit
 
 
@@ -141,11 +152,11 @@ def export(
     ] = None,
 ) -> None:
     """Write a run's adapter as a folder that other tools load."""
-    from rich.console import Console
+    from mbt_lite.console import Screen
 
     order = Order(form, stage, base, gguf_type, verify, converter, out)
     exporter = importlib.import_module("mbt_lite.export.run")
-    print(f"export: {exporter.export(run_folder, order, Console())}")
+    say(f"export: {exporter.export(run_folder, order, Screen())}")
 
 
 @app.command()
@@ -178,16 +189,15 @@ def report(
     open_: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
 ) -> None:
     """Compare runs by a table, a page and plots."""
-    from rich.console import Console
-
+    from mbt_lite.console import Screen
     from mbt_lite.report.contents import read_report
     from mbt_lite.report.html import write_report
     from mbt_lite.report.table import ComparisonTable
 
     found = read_report(runs)
-    Console().print(ComparisonTable(found.metrics))
+    Screen().print(ComparisonTable(found.metrics))
     write_report(out, found, datetime.datetime.now(datetime.UTC))
-    print(f"report: {out}")
+    say(f"report: {out}")
     if open_:
         webbrowser.open(out.resolve().as_uri())
 
@@ -212,7 +222,7 @@ def score(
         predictions, questions, layout=layout, aliases=aliases, skip_missing=skip_missing,
         prefilled_think=prefilled_think,
     )  # fmt: skip
-    print(json.dumps(scored, indent=2, ensure_ascii=False) if as_json else "\n".join(report_lines(scored)))
+    say(json.dumps(scored, indent=2) if as_json else "\n".join(report_lines(scored)))
 
 
 @app.command()
@@ -235,7 +245,7 @@ def agree(
     folder = (out if out is not None else Path("runs") / recipe.stem) / "agreement"
     judge_of = load_recipe(recipe, settings or [])
     held = hold_judge_against_labels(judge_of, labels, folder, limit=limit, quiet=as_json)
-    print(json.dumps(held, indent=2, ensure_ascii=False) if as_json else "\n".join(agreement_lines(held)))
+    say(json.dumps(held, indent=2) if as_json else "\n".join(agreement_lines(held)))
 
 
 @app.command()
@@ -282,7 +292,7 @@ def schema() -> None:
     """Print the JSON Schema of a recipe, for editors."""
     from mbt_lite.recipe import json_schema
 
-    print(json.dumps(json_schema(), indent=2))
+    say(json.dumps(json_schema(), indent=2))
 
 
 @app.command()
@@ -318,16 +328,16 @@ def _run_stages(
     if dry_run:
         _print_plan(stages, recipe, path, redo)
         return
-    from rich.console import Console
+    from mbt_lite.console import Screen
 
     run_dir = _open(recipe, path, redo) if launch.leads else RunDir(path, leads=False)
     if launch.processes > 1:
         importlib.import_module("mbt_lite.training.processes").wait_for_all()
-    console = Console(quiet=not launch.leads)
+    console = Screen(quiet=not launch.leads)
     for stage in stages:
         importlib.import_module(f"mbt_lite.stages.{stage}").run(recipe, run_dir, console)
     if len(stages) > 1:
-        print(f"all stages are done: {path}")
+        say(f"all stages are done: {path}")
 
 
 def _run_folder(recipe_file: Path, out: Path | None) -> Path:
@@ -347,7 +357,7 @@ def _open(recipe: Recipe, path: Path, redo: str | None) -> RunDir:
                 if old.has_begun(stage):
                     locks.enter_context(old.locked(stage))
             for moved in old.set_aside(redo):
-                print(f"set aside: {moved}")
+                say(f"set aside: {moved}")
     return RunDir.open(path, resolved(recipe), resumable_keys(), RENAMED)
 
 
@@ -358,15 +368,15 @@ def _print_plan(stages: Sequence[str], recipe: Recipe, path: Path, redo: str | N
 
     RunDir.check(path, resolved(recipe), resumable_keys(), RENAMED, redo)
     run_dir = RunDir(path)
-    print(f"run folder: {path}")
+    say(f"run folder: {path}")
     for key, value in flatten(written(recipe)).items():
-        print(f"{key}: {json.dumps(value)}")
+        say(f"{key}: {json.dumps(value)}")
     for stage in STAGES[STAGES.index(redo) :] if redo is not None else ():
         if run_dir.has_begun(stage):
-            print(f"{stage}: would be set aside")
+            say(f"{stage}: would be set aside")
     for stage in stages:
         for line in importlib.import_module(f"mbt_lite.stages.{stage}").plan(recipe, run_dir):
-            print(line)
+            say(line)
 
 
 def _interrupt(signal_number: int, frame: object) -> NoReturn:
@@ -376,4 +386,7 @@ def _interrupt(signal_number: int, frame: object) -> NoReturn:
 def main() -> None:
     """Run the command line; SIGTERM ends it as Ctrl-C does, with exit code 130."""
     signal.signal(signal.SIGTERM, _interrupt)
+    lose_no_run()
+    # before any command imports the libraries that these switches are for
+    prepare()
     app(prog_name="mbt-lite")

@@ -9,12 +9,14 @@
     ├── ModelError           a model, tokenizer, adapter or library that does not fit the recipe
     └── RunError             a run folder that is in use, or belongs to another recipe
 
-A message reads `<where>: <what is wrong> (got <value>); <what to do>`, lower case. Anything else that is raised is a
-bug of ours: it keeps its traceback and ends with exit code 1.
+A message reads `<where>: <what is wrong> (got <value>); <what to do>`, lower case. What the machine refuses (a full
+disk, a folder without rights) is raised as it comes, and becomes such a line in `machine_line`, with exit code 2 too.
+Anything else that is raised is a bug of ours: it keeps its traceback and ends with exit code 1.
 """
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 
 
@@ -45,3 +47,32 @@ class ModelError(MbtError):
 
 class RunError(MbtError):
     """A run folder that is in use, incomplete for this stage, or made from another recipe."""
+
+
+_FULL = "make room on that disk, then run the same command: it goes on"
+_RIGHTS = "choose a place you may write to: --out for the run, XDG_CACHE_HOME for the cache"
+_LOCKS = "its file system has no locks: choose another disk with --out"
+_CURES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _FULL),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), _RIGHTS),
+    **dict.fromkeys((errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP), _LOCKS),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "too many files are open: raise `ulimit -n`"),
+}
+# What libraries raise in place of an OSError when a file cannot be written whole: torch, safetensors.
+_UNWRITTEN = ("inline_container", "PytorchStreamWriter", "No space left on device", "os error 28")
+
+
+def machine_line(error: BaseException) -> str | None:
+    """Say in one line what the machine refused, with the cure; None for an error of another kind.
+
+    The one place that turns OSErrors into words, but for those whose reader knows more: a recipe, a question file.
+    """
+    if isinstance(error, OSError):
+        files = " -> ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+        said = error.strerror or str(error) or type(error).__name__
+        cure = _CURES.get(error.errno or 0, "see to that, then run the same command: it goes on")
+        return f"{files or 'this machine'}: {said[:1].lower()}{said[1:]} ({type(error).__name__}); {cure}"
+    said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if any(sign in said for sign in _UNWRITTEN):
+        return f"this machine: a file could not be written whole ({said}); {_FULL}"
+    return None

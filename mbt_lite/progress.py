@@ -18,7 +18,7 @@ def counting(console: Console, what: str, total: int) -> Iterator[Callable[[], N
         yield lambda: None
         return
     if console.is_terminal:
-        columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (TextColumn(what, markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console) as progress:
             task = progress.add_task(what, total=total)
             yield lambda: progress.advance(task)

@@ -1,19 +1,13 @@
-"""What reaches the terminal: the one place that prints text of models, servers and files.
+"""Lines on the terminal: with `console`, the one place that prints text of models, servers and files.
 
-Such text is shown, never obeyed: no control character of it reaches the terminal, nothing in it is read as markup, and
-what the terminal's encoding lacks is written as an escape.
+Such text is shown, never obeyed: no control character of it reaches the terminal, and what the terminal's encoding
+lacks is written as an escape.
 """
 
 from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterable
-from typing import Any
-
-from rich.console import Console, ConsoleOptions, RenderableType
-from rich.segment import Segment
-from rich.text import Text
 
 # C0 but for tab and newline, DEL and C1; what turns the direction of writing; surrogates, which no encoding has.
 _HIDDEN = (
@@ -44,19 +38,3 @@ def lose_no_run() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-class Screen(Console):
-    """rich's console without markup, emoji codes and guessed colours, and with control characters made visible."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**{"markup": False, "emoji": False, "highlight": False, **settings})
-
-    def render_str(self, text: str, **settings: Any) -> Text:
-        """Make text of a string, before its width is measured."""
-        return super().render_str(visible(text), **settings)
-
-    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Give the segments of a renderable; rich's own control codes are segments of another kind."""
-        for text, style, control in super().render(renderable, options):
-            yield Segment(text if control else visible(text), style, control)

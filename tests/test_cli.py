@@ -1,5 +1,6 @@
 """The command line: exit codes, what is printed where, and what each command asks of the stages."""
 
+import errno
 import importlib
 import json
 import os
@@ -225,13 +226,48 @@ def test_a_run_folder_that_is_a_file_is_one_line_and_exit_2(out: str, calls: Cal
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("error", [ValueError("a bug"), EOFError("a bug"), BrokenPipeError("a bug")], ids=repr)
+@pytest.mark.parametrize("error", [ValueError("a bug"), EOFError("a bug"), RuntimeError("a bug")], ids=repr)
 def test_a_bug_keeps_its_traceback_and_exits_1(error: Exception, calls: Calls) -> None:
     calls.failure = error
     result = invoke("gen", "a.yaml")
     assert result.exit_code == 1
     assert result.stderr.startswith("Traceback (most recent call last):\n")
     assert result.stderr.endswith(f"{type(error).__name__}: a bug\n")
+
+
+REFUSED = {
+    "full": (OSError(errno.ENOSPC, "No space left on device", "runs/a/x"), "runs/a/x: no space left", "make room"),
+    "quota": (OSError(errno.EDQUOT, "Disk quota exceeded"), "this machine: disk quota exceeded", "make room"),
+    "rights": (PermissionError(errno.EACCES, "Permission denied", "/cache"), "/cache: permission denied", "XDG_CACHE_"),
+    "read-only": (OSError(errno.EROFS, "Read-only file system", "/cache"), "/cache: read-only file system", "--out"),
+    "locks": (OSError(errno.ENOSYS, "Function not implemented"), "this machine: function not", "no locks"),
+    "renamed": (OSError(errno.EXDEV, "Invalid link", "a", None, "b"), "a -> b: invalid link (OSError)", "goes on"),
+    "files": (OSError(errno.EMFILE, "Too many open files"), "this machine: too many open files", "ulimit"),
+    "network": (ConnectionResetError("reset by peer"), "this machine: reset by peer (ConnectionReset", "goes on"),
+    "torch": (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0"), "this", "make room"),
+    "safetensors": (
+        ValueError("I/O error: No space left on device (os error 28)"),
+        "this machine: a file",
+        "make room",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_the_machine_refuses_is_one_line_with_a_cure(case: str, calls: Calls) -> None:
+    calls.failure, begin, cure = REFUSED[case]
+    result = invoke("gen", "a.yaml")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(begin)
+    assert cure in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_reader_that_leaves_ends_no_command_with_a_traceback() -> None:
+    command = f"{sys.executable} -m mbt_lite schema | head -1"
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.stdout == "{\n"
 
 
 def test_ctrl_c_says_how_to_go_on_and_exits_130(calls: Calls) -> None:

@@ -29,7 +29,8 @@ LAYERS = (
     ("text", "architecture", "progress"),
     ("recipe", "run_dir", "launch"),
     ("layouts",),
-    ("records", "files", "memory", "screen"),
+    ("records", "files", "memory", "console"),
+    ("screen",),
     ("errors", "__init__"),
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}

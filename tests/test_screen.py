@@ -8,7 +8,8 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from mbt_lite.screen import Screen, say, visible
+from mbt_lite.console import Screen
+from mbt_lite.screen import say, visible
 
 HOSTILE = "a\x1b[2J\x1b]0;owned\x07b\r\x9bc\u202ed [bold]e[/bold] [/tmp] :smile: \ud83d"
 
@@ -61,7 +62,13 @@ def test_say_shows_escapes(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "utf-8"])
 def test_an_encoding_that_lacks_a_letter_loses_no_run(encoding: str) -> None:
-    code = "from mbt_lite.screen import *; lose_no_run(); say('Łódź ✓ \\ud83d'); Screen().print('Łódź ✓')"
+    code = """if 1:
+        from mbt_lite.console import Screen
+        from mbt_lite.screen import lose_no_run, say
+        lose_no_run()
+        say('Łódź ✓ \\ud83d')
+        Screen().print('Łódź ✓')
+    """
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, env={"PYTHONIOENCODING": encoding, "PATH": ""}
     )

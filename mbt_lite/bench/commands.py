@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mbt_lite.screen import say
+
 if TYPE_CHECKING:
     from mbt_lite.records import Measurement
 
@@ -130,7 +132,7 @@ def table(
     """Print the Markdown table of a file of measurements."""
     from mbt_lite.bench.measurement import markdown_table, read_measurements
 
-    print(markdown_table(read_measurements(file)))
+    say(markdown_table(read_measurements(file)))
 
 
 def _keep(measurement: Measurement, path: Path) -> None:
@@ -138,7 +140,7 @@ def _keep(measurement: Measurement, path: Path) -> None:
     from mbt_lite.bench.measurement import append
 
     append(measurement, path)
-    print(f"{measurement.benchmark}: {measurement.result}; appended to {path}")
+    say(f"{measurement.benchmark}: {measurement.result}; appended to {path}")
 
 
 COMMANDS = (gen, sft, grpo, learning, reward, load, table)

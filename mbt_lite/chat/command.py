@@ -12,6 +12,7 @@ from rich.console import Console
 from mbt_lite.chat import documents
 from mbt_lite.chat.screen import Answer, answer_side_by_side, legend
 from mbt_lite.chat.voices import Voice, choose_variants, local_voice, read_recipe, served_voice
+from mbt_lite.console import Screen
 from mbt_lite.errors import MbtError, RunError
 from mbt_lite.files import Journal
 from mbt_lite.metrics.phase_reader import PhaseReader, read_traces, reader_of_run, why_no_reader
@@ -86,7 +87,7 @@ def chat(
     """
     from mbt_lite.student.libraries import prepare, quieten_loading
 
-    recipe, talk, console = read_recipe(run), Talk(), Console()
+    recipe, talk, console = read_recipe(run), Talk(), Screen()
     variants = [] if base_url is not None and not wanted else choose_variants(recipe, run, wanted)
     if len(variants) + (base_url is not None) > MOST_VOICES:
         raise RunError(f"chat: too many answers side by side (got {len(variants)}); ask at most {MOST_VOICES} at once")

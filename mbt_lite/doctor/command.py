@@ -16,6 +16,7 @@ from mbt_lite.errors import MbtError, RunError
 from mbt_lite.plan.make_plan import Plan, make_plan
 from mbt_lite.plan.target import choose_target
 from mbt_lite.recipe.schema import Recipe
+from mbt_lite.screen import say
 
 
 def examine(recipe: Recipe | None, run_folder: Path) -> Iterator[Finding]:
@@ -49,9 +50,9 @@ def report(recipe: Recipe | None, run_folder: Path, *, as_json: bool) -> None:
     for finding in examine(recipe, run_folder):
         findings.append(finding)
         if not as_json:
-            print(finding, flush=True)
+            say(finding)
     if as_json:
-        print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
+        say(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
     problems = sum(finding.is_problem for finding in findings)
     if problems:
         raise RunError(f"doctor: {problems} of {len(findings)} checks found a problem; each line above has its cure")

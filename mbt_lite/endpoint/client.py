@@ -24,7 +24,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -36,6 +35,7 @@ from mbt_lite.endpoint.servers import Server, Servers
 from mbt_lite.endpoint.session import Job, Session
 from mbt_lite.errors import TeacherError
 from mbt_lite.recipe.endpoint import Speaker
+from mbt_lite.screen import say
 
 if TYPE_CHECKING:
     import openai
@@ -46,7 +46,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def _print_line(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    say(line, error=True)
 
 
 def complete(

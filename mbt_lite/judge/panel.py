@@ -27,6 +27,7 @@ from mbt_lite.metrics.judged import JudgedCompletion, aggregate_judged, base_len
 from mbt_lite.metrics.scorecard import BASE, BOOTSTRAP_SAMPLES
 from mbt_lite.recipe.schema import Judge, Recipe
 from mbt_lite.records import Prediction, Question
+from mbt_lite.screen import say
 from mbt_lite.scripted import server as scripted
 from mbt_lite.text.paragraphs import sentences
 
@@ -126,7 +127,7 @@ def hold_judge_against_labels(
     @contextlib.contextmanager
     def announcing(what: str, total: int) -> Iterator[Callable[[], None]]:
         if total and not quiet:
-            print(f"{what}: {total} requests", flush=True)
+            say(f"{what}: {total} requests")
         yield lambda: None
 
     with open_judge(judge, folder, announcing) as send:

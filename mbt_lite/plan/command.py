@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
+from mbt_lite.console import Screen
 from mbt_lite.plan.fit import Change, fitting, with_settings
 from mbt_lite.plan.hours import estimate_hours, hours_lines
 from mbt_lite.plan.make_plan import Plan, make_plan, plan_with, to_row
@@ -18,6 +17,7 @@ from mbt_lite.plan.rates import read_rates
 from mbt_lite.plan.table import closing, heading, stage_table
 from mbt_lite.plan.target import choose_target, make_setup, read_card
 from mbt_lite.recipe.schema import Recipe
+from mbt_lite.screen import say
 
 
 def show_plan(
@@ -44,24 +44,24 @@ def show_plan(
     hours = estimate_hours(recipe, plan, read_rates(recipe, plan.setup, target, run_folder), run_folder)
     if as_json:
         row = to_row(plan) | {"hours": {stage: dataclasses.asdict(one) for stage, one in hours.items()}}
-        print(json.dumps(row | {"measured": peaks or None} | ({"fit": change} if fit else {}), indent=2))
+        say(json.dumps(row | {"measured": peaks or None} | ({"fit": change} if fit else {}), indent=2))
         return
     _print(plan, peaks)
     for line in hours_lines(hours, recipe, target.said):
-        print(line)
+        say(line)
     if fit:
         for line in fit_lines(change):
-            print(line)
+            say(line)
 
 
 def _print(plan: Plan, peaks: dict[str, dict[str, int]]) -> None:
-    console = Console()
+    console = Screen()
     for line in heading(plan):
-        print(line)
+        say(line)
     for stage, phases in plan.stages.items():
         console.print(stage_table(stage, phases, peaks.get(stage)))
     for line in closing(plan):
-        print(line)
+        say(line)
 
 
 def fit_lines(change: Change | None) -> Iterator[str]:

@@ -10,7 +10,7 @@ MODULES = {
     "rewards.mentions": 3, "rewards.terms": 7, "rewards.law": 2,
     "metrics.answers": 7, "metrics.traces": 6, "metrics.efficiency": 3, "metrics.intervals": 2,
     "metrics.paired": 1, "metrics.repeated": 1, "metrics.phase_reader": 1, "metrics.breakdown": 1,
-    "metrics.agreement": 1, "judge.subjects": 2, "judge.verdicts": 3, "judge.agreement": 1, "recipe.checks": 1,
+    "metrics.agreement": 1, "judge.subjects": 2, "judge.verdicts": 3, "judge.agreement": 1, "recipe.variants": 1,
 }  # fmt: skip
 
 
