@@ -15,10 +15,10 @@ from typing import Any, Literal
 
 from mbt_lite.errors import ModelError
 
-STATUS = Path("/proc/self/status")
-CLEAR = Path("/proc/self/clear_refs")
+_STATUS = Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
 # What CUDA, cuBLAS and the CPU's allocators write.
-SIGNS = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory", "not enough memory")
+_SIGNS = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory", "not enough memory")
 
 Phase = Literal["load", "rollouts", "forward", "backward", "optimizer", "evaluation", "save", "training"]
 
@@ -40,9 +40,9 @@ def peak_bytes() -> int:
 
 def resident_bytes(key: Literal["VmRSS", "VmHWM"] = "VmRSS") -> int:
     """Read this process's resident memory, now (`VmRSS`) or at its highest (`VmHWM`)."""
-    if not STATUS.exists():
-        raise ModelError(f"{STATUS}: resident memory is read there, on Linux only; measure on Linux")
-    found = re.search(rf"^{key}:\s+(\d+) kB", STATUS.read_text(encoding="utf-8"), re.MULTILINE)
+    if not _STATUS.exists():
+        raise ModelError(f"{_STATUS}: resident memory is read there, on Linux only; measure on Linux")
+    found = re.search(rf"^{key}:\s+(\d+) kB", _STATUS.read_text(encoding="utf-8"), re.MULTILINE)
     assert found is not None, key
     return int(found[1]) * 1024
 
@@ -69,7 +69,7 @@ class Probe:
             _cuda().reset_peak_memory_stats()
         else:
             # 5 resets the high-water mark, see proc(5)
-            CLEAR.write_text("5", encoding="ascii")
+            _CLEAR.write_text("5", encoding="ascii")
 
 
 @contextlib.contextmanager
@@ -91,4 +91,4 @@ def phase_of(error: BaseException) -> Phase:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether an exception means that memory ran out, on a GPU or on the CPU."""
-    return isinstance(error, MemoryError) or any(sign in str(error) for sign in SIGNS)
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in _SIGNS)

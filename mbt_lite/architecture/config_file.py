@@ -13,7 +13,7 @@ from typing import Any, cast
 from mbt_lite.architecture.numbers import FAMILIES, Architecture, Family
 from mbt_lite.errors import ModelError
 
-TIED_IF_UNSAID = {"llama": False, "qwen2": False, "qwen3": False, "gemma3_text": True}
+_TIED_IF_UNSAID = {"llama": False, "qwen2": False, "qwen3": False, "gemma3_text": True}
 
 
 def read_config(path: Path) -> Architecture:
@@ -45,7 +45,7 @@ def _architecture(family: Family, config: dict[str, Any]) -> Architecture:
         kv_heads=config.get("num_key_value_heads") or heads,
         head_size=config.get("head_dim") or hidden // heads,
         vocabulary=config["vocab_size"],
-        is_tied=config.get("tie_word_embeddings", TIED_IF_UNSAID[family]),
+        is_tied=config.get("tie_word_embeddings", _TIED_IF_UNSAID[family]),
         has_attention_bias=family != "qwen2" and bool(config.get("attention_bias")),
         sliding_window=config["sliding_window"] if sliding else 0,
         sliding_layers=sliding,

@@ -11,16 +11,16 @@ import math
 
 from mbt_lite.architecture.numbers import Architecture
 
-WEIGHTS_PER_SCALE = 64
-SCALES_PER_SCALE = 256
+_WEIGHTS_PER_SCALE = 64
+_SCALES_PER_SCALE = 256
 # 16 code values of the weights, 256 of the scales, one offset; float32 each.
-TABLE_BYTES = 4 * (16 + 256 + 1)
+_TABLE_BYTES = 4 * (16 + 256 + 1)
 
 
 def nf4_bytes(weights: int) -> int:
     """Give the bytes of one linear layer's weights in nf4 with double quantization."""
-    scales = math.ceil(weights / WEIGHTS_PER_SCALE)
-    return math.ceil(weights / 2) + scales + 4 * math.ceil(scales / SCALES_PER_SCALE) + TABLE_BYTES
+    scales = math.ceil(weights / _WEIGHTS_PER_SCALE)
+    return math.ceil(weights / 2) + scales + 4 * math.ceil(scales / _SCALES_PER_SCALE) + _TABLE_BYTES
 
 
 def nf4_weights(architecture: Architecture) -> int:

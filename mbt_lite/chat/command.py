@@ -20,8 +20,8 @@ from mbt_lite.prompts import student_messages
 from mbt_lite.records import Document, Question, to_row
 
 # A terminal has room for so many beside each other.
-MOST_VOICES = 3
-HINT = "documents: a file, or paste them, one a line, `Title: text`; an empty line ends them. Ctrl-D leaves"
+_MOST_VOICES = 3
+_HINT = "documents: a file, or paste them, one a line, `Title: text`; an empty line ends them. Ctrl-D leaves"
 
 
 class Talk:
@@ -89,8 +89,8 @@ def chat(
 
     recipe, talk, console = read_recipe(run), Talk(), Screen()
     variants = [] if base_url is not None and not wanted else choose_variants(recipe, run, wanted)
-    if len(variants) + (base_url is not None) > MOST_VOICES:
-        raise RunError(f"chat: too many answers side by side (got {len(variants)}); ask at most {MOST_VOICES} at once")
+    if len(variants) + (base_url is not None) > _MOST_VOICES:
+        raise RunError(f"chat: too many answers side by side (got {len(variants)}); ask at most {_MOST_VOICES} at once")
     if file is not None:
         talk.take(documents.read_file(file))
     voices = [served_voice(recipe, base_url, model)] if base_url is not None else []
@@ -120,7 +120,7 @@ def _reader(run: Path, console: Console) -> PhaseReader | None:
 def _ask_on(table: Round, talk: Talk) -> None:
     """Read documents and questions until the input ends; a mistake is told and asked again."""
     console = table.console
-    console.print(HINT, markup=False, highlight=False)
+    console.print(_HINT, markup=False, highlight=False)
     try:
         while True:
             if not talk.documents and not talk.questions:

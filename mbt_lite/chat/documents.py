@@ -11,7 +11,7 @@ from mbt_lite.errors import DataError
 from mbt_lite.recipe.schema import Questions
 from mbt_lite.records import Document, Question
 
-QUESTION_FILES = (".json", ".jsonl")
+_QUESTION_FILES = (".json", ".jsonl")
 _NUMBER = re.compile(r"^\[\d+\]\s*")
 
 
@@ -34,7 +34,7 @@ def _document(line: str, number: int) -> Document:
 
 def read_file(path: Path) -> tuple[Document, ...] | list[Question]:
     """Read documents, one a line, or the questions of a JSON or JSONL file; DataError if there is none."""
-    if path.suffix in QUESTION_FILES:
+    if path.suffix in _QUESTION_FILES:
         return read_questions(Questions(path=str(path)), seed=0)
     try:
         documents = read_documents(path.read_text(encoding="utf-8").splitlines())

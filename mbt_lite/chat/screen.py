@@ -20,9 +20,9 @@ from mbt_lite.text.phases import PHASES
 
 # The terminal's own colours: readable on its own background.
 COLOURS = dict(zip(PHASES, ("blue", "magenta", "green", "red", "yellow"), strict=True))
-REFRESHES_PER_SECOND = 8
+_REFRESHES_PER_SECOND = 8
 # Lines of the terminal that are not an answer's: its frame, the prompt below.
-FRAME_LINES = 4
+_FRAME_LINES = 4
 
 Ending = Literal["ended", "interrupted"]
 
@@ -63,9 +63,9 @@ def answer_side_by_side(
 
     # drawn by its own clock, not at each piece
     def frame() -> Table:
-        return _side_by_side(console, answers, reader, console.height - FRAME_LINES)
+        return _side_by_side(console, answers, reader, console.height - _FRAME_LINES)
 
-    with Live(console=console, refresh_per_second=REFRESHES_PER_SECOND, transient=True, get_renderable=frame):
+    with Live(console=console, refresh_per_second=_REFRESHES_PER_SECOND, transient=True, get_renderable=frame):
         try:
             while writing:
                 writing = [(answer, pieces) for answer, pieces in writing if _writes_on(answer, pieces)]

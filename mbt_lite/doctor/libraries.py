@@ -10,8 +10,8 @@ from mbt_lite.doctor.findings import Finding
 from mbt_lite.doctor.probe import ProbeError, ask
 
 # Compute capability of the first cards that multiply bfloat16 natively.
-AMPERE = (8, 0)
-REINSTALL = "pip install --force-reinstall -c constraints-base.txt {package}"
+_AMPERE = (8, 0)
+_REINSTALL = "pip install --force-reinstall -c constraints-base.txt {package}"
 
 
 def check_libraries(card: str | None) -> Iterator[Finding]:
@@ -22,10 +22,10 @@ def check_libraries(card: str | None) -> Iterator[Finding]:
     try:
         found = ask("torch")
     except ProbeError as error:
-        yield Finding("torch", str(error), REINSTALL.format(package="torch"))
+        yield Finding("torch", str(error), _REINSTALL.format(package="torch"))
         return
     yield from check_torch(found, card)
-    yield _probe("bitsandbytes", "4-bit storage works", REINSTALL.format(package="bitsandbytes"))
+    yield _probe("bitsandbytes", "4-bit storage works", _REINSTALL.format(package="bitsandbytes"))
     if found["device"] is None:
         yield Finding("triton", "not needed without a CUDA device")
     else:
@@ -49,7 +49,7 @@ def check_torch(found: dict[str, Any], card: str | None) -> Iterator[Finding]:
         return
     major, minor = found["capability"]
     yield Finding("cuda", f"{found['device']}, CUDA {found['cuda']}, compute capability {major}.{minor}")
-    if (major, minor) < AMPERE or not found["bfloat16"]:
+    if (major, minor) < _AMPERE or not found["bfloat16"]:
         cure = "set model.dtype to float32 (slow), or use a card since Ampere (2020)"
         yield Finding("bfloat16", "this card has no native bfloat16", cure)
     else:

@@ -15,10 +15,10 @@ from mbt_lite.student.random_weights import WRITING
 
 GB = 10**9
 GIB = 2**30
-VERSION_FILE = Path("/proc/version")
+_VERSION_FILE = Path("/proc/version")
 # Without a recipe: room for one 4B student, and for the embedded one to train.
-USUAL_DISK = 20 * GB
-USUAL_MEMORY = 4 * GIB
+_USUAL_DISK = 20 * GB
+_USUAL_MEMORY = 4 * GIB
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Machine:
 
 def read_machine(run_folder: Path) -> Machine:
     """Look at this machine; `run_folder` need not exist."""
-    kernel = VERSION_FILE.read_text(encoding="utf-8") if VERSION_FILE.exists() else ""
+    kernel = _VERSION_FILE.read_text(encoding="utf-8") if _VERSION_FILE.exists() else ""
     return Machine(_free(run_folder), _free(cache_root()), free_memory_bytes(), kernel)
 
 
@@ -54,7 +54,7 @@ def check_machine(machine: Machine, plan: Plan | None) -> Iterator[Finding]:
 
 def _check_disk(machine: Machine, plan: Plan | None) -> Iterator[Finding]:
     disk = {} if plan is None else plan.disk
-    in_run = disk.get("checkpoints", 0) + disk.get("adapters", 0) if plan else USUAL_DISK
+    in_run = disk.get("checkpoints", 0) + disk.get("adapters", 0) if plan else _USUAL_DISK
     in_cache = sum(size for what, size in disk.items() if what in ("student (download)", "student (cache)"))
     for where, free, needed, cure in (
         ("run folder", machine.disk, in_run, "free some, or choose another disk with --out"),
@@ -66,7 +66,7 @@ def _check_disk(machine: Machine, plan: Plan | None) -> Iterator[Finding]:
 
 def _check_memory(machine: Machine, plan: Plan | None) -> Finding:
     on_cpu = plan is not None and plan.target.device == "cpu"
-    needed = plan.peak[1].bytes if plan is not None and on_cpu else USUAL_MEMORY
+    needed = plan.peak[1].bytes if plan is not None and on_cpu else _USUAL_MEMORY
     said = f"{machine.memory / GIB:.1f} GiB free, about {needed / GIB:.1f} GiB needed"
     cure = "close other programs, or see `mbt-lite plan RECIPE --fit`"
     return Finding("memory", said, cure if machine.memory < needed else None)

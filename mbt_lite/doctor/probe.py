@@ -87,7 +87,7 @@ def _unsloth() -> dict[str, Any]:
     return {"version": importlib.import_module("unsloth").__version__}
 
 
-PROBES = {"torch": _torch, "bitsandbytes": _bitsandbytes, "triton": _triton, "unsloth": _unsloth}
+_PROBES = {"torch": _torch, "bitsandbytes": _bitsandbytes, "triton": _triton, "unsloth": _unsloth}
 
 if __name__ == "__main__":
-    print(json.dumps(PROBES[sys.argv[1]]()))
+    print(json.dumps(_PROBES[sys.argv[1]]()))

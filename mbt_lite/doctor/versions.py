@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from mbt_lite.doctor.findings import Finding
 
 SETS = ("base", "unsloth")
-PYTHONS = ((3, 11), (3, 13))
+_PYTHONS = ((3, 11), (3, 13))
 # What the command line itself needs; the others belong to the extra `train`.
-CORE = ("openai", "pydantic", "pyyaml", "rich", "typer")
+_CORE = ("openai", "pydantic", "pyyaml", "rich", "typer")
 
 
 def read_set(name: str) -> dict[str, str]:
@@ -29,23 +29,23 @@ def read_set(name: str) -> dict[str, str]:
 def check_python(version: tuple[int, int] = (sys.version_info[0], sys.version_info[1])) -> Finding:
     """Compare the interpreter with the tested ones."""
     said = f"{version[0]}.{version[1]}"
-    if PYTHONS[0] <= version <= PYTHONS[1]:
+    if _PYTHONS[0] <= version <= _PYTHONS[1]:
         return Finding("python", said)
     return Finding("python", f"{said} is not tested", "use Python 3.11, 3.12 or 3.13: make PYTHON=python3.12 setup")
 
 
 def check_versions() -> Iterator[Finding]:
     """Compare every package with the set that is installed: unsloth's where unsloth is there, else base."""
-    name = "unsloth" if installed_version("unsloth") else "base"
+    name = "unsloth" if _installed_version("unsloth") else "base"
     tested = read_set(name)
     for package, wanted in tested.items():
         yield _check_version(package, wanted, name)
 
 
 def _check_version(package: str, wanted: str, name: str) -> Finding:
-    found = installed_version(package)
+    found = _installed_version(package)
     if found is None:
-        extra = "" if package in CORE else "[train]"
+        extra = "" if package in _CORE else "[train]"
         return Finding(package, "not installed", f"pip install -c constraints-{name}.txt 'mbt-lite{extra}'")
     # a local version, such as 2.13.0+cpu, is a build of the same release
     if found.partition("+")[0] != wanted:
@@ -53,7 +53,7 @@ def _check_version(package: str, wanted: str, name: str) -> Finding:
     return Finding(package, found)
 
 
-def installed_version(package: str) -> str | None:
+def _installed_version(package: str) -> str | None:
     """Read a package's version from its metadata; None if it is not there."""
     try:
         return importlib.metadata.version(package)

@@ -18,7 +18,7 @@ from mbt_lite.report.contents import teachers
 from mbt_lite.report.table import rows
 from mbt_lite.run_dir import RunDir
 
-LOAD = {
+_LOAD = {
     "adapter": """\
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -34,7 +34,7 @@ model = AutoModelForCausalLM.from_pretrained("THIS_FOLDER", dtype="auto")
 tokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER")""",
 }
 # A parser of reasoning would take the thinking out of the answers.
-SERVE = {
+_SERVE = {
     "adapter": (),
     "merged": (
         "vllm serve THIS_FOLDER",
@@ -94,8 +94,8 @@ def model_card(
 
 def _use(recipe: Recipe, form: str, base: Origin) -> list[str]:
     """Show how to load it, and how to serve and score it; RECIPE is the one it was trained by."""
-    commands = "\n".join(SERVE[form]).format(context=context_tokens(recipe))
-    loading = _block("python", LOAD[form].format(base=base.name)) if form in LOAD else []
+    commands = "\n".join(_SERVE[form]).format(context=context_tokens(recipe))
+    loading = _block("python", _LOAD[form].format(base=base.name)) if form in _LOAD else []
     return [*loading, *(_block("bash", commands) if commands else [])]
 
 

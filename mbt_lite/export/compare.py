@@ -24,9 +24,9 @@ from mbt_lite.recipe import schema
 from mbt_lite.student.loading import load_student
 
 # Of each row the last positions are read: logits are as wide as the vocabulary.
-POSITIONS = 128
+_POSITIONS = 128
 # Up to this size of the 16-bit weights the reading is done in float32; beyond, memory counts more than exact figures.
-FLOAT32_BYTES = 2 << 30
+_FLOAT32_BYTES = 2 << 30
 # The merged model may differ by this share of what the adapter does, and by this share of the logits' own spread.
 OF_EFFECT, OF_SPREAD = 0.25, 0.1
 
@@ -84,7 +84,7 @@ def compare(
     The second is none for a student that was not trained in 4 bits. Raises ModelError if the merged model is not the
     one on the chosen base.
     """
-    dtype: Any = torch.float32 if merged_bytes <= FLOAT32_BYTES else "auto"
+    dtype: Any = torch.float32 if merged_bytes <= _FLOAT32_BYTES else "auto"
     without, wanted = _read_with_peft(base, adapter, rows, dtype)
     with _loaded(merged, dtype) as plain:
         found = _read(plain, rows)
@@ -128,7 +128,7 @@ def _read(model: Any, rows: Sequence[Sequence[int]]) -> Tensor:
     model.eval()
     device = next(model.parameters()).device
     read = [
-        model(input_ids=torch.tensor([list(row)], device=device), use_cache=False, logits_to_keep=POSITIONS).logits[0]
+        model(input_ids=torch.tensor([list(row)], device=device), use_cache=False, logits_to_keep=_POSITIONS).logits[0]
         for row in rows
     ]
     return torch.cat(read).float().cpu()

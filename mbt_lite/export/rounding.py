@@ -37,10 +37,10 @@ def rounding_of(model: schema.Model, base: Path) -> Rounding | None:
     if model.quantization == "none":
         return None
     dtype = choose_dtype(model.dtype)
-    return Rounding(packed_names(base, quantization_config(model, dtype)), dtype)
+    return Rounding(_packed_names(base, quantization_config(model, dtype)), dtype)
 
 
-def packed_names(base: Path, quantization: Any) -> frozenset[str]:
+def _packed_names(base: Path, quantization: Any) -> frozenset[str]:
     """Name the weights that transformers packs of a model folder."""
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.quantizers.auto import AutoHfQuantizer

@@ -73,18 +73,18 @@ def export(run: Path, order: Order, console: Console) -> Path:
     Raises RunError without an adapter, a free place or enough disk; ModelError for a model that cannot be merged, a
     tool that is missing, and an export that answers otherwise than what was trained.
     """
-    source = choose_source(run, order, console)
+    source = _choose_source(run, order, console)
     folder = order.out if order.out is not None else run / "export" / _folder_name(source, order)
     if folder.exists():
         raise RunError(f"{folder}: is there already; remove it, or choose another place with --out")
     quieten_loading()
     with whole_folder(folder) as partial:
         if order.form == "adapter":
-            export_adapter(source, partial, order)
+            _export_adapter(source, partial, order)
         elif order.form == "merged":
-            export_merged(source, partial, order)
+            _export_merged(source, partial, order)
         else:
-            export_gguf(source, partial, order)
+            _export_gguf(source, partial, order)
     return folder
 
 
@@ -94,49 +94,49 @@ def _folder_name(source: Source, order: Order) -> str:
     return f"{source.stage}-{order.form}" + (f"-{order.gguf_type}" if order.form == "gguf" else "") + base
 
 
-def choose_source(run: Path, order: Order, console: Console) -> Source:
+def _choose_source(run: Path, order: Order, console: Console) -> Source:
     """Find the adapter of a stage, or the run's newest; RunError if there is none."""
     if not (run / RECIPE_FILE).is_file():
         raise RunError(f"{run}: not a run folder (no {RECIPE_FILE}); name the folder that `mbt-lite run` wrote")
     recipe, run_dir = load_recipe(run / RECIPE_FILE, []), RunDir(run)
     wanted: tuple[Stage, ...] = ("grpo", "sft") if order.stage is None else (order.stage,)
     for name in wanted:
-        source = Source(run_dir, recipe, name, order.base or "trained", origin_of(recipe.model.name), console)
+        source = Source(run_dir, recipe, name, order.base or "trained", _origin_of(recipe.model.name), console)
         if (source.adapter / "adapter_config.json").is_file():
             return source
     raise RunError(f"{run}: no adapter of {' or '.join(wanted)}; finish that stage first")
 
 
-def export_adapter(source: Source, folder: Path, order: Order) -> None:
+def _export_adapter(source: Source, folder: Path, order: Order) -> None:
     """Write a plain peft folder: adapter, tokenizer, chat template, card."""
     config = read_json(source.adapter / "adapter_config.json")
     write_json(folder / "adapter_config.json", config | {"base_model_name_or_path": source.origin.name})
     shutil.copyfile(source.adapter / WEIGHTS, folder / WEIGHTS)
     copy_tokenizer(source.adapter, folder)
-    checks = verified(source, order, lambda trial: answers_of_student(source.recipe.model, folder, trial))
+    checks = _verified(source, order, lambda trial: answers_of_student(source.recipe.model, folder, trial))
     _write_card(source, folder, "adapter", checks)
 
 
-def export_merged(source: Source, folder: Path, order: Order) -> None:
+def _export_merged(source: Source, folder: Path, order: Order) -> None:
     """Write the model merged in 16 bits with its card."""
-    check_disk(folder.parent, merged_bytes(base_folder(source.recipe.model.name)))
+    _check_disk(folder.parent, merged_bytes(_base_folder(source.recipe.model.name)))
     checks = merge(source, folder, None)
     plain = source.recipe.model.model_copy(update={"name": str(folder), "quantization": "none"})
-    checks += verified(source, order, lambda trial: answers_of_student(plain, None, trial))
+    checks += _verified(source, order, lambda trial: answers_of_student(plain, None, trial))
     _write_card(source, folder, "merged", checks)
 
 
 def merge(source: Source, folder: Path, dtype: torch.dtype | None) -> list[str]:
     """Write merged weights and what stands beside them; give the sentences on base and logits."""
     model = source.recipe.model
-    base = base_folder(model.name)
-    tokenizer = read_tokenizer(source)
+    base = _base_folder(model.name)
+    tokenizer = _read_tokenizer(source)
     kept = Kept(rounding_of(model, base) if source.base == "trained" else None, dtype)
     with counting(source.console, "export: shards", len(shards(base))) as advance:
         merge_shards(base, source.adapter, folder, kept, advance)
     write_settings(base, source.adapter, folder, kept, stop_ids(base, tokenizer))
     source.tell("comparing logits")
-    rows = sample_rows(source, tokenizer)
+    rows = _sample_rows(source, tokenizer)
     original, packed = compare(model, source.base, base, source.adapter, folder, rows, merged_bytes(base))
     checks = [_base_sentence(source), f"Logits, against the adapter on its 16-bit base: {original}."]
     if packed is not None:
@@ -154,7 +154,7 @@ def _base_sentence(source: Source) -> str:
     return "The adapter was trained around a 4-bit base (nf4): it is added to the 16-bit original, as asked."
 
 
-def verified(source: Source, order: Order, answer: Callable[[Trial], Answered]) -> list[str]:
+def _verified(source: Source, order: Order, answer: Callable[[Trial], Answered]) -> list[str]:
     """Hold the export's answers against those of the trained student; give the sentence on both.
 
     A packed GGUF is another model by wish: its loss is told. Anything else that differs is a ModelError.
@@ -173,16 +173,16 @@ def verified(source: Source, order: Order, answer: Callable[[Trial], Answered]) 
     return [f"Answers to {compared}."]
 
 
-def export_gguf(source: Source, folder: Path, order: Order) -> None:
+def _export_gguf(source: Source, folder: Path, order: Order) -> None:
     """Write one GGUF file by llama.cpp's tools, a Modelfile for Ollama, and the card."""
     command = find_converter(order.converter)
     quantiser = None if order.gguf_type == "f16" else llama_cpp.find_quantiser(order.gguf_type)
     if order.verify:
         llama_cpp.find_server()
-    base = base_folder(source.recipe.model.name)
+    base = _base_folder(source.recipe.model.name)
     # the merged model stays until it is converted, the 16-bit file until it is packed
-    check_disk(folder.parent, 2 * merged_bytes(base))
-    tokenizer = read_tokenizer(source)
+    _check_disk(folder.parent, 2 * merged_bytes(base))
+    tokenizer = _read_tokenizer(source)
     merged, whole, gguf = folder / "merged", folder / "f16.gguf", folder / "model.gguf"
     merged.mkdir()
     # float16 has three bits more than bfloat16 for what the adapter adds, and every llama.cpp computes with it
@@ -198,11 +198,11 @@ def export_gguf(source: Source, folder: Path, order: Order) -> None:
         whole.unlink()
     stops = stop_ids(base, tokenizer)
     write_text(folder / "Modelfile", modelfile(source.recipe, tokenizer, stops, gguf.name))
-    checks += verified(source, order, lambda trial: answers_of_gguf(gguf, tokenizer, trial))
+    checks += _verified(source, order, lambda trial: answers_of_gguf(gguf, tokenizer, trial))
     _write_card(source, folder, "gguf", checks)
 
 
-def check_disk(folder: Path, needed: int) -> None:
+def _check_disk(folder: Path, needed: int) -> None:
     """Refuse to begin what the disk cannot hold; sizes in bytes."""
     free = shutil.disk_usage(folder).free
     if needed > free:
@@ -212,7 +212,7 @@ def check_disk(folder: Path, needed: int) -> None:
         )
 
 
-def base_folder(name: str) -> Path:
+def _base_folder(name: str) -> Path:
     """Give the folder of the 16-bit base; a hub id is fetched into the hub's cache, which keeps it."""
     source = folder_or_id(name)
     if Path(source).is_dir():
@@ -221,7 +221,7 @@ def base_folder(name: str) -> Path:
         return Path(snapshot_download(source, allow_patterns=["*.safetensors", "*.json", "README.md"]))
 
 
-def origin_of(name: str) -> Origin:
+def _origin_of(name: str) -> Origin:
     """Say what the card and peft call the base."""
     if name.startswith(embedded.PREFIX):
         return Origin(embedded.ORIGINAL, embedded.LICENCE, "It was read from a 4-bit GGUF (Q4_1) of it.")
@@ -235,7 +235,7 @@ def origin_of(name: str) -> Origin:
     return Origin(name, licence_of(Path(cached)) if isinstance(cached, str) else None, "")
 
 
-def read_tokenizer(source: Source) -> Any:
+def _read_tokenizer(source: Source) -> Any:
     """Load the tokenizer that the stage trained with."""
     return AutoTokenizer.from_pretrained(str(source.adapter))
 
@@ -248,7 +248,7 @@ def stop_ids(base: Path, tokenizer: Any) -> list[int]:
     return sorted({int(tokenizer.eos_token_id), *listed})
 
 
-def sample_rows(source: Source, tokenizer: Any) -> list[list[int]]:
+def _sample_rows(source: Source, tokenizer: Any) -> list[list[int]]:
     """Give the token ids of a few traces of the run; without traces, of a few of its prompts."""
     path = source.run_dir.stage_dir("gen") / "traces.jsonl"
     traces = [from_row(Trace, row, f"{path}:{number}") for number, row in enumerate(read_jsonl(path)[:ROWS], 1)]
@@ -260,6 +260,6 @@ def sample_rows(source: Source, tokenizer: Any) -> list[list[int]]:
 
 
 def _write_card(source: Source, folder: Path, form: Form, checks: list[str]) -> None:
-    chat = read_tokenizer(source).get_chat_template()
+    chat = _read_tokenizer(source).get_chat_template()
     card = model_card(source.run_dir, source.recipe, source.stage, form, source.origin, checks, chat)
     write_text(folder / "README.md", card)

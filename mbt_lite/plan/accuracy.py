@@ -15,7 +15,7 @@ from mbt_lite.plan.student_files import read_architecture
 from mbt_lite.plan.target import GIB, choose_target, make_setup
 from mbt_lite.recipe.schema import Data, Grpo, Lora, Model, Questions, Recipe, Sft
 
-COMPLETION_TOKENS = 60
+_COMPLETION_TOKENS = 60
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def recipe_of(setting: Setting) -> Recipe:
         prompts_per_step=setting.prompts,
         group_size=4,
         micro_batch_size=setting.rows,
-        max_completion_tokens=COMPLETION_TOKENS,
+        max_completion_tokens=_COMPLETION_TOKENS,
         gradient_checkpointing=setting.checkpointing,
     )
     sft = Sft(
@@ -85,7 +85,7 @@ def table() -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|---|"
     for setting in SETTINGS:
         planned, measured = compare(setting)
-        tokens = f"({setting.tokens} + {COMPLETION_TOKENS})" if setting.stage == "grpo" else f"{setting.tokens}"
+        tokens = f"({setting.tokens} + {_COMPLETION_TOKENS})" if setting.stage == "grpo" else f"{setting.tokens}"
         off = f"{planned / measured - 1:+.0%}".replace("-", "−")
         cells = (
             setting.stage,

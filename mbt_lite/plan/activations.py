@@ -18,11 +18,11 @@ from mbt_lite.training.logit_tiles import CPU_TILE_ENTRIES, HEAD_TILE_ENTRIES
 
 FLOAT32 = 4
 # TRL projects onto the vocabulary in tiles of at most so many tokens and entries; on a CPU ours are narrower.
-TILE_TOKENS = 4096
-TILE_ENTRIES = 32768
+_TILE_TOKENS = 4096
+_TILE_ENTRIES = 32768
 # Without Triton a tile passes through torch operations. The gradient is the largest moment: logits, scaled logits,
 # log-probabilities, probabilities, gradient, and two terms of a sum in float32, and one mask.
-CPU_TILE_BYTES = 7 * FLOAT32 + 1
+_CPU_TILE_BYTES = 7 * FLOAT32 + 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -129,9 +129,9 @@ def layer_transient_bytes(a: Architecture, tokens: int, dtype_bytes: int, how: C
 
 def logits_tile_bytes(a: Architecture, tokens: int, dtype_bytes: int, *, on_cpu: bool) -> int:
     """Give the logits that exist at once in TRL's head, and the gradient of the hidden states in float32."""
-    entries = min(tokens, TILE_TOKENS) * min(CPU_TILE_ENTRIES if on_cpu else TILE_ENTRIES, a.vocabulary)
+    entries = min(tokens, _TILE_TOKENS) * min(CPU_TILE_ENTRIES if on_cpu else _TILE_ENTRIES, a.vocabulary)
     hidden = tokens * a.hidden * (FLOAT32 + dtype_bytes)
-    return entries * (dtype_bytes + (CPU_TILE_BYTES if on_cpu else 0)) + hidden
+    return entries * (dtype_bytes + (_CPU_TILE_BYTES if on_cpu else 0)) + hidden
 
 
 def head_tile_bytes(a: Architecture, trained_tokens: int, dtype_bytes: int) -> int:

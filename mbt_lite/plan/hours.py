@@ -25,9 +25,9 @@ from mbt_lite.recipe.schema import Grpo, Recipe
 from mbt_lite.traces.kinds import kind_named
 
 SECONDS = 3600
-NO_QUESTIONS = "the number of questions is not known; set data.train.limit and data.dev.limit"
-ELSEWHERE = "answers come from an endpoint or from vLLM, whose rate nothing here measures"
-BY_ENGINE = "rollouts come from vLLM, whose rate nothing here measures"
+_NO_QUESTIONS = "the number of questions is not known; set data.train.limit and data.dev.limit"
+_ELSEWHERE = "answers come from an endpoint or from vLLM, whose rate nothing here measures"
+_BY_ENGINE = "rollouts come from vLLM, whose rate nothing here measures"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def _drafting(recipe: Recipe, workload: Workload, rates: Rates, run_folder: Path
     if rates.generate is None:
         return _unmeasured("generation", _grpo_command(recipe))
     if workload.n_questions is None:
-        return Hours(None, None, unknown=NO_QUESTIONS)
+        return Hours(None, None, unknown=_NO_QUESTIONS)
     written = [row["completion_tokens"] for row in read_jsonl(run_folder / "gen" / "rollouts.jsonl")]
     drafts = workload.n_questions * gen.rollouts_per_question
     return hours_at((completions(drafts, _mean(written), gen.max_completion_tokens), rates.generate))
@@ -141,13 +141,13 @@ def _tuning(recipe: Recipe, workload: Workload, rates: Rates) -> Hours:
     if rates.train is None:
         return _unmeasured("training", SFT)
     tokens = row_tokens(recipe, workload)
-    return Hours(None, None, unknown=NO_QUESTIONS) if tokens is None else hours_at((tokens, rates.train))
+    return Hours(None, None, unknown=_NO_QUESTIONS) if tokens is None else hours_at((tokens, rates.train))
 
 
 def _rewarding(recipe: Recipe, plan: Plan, rates: Rates, run_folder: Path) -> Hours:
     grpo, workload = recipe.grpo, plan.workload
     if grpo.rollout_engine == "vllm":
-        return Hours(None, None, unknown=BY_ENGINE)
+        return Hours(None, None, unknown=_BY_ENGINE)
     steps = read_jsonl(run_folder / "grpo" / "metrics.jsonl")
     lengths = [row["completions/mean_length"] for row in steps if "completions/mean_length" in row]
     mean = _mean(lengths) or workload.completion_tokens
@@ -170,11 +170,11 @@ def _rewarding(recipe: Recipe, plan: Plan, rates: Rates, run_folder: Path) -> Ho
 def _answering(recipe: Recipe, workload: Workload, rates: Rates, run_folder: Path) -> Hours:
     settings = recipe.eval
     if settings.student.is_asked or settings.engine == "vllm":
-        return Hours(None, None, unknown=ELSEWHERE)
+        return Hours(None, None, unknown=_ELSEWHERE)
     if rates.generate is None:
         return _unmeasured("generation", _grpo_command(recipe))
     if workload.n_dev_questions is None:
-        return Hours(None, None, unknown=NO_QUESTIONS)
+        return Hours(None, None, unknown=_NO_QUESTIONS)
     files = sorted((run_folder / "eval").glob("*/completions.jsonl"))
     written = [row["completion_tokens"] for file in files for row in read_jsonl(file)]
     answers = workload.n_dev_questions * settings.samples_per_question * len(settings.variants)

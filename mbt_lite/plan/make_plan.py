@@ -17,8 +17,8 @@ from mbt_lite.recipe.schema import Recipe
 from mbt_lite.traces.kinds import kind_named
 
 # Two checkpoints are kept, and the next is written before the older goes.
-CHECKPOINTS = 3
-TRAINED_STAGES = 2
+_CHECKPOINTS = 3
+_TRAINED_STAGES = 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,8 +81,8 @@ def _disk(recipe: Recipe, setup: Setup) -> dict[str, int]:
     return {
         next(what for what, holds in where.items() if holds): student,
         # adapter, and two moments of the optimizer
-        "checkpoints": TRAINED_STAGES * CHECKPOINTS * 3 * adapter,
-        "adapters": TRAINED_STAGES * adapter,
+        "checkpoints": _TRAINED_STAGES * _CHECKPOINTS * 3 * adapter,
+        "adapters": _TRAINED_STAGES * adapter,
         "merged export": student,
     }
 

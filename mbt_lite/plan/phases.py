@@ -37,13 +37,13 @@ from mbt_lite.plan.activations import (
     saved_by_layer,
 )
 
-BFLOAT16 = 2
-CUDA_CONTEXT = 2**29
+_BFLOAT16 = 2
+_CUDA_CONTEXT = 2**29
 # Fitted to two measured trainings of the embedded student (glibc 2.36, 2026-11-21); the others: recipes/RESULTS.md.
 PROCESS_BYTES = 172 * 2**20
 HEAP_SHARE = 0.2
 # float32 first and second moments
-OPTIMIZER_BYTES = 8
+_OPTIMIZER_BYTES = 8
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def weights(setup: Setup) -> dict[str, int]:
     else:
         held["weights"] += a.linear_weights * setup.dtype_bytes
     if setup.device == "cuda":
-        held["CUDA context"] = CUDA_CONTEXT
+        held["CUDA context"] = _CUDA_CONTEXT
     return held
 
 
@@ -113,10 +113,10 @@ def adapter(setup: Setup) -> dict[str, int]:
 def training(setup: Setup) -> dict[str, int]:
     """Give what training adds to the adapter: gradients and AdamW's states."""
     parameters = setup.architecture.lora_parameters(setup.rank)
-    return {"gradients": parameters * FLOAT32, "optimizer": parameters * OPTIMIZER_BYTES}
+    return {"gradients": parameters * FLOAT32, "optimizer": parameters * _OPTIMIZER_BYTES}
 
 
-def rollout_view(setup: Setup, *, has_adapter: bool) -> dict[str, int]:
+def _rollout_view(setup: Setup, *, has_adapter: bool) -> dict[str, int]:
     """Give the second view of the linear layers that rollouts on a CPU read (see `student/rollout_weights.py`)."""
     if setup.device != "cpu" or setup.backend != "transformers":
         return {}
@@ -126,16 +126,16 @@ def rollout_view(setup: Setup, *, has_adapter: bool) -> dict[str, int]:
     return {"rollout weights": (unpacked + low_rank) * setup.dtype_bytes}
 
 
-def mapped_files(setup: Setup) -> dict[str, int]:
+def _mapped_files(setup: Setup) -> dict[str, int]:
     """Give the 16-bit linear weights of the files on a CPU: they stay mapped beside norms that are used in place."""
-    in_place = setup.device == "cpu" and setup.is_quantized and setup.dtype_bytes == BFLOAT16
-    return {"files": setup.architecture.linear_weights * BFLOAT16} if in_place else {}
+    in_place = setup.device == "cpu" and setup.is_quantized and setup.dtype_bytes == _BFLOAT16
+    return {"files": setup.architecture.linear_weights * _BFLOAT16} if in_place else {}
 
 
 def load(setup: Setup) -> Phase:
     """Give the moment of loading: the last weight is still there in 16 bits when it has become 4-bit."""
-    largest = max(linear.weights for linear in setup.architecture.linears) * BFLOAT16
-    return phase("load", weights(setup), mapped_files(setup), {"activations": largest})
+    largest = max(linear.weights for linear in setup.architecture.linears) * _BFLOAT16
+    return phase("load", weights(setup), _mapped_files(setup), {"activations": largest})
 
 
 def rollout(
@@ -154,7 +154,7 @@ def rollout(
     """
     a, c = setup.architecture, setup.dtype_bytes
     rows, tokens = prompts * samples, prompt_tokens + completion_tokens
-    held = weights(setup) | (adapter(setup) if has_adapter else {}) | rollout_view(setup, has_adapter=has_adapter)
+    held = weights(setup) | (adapter(setup) if has_adapter else {}) | _rollout_view(setup, has_adapter=has_adapter)
     if is_training:
         held["optimizer"] = training(setup)["optimizer"]
     prefilled = rows
@@ -172,7 +172,7 @@ def rollout(
     return phase(
         "rollout",
         held,
-        mapped_files(setup),
+        _mapped_files(setup),
         {"KV cache": cache, "activations": max(scores, prefill), "logits": drawing},
     )
 
@@ -208,21 +208,21 @@ def backward(setup: Setup, batch: MicroBatch, *, checkpointing: bool, rolls_out:
     layer = saved_by_layer(a, setup.rank, c, batch, setup.computing)
     kept = a.layers * (n * layer_input_bytes(a, c) if checkpointing else layer) + _masks(setup, batch)
     held = weights(setup) | adapter(setup) | training(setup)
-    held |= rollout_view(setup, has_adapter=True) if rolls_out else {}
+    held |= _rollout_view(setup, has_adapter=True) if rolls_out else {}
     inside = layer_transient_bytes(a, n, c, setup.computing) + (layer if checkpointing else 0)
     at_head, in_layer = {"activations": kept, "logits": _tile(setup, batch)}, {"activations": kept + inside}
     heap = {"process": PROCESS_BYTES, "heap": int(HEAP_SHARE * a.layers * layer)} if setup.device == "cpu" else {}
     larger = max(at_head, in_layer, key=lambda moment: sum(moment.values()))
-    return phase("backward", held, mapped_files(setup), larger, heap)
+    return phase("backward", held, _mapped_files(setup), larger, heap)
 
 
 def log_probs(setup: Setup, batch: MicroBatch) -> Phase:
     """Give the pass of the reference model: forward only, over a second copy of the adapter."""
     a, c = setup.architecture, setup.dtype_bytes
     held = weights(setup) | training(setup) | {"adapter": 2 * adapter(setup)["adapter"]}
-    held |= rollout_view(setup, has_adapter=True)
+    held |= _rollout_view(setup, has_adapter=True)
     inside = layer_transient_bytes(a, batch.computed_tokens, c, setup.computing)
-    return phase("log-probs", held, mapped_files(setup), {"activations": inside, "logits": _tile(setup, batch)})
+    return phase("log-probs", held, _mapped_files(setup), {"activations": inside, "logits": _tile(setup, batch)})
 
 
 def _masks(setup: Setup, batch: MicroBatch) -> int:
@@ -246,10 +246,10 @@ def _tile(setup: Setup, batch: MicroBatch) -> int:
 def optimizer(setup: Setup, *, rolls_out: bool) -> Phase:
     """Give the step: gradients are clipped and applied, activations are gone."""
     held = weights(setup) | adapter(setup) | training(setup)
-    view = rollout_view(setup, has_adapter=True) if rolls_out else {}
-    return phase("optimizer", held, mapped_files(setup), view)
+    view = _rollout_view(setup, has_adapter=True) if rolls_out else {}
+    return phase("optimizer", held, _mapped_files(setup), view)
 
 
 def merge(setup: Setup) -> Phase:
     """Give a merge of the adapter into 16-bit weights, in the machine's memory."""
-    return phase("merge", {"weights": setup.architecture.parameters * BFLOAT16}, adapter(setup))
+    return phase("merge", {"weights": setup.architecture.parameters * _BFLOAT16}, adapter(setup))

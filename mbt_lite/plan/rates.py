@@ -70,15 +70,15 @@ def read_rates(recipe: Recipe, setup: Setup, target: Target, run_folder: Path) -
         and is_on_device(row, target, None if card is None else card[0])
     ]
     grpo = [(source, row) for source, row in rows if row.benchmark == "grpo"]
-    sft = [(source, pace) for source, row in rows if row.benchmark == "sft" for pace in sft_paces(row)]
+    sft = [(source, pace) for source, row in rows if row.benchmark == "sft" for pace in _sft_paces(row)]
     has_run = is_here and _is_of_run(run_folder, recipe)
-    step = step_rate(run_folder) if has_run else None
+    step = _step_rate(run_folder) if has_run else None
     return Rates(
-        generate=rate_of([(source, generation_pace(row)) for source, row in grpo])
+        generate=_rate_of([(source, generation_pace(row)) for source, row in grpo])
         if step is None
         else part_of_steps(step, grpo),
-        train=(train_rate(run_folder) if has_run else None) or rate_of(sft),
-        update=rate_of([(source, update_pace(row, setup)) for source, row in grpo]),
+        train=(_train_rate(run_folder) if has_run else None) or _rate_of(sft),
+        update=_rate_of([(source, update_pace(row, setup)) for source, row in grpo]),
         step=step,
     )
 
@@ -101,7 +101,7 @@ def is_on_device(row: Measurement, target: Target, card: str | None) -> bool:
     return gpu is not None and card in (None, gpu)
 
 
-def sft_paces(row: Measurement) -> list[Pace]:
+def _sft_paces(row: Measurement) -> list[Pace]:
     """Give tokens and seconds of each of our runs of `bench sft`."""
     return [(run["tokens"], run["seconds"]) for run in row.figures["runs"] if run["trainer"] == "mbt-lite"]
 
@@ -141,7 +141,7 @@ def update_tokens(
     return computed * prompt + rows * completion
 
 
-def train_rate(run_folder: Path) -> Rate | None:
+def _train_rate(run_folder: Path) -> Rate | None:
     """Give the rate of the steps of sft that a run has made; None without any."""
     file = run_folder / "sft" / "metrics.jsonl"
     paces, before = [], 0.0
@@ -154,7 +154,7 @@ def train_rate(run_folder: Path) -> Rate | None:
     return rate_of_steps(paces, str(file))
 
 
-def step_rate(run_folder: Path) -> Rate | None:
+def _step_rate(run_folder: Path) -> Rate | None:
     """Give the completion tokens a second of the grpo steps that a run has made; None without any."""
     file = run_folder / "grpo" / "metrics.jsonl"
     rows = [row for row in read_jsonl(file) if "step_time" in row]
@@ -183,7 +183,7 @@ def part_of_steps(step: Rate, grpo: Sequence[tuple[str, Measurement]]) -> Rate:
     return Rate(step.slowest, step.fastest / share, (*step.sources, *dict.fromkeys(source for source, _ in grpo)))
 
 
-def rate_of(paces: Sequence[tuple[str, Pace]]) -> Rate | None:
+def _rate_of(paces: Sequence[tuple[str, Pace]]) -> Rate | None:
     """Give the slowest and the fastest of some measurements, with all sources; None without any."""
     if not paces:
         return None

@@ -16,8 +16,8 @@ from mbt_lite.plan.phases import Setup
 from mbt_lite.recipe.schema import Recipe
 
 GIB = 2**30
-CPU_INFO = Path("/proc/cpuinfo")
-MEMORY_INFO = Path("/proc/meminfo")
+_CPU_INFO = Path("/proc/cpuinfo")
+_MEMORY_INFO = Path("/proc/meminfo")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,16 +55,16 @@ def read_card() -> tuple[str, int] | None:
 
 def free_memory_bytes() -> int:
     """Read how much memory a new process may take without swapping."""
-    if MEMORY_INFO.exists():
-        found = re.search(r"^MemAvailable:\s+(\d+) kB", MEMORY_INFO.read_text(encoding="ascii"), re.MULTILINE)
+    if _MEMORY_INFO.exists():
+        found = re.search(r"^MemAvailable:\s+(\d+) kB", _MEMORY_INFO.read_text(encoding="ascii"), re.MULTILINE)
         if found is not None:
             return int(found[1]) * 1024
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def multiplies_bfloat16() -> bool:
+def _multiplies_bfloat16() -> bool:
     """Tell whether this processor multiplies bfloat16 natively, as `model.dtype: auto` asks."""
-    listing = CPU_INFO.read_text(encoding="utf-8") if CPU_INFO.exists() else ""
+    listing = _CPU_INFO.read_text(encoding="utf-8") if _CPU_INFO.exists() else ""
     return bool(re.search(r"\b(avx512_bf16|amx_tile)\b", listing))
 
 
@@ -75,7 +75,7 @@ def make_setup(recipe: Recipe, architecture: Architecture, target: Target) -> Se
     """
     dtype, backend = recipe.model.dtype, recipe.model.backend
     if dtype == "auto":
-        dtype = "bfloat16" if target.device == "cuda" or multiplies_bfloat16() else "float32"
+        dtype = "bfloat16" if target.device == "cuda" or _multiplies_bfloat16() else "float32"
     if backend == "auto":
         backend = "unsloth" if target.device == "cuda" else "transformers"
     sizes = {"bfloat16": 2, "float32": 4}

@@ -23,7 +23,7 @@ from mbt_lite.recipe.schema import Recipe
 from mbt_lite.records import Document, Question
 
 STEPS = 2
-MOST_ACCUMULATED = 2
+_MOST_ACCUMULATED = 2
 
 
 def main(request_file: str, result_file: str) -> None:
@@ -63,7 +63,7 @@ def _small(recipe: Recipe) -> Recipe:
     """Give the recipe with random weights and as few micro-batches as show the peak."""
     known = None if recipe.model.name.startswith(EMBEDDED_PREFIX) else known_name(recipe.model.name)
     model = recipe.model if known is None else recipe.model.model_copy(update={"name": RANDOM_PREFIX + known})
-    accumulated = min(recipe.sft.gradient_accumulation_steps, MOST_ACCUMULATED)
+    accumulated = min(recipe.sft.gradient_accumulation_steps, _MOST_ACCUMULATED)
     prompts = min(recipe.grpo.prompts_per_step, max(1, recipe.grpo.rollout_batch_size // recipe.grpo.group_size))
     sft = {"gradient_accumulation_steps": accumulated, "save_every_steps": 1000, "epochs": 1.0}
     grpo = {"prompts_per_step": prompts, "steps": STEPS, "save_every_steps": 1000}

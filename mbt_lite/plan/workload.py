@@ -21,9 +21,9 @@ from mbt_lite.recipe.schema import Questions, Recipe
 from mbt_lite.records import Message
 
 # Counting is what takes time: about a second for so many prompts of 1,500 tokens.
-MOST_COUNTED = 400
+_MOST_COUNTED = 400
 # Of so many traces the prompt is counted by itself as well, for the length of the completion.
-MOST_COMPARED = 50
+_MOST_COMPARED = 50
 
 
 TRAIN_PROMPTS, ROWS = "train prompts", "sft rows"
@@ -119,7 +119,7 @@ def _count_rows(traces: Path, count: CountTokens | None) -> tuple[Counted | None
     rows = read_jsonl(traces)
     if not rows:
         return None, None
-    some = rows[:: -(-len(rows) // MOST_COMPARED)]
+    some = rows[:: -(-len(rows) // _MOST_COMPARED)]
     whole = _tokens([[*row["prompt"], *row["completion"]] for row in some], count)
     prompts = _tokens([row["prompt"] for row in some], count)
     counted = _counted(ROWS, [[*row["prompt"], *row["completion"]] for row in rows], count)
@@ -127,7 +127,7 @@ def _count_rows(traces: Path, count: CountTokens | None) -> tuple[Counted | None
 
 
 def _counted(what: str, conversations: Sequence[Sequence[Message]], count: CountTokens | None) -> Counted:
-    step = -(-len(conversations) // MOST_COUNTED)
+    step = -(-len(conversations) // _MOST_COUNTED)
     tokens = _tokens(conversations[::step], count)
     return Counted(what, tuple(tokens), len(conversations), count is None)
 

