@@ -45,7 +45,7 @@ from mbt_lite.training.grpo_trainer import ReducedGRPOTrainer
 from mbt_lite.training.grpo_watch import AtSave, WatchCallback
 from mbt_lite.training.logit_tiles import narrow_without_triton
 from mbt_lite.training.pass_rates import measure_pass_rates
-from mbt_lite.training.save_clock import SaveByMinutes
+from mbt_lite.training.save_clock import KeepNewest, SaveByMinutes
 from mbt_lite.training.trackers import Track, tracking
 from mbt_lite.training.training_log import TrainingLog
 
@@ -205,7 +205,8 @@ def _watchers(
 
     watch = WatchCallback(folder, method.healthy_ranges(), grpo.stop_after_dead_steps, console)
     minutes = grpo.save_every_minutes
-    callbacks = [*([SaveByMinutes(minutes)] if minutes is not None else []), watch, AtSave(write_page)]
+    clock = [SaveByMinutes(minutes)] if minutes is not None else []
+    callbacks = [KeepNewest(), *clock, watch, AtSave(write_page)]
     if not held_out:
         return watch, None, callbacks
     dev = BestByReward(student, folder, lambda: score_greedily(student, held_out, grpo, limits_of(grpo)), console)
@@ -292,7 +293,6 @@ def to_grpo_config(grpo: Grpo, folder: Path, *, shuffles: bool = True) -> GRPOCo
         gradient_checkpointing=grpo.gradient_checkpointing,
         save_strategy="steps",
         save_steps=grpo.save_every_steps,
-        save_total_limit=2,
         logging_steps=1,
         # a loss that is no number is to be seen, not averaged away
         logging_nan_inf_filter=False,
