@@ -35,7 +35,7 @@ from mbt_lite.training.grpo_rollouts import rollouts
 from mbt_lite.training.grpo_trainer import ReducedGRPOTrainer
 
 
-class Clock:
+class _Clock:
     """Seconds by phase, one entry a step."""
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ def run(kind: str, load: dict[str, Any]) -> dict[str, float]:
     """Train `load["steps"]` steps with our trainer or TRL's own; give the figures."""
     if load["threads"] is not None:
         torch.set_num_threads(load["threads"])
-    clock = Clock()
+    clock = _Clock()
     with tempfile.TemporaryDirectory() as folder:
         trainer, lengths, prompt_tokens = build(kind, load, Path(folder), clock)
         trainer.train()
@@ -91,20 +91,20 @@ def run(kind: str, load: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def build(kind: str, load: dict[str, Any], folder: Path, clock: Clock) -> tuple[Any, list[int], int]:
+def build(kind: str, load: dict[str, Any], folder: Path, clock: _Clock) -> tuple[Any, list[int], int]:
     """Build a trainer whose phases are timed; the list gets the length of every completion.
 
     Also gives the tokens of all prompts, each counted once.
     """
     recipe = make_recipe(load)
-    student = load_endless_student(recipe)
+    student = _load_endless_student(recipe)
     questions = generate_questions(FILES[0])[: load["prompts"] * load["steps"]]
     lengths: list[int] = []
     config = to_grpo_config(recipe.grpo, folder)
     config.save_strategy = "no"
     common: dict[str, Any] = {
         "model": student.model,
-        "reward_funcs": [spread_reward(recipe, student, lengths)],
+        "reward_funcs": [_spread_reward(recipe, student, lengths)],
         "args": config,
         "processing_class": student.tokenizer,
         "callbacks": [StepClock(clock)],
@@ -124,7 +124,7 @@ def build(kind: str, load: dict[str, Any], folder: Path, clock: Clock) -> tuple[
         else:
             config.generation_kwargs = {"min_new_tokens": load["completion_tokens"]}
             trainer = GRPOTrainer(**common)
-    time_phases(trainer, clock)
+    _time_phases(trainer, clock)
     prompt_tokens = sum(student.count_prompt_tokens(student_messages(question)) for question in questions)
     return trainer, lengths, prompt_tokens
 
@@ -157,7 +157,7 @@ class _Endless(Student):
         return frozenset()
 
 
-def load_endless_student(recipe: Recipe) -> Student:
+def _load_endless_student(recipe: Recipe) -> Student:
     """Load the student with a fresh adapter; for our rollouts no token ends its turn."""
     loaded = load_student(recipe.model)
     student = _Endless(loaded.model, loaded.tokenizer, loaded.backend, loaded.compute_dtype)
@@ -165,7 +165,7 @@ def load_endless_student(recipe: Recipe) -> Student:
     return student
 
 
-def spread_reward(recipe: Recipe, student: Student, lengths: list[int]) -> Callable[..., list[float]]:
+def _spread_reward(recipe: Recipe, student: Student, lengths: list[int]) -> Callable[..., list[float]]:
     """Give the law's reward, plus a little by place, so that no group is equal; note the completions' lengths."""
     grpo = recipe.grpo
     columns = ("question_id", "golds")
@@ -182,7 +182,7 @@ def spread_reward(recipe: Recipe, student: Student, lengths: list[int]) -> Calla
 class StepClock(TrainerCallback):
     """Time whole steps and the optimizer."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: _Clock) -> None:
         self.clock = clock
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
@@ -205,7 +205,7 @@ class StepClock(TrainerCallback):
         step["update"] = step["step"] - step["rollout"] - step["reward"] - step["optimizer"]
 
 
-def time_phases(trainer: Any, clock: Clock) -> None:
+def _time_phases(trainer: Any, clock: _Clock) -> None:
     """Time generation and reward of a trainer, whoever wrote it."""
     trainer._generate = clock.timed("rollout", trainer._generate)
     trainer._calculate_rewards = clock.timed("reward", trainer._calculate_rewards)

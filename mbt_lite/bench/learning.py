@@ -34,7 +34,7 @@ from mbt_lite.rewards.law import score, total
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes")
 BOOTSTRAP_SAMPLES = 2000
 # rollouts of training have other seeds
-EXAM_SEED = 77_003
+_EXAM_SEED = 77_003
 
 Look = Literal["greedy", "sampled"]
 Rows = list[dict[str, Any]]
@@ -60,10 +60,10 @@ def measure_learning(trial: Trial, against: Path | None, say: Callable[[str], No
     recipe = load_recipe(trial.recipe_file, trial.settings)
     trained = sft_folder(recipe, trial.run)
     others = {} if against is None else {seed: exam_of(against / f"seed-{seed}") for seed in range(trial.seeds)}
-    before = take_exam(recipe, None if trained is None else trained / "adapter", trial.folder, trial.samples)
+    before = _take_exam(recipe, None if trained is None else trained / "adapter", trial.folder, trial.samples)
     found = []
     for seed in range(trial.seeds):
-        after = trained_exam(trial, recipe, trained, seed)
+        after = _trained_exam(trial, recipe, trained, seed)
         for look in get_args(Look):
             figures = compared(recipe, look, after, before)
             row = {"seed": seed, "look": look, **figures}
@@ -96,7 +96,7 @@ def sft_folder(recipe: Recipe, run: Path | None) -> Path | None:
     return run / "sft"
 
 
-def trained_exam(trial: Trial, recipe: Recipe, trained: Path | None, seed: int) -> Rows:
+def _trained_exam(trial: Trial, recipe: Recipe, trained: Path | None, seed: int) -> Rows:
     """Train one seed by `mbt-lite grpo` in a process of its own, and let its adapter answer."""
     folder = trial.folder / f"seed-{seed}"
     if trained is not None and not (folder / "sft").exists():
@@ -105,10 +105,10 @@ def trained_exam(trial: Trial, recipe: Recipe, trained: Path | None, seed: int) 
     command = [sys.executable, "-m", "mbt_lite", "grpo", str(trial.recipe_file), "--out", str(folder), *overrides]
     if subprocess.run(command).returncode:
         raise RunError(f"{folder}: training failed (seed {seed}); mend what it says, then run the same command again")
-    return take_exam(recipe, folder / "grpo" / "adapter", folder, trial.samples)
+    return _take_exam(recipe, folder / "grpo" / "adapter", folder, trial.samples)
 
 
-def take_exam(recipe: Recipe, adapter: Path | None, folder: Path, samples: int) -> Rows:
+def _take_exam(recipe: Recipe, adapter: Path | None, folder: Path, samples: int) -> Rows:
     """Give the adapter's completions of all dev questions in both looks, from `folder`/exam.jsonl if they are there."""
     file = folder / "exam.jsonl"
     if not file.exists():
@@ -162,7 +162,7 @@ def answered(recipe: Recipe, adapter: Path | None, samples: int) -> Rows:
                 temperature=temperature,
                 max_completion_tokens=recipe.grpo.max_completion_tokens,
                 batch_size=recipe.grpo.rollout_batch_size,
-                seed=EXAM_SEED,
+                seed=_EXAM_SEED,
                 cache_gib=recipe.grpo.rollout_cache_gib,
             ),
         )

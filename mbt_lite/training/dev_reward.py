@@ -26,7 +26,7 @@ from mbt_lite.student.adapters import copy_adapter, save_adapter
 from mbt_lite.student.loading import Student
 
 # as many as checkpoints: a resume may go back to the older one, and needs the best of its time
-KEPT = 2
+_KEPT = 2
 
 
 def score_greedily(
@@ -125,7 +125,7 @@ class BestByReward(TrainerCallback):
             if row["reward"] >= highest:
                 highest = row["reward"]
                 records.append(row["step"])
-        kept = {self.adapter_of(step) for step in records[-KEPT:]}
+        kept = {self.adapter_of(step) for step in records[-_KEPT:]}
         for folder in self.adapters.iterdir():
             if folder not in kept:
                 shutil.rmtree(folder)

@@ -45,7 +45,7 @@ from mbt_lite.training.grpo_trainer import ReducedGRPOTrainer
 from mbt_lite.training.grpo_watch import AtSave, WatchCallback
 from mbt_lite.training.logit_tiles import narrow_without_triton
 from mbt_lite.training.pass_rates import measure_pass_rates
-from mbt_lite.training.save_clock import SaveByMinutes
+from mbt_lite.training.save_clock import KeepNewest, SaveByMinutes
 from mbt_lite.training.trackers import Track, tracking
 from mbt_lite.training.training_log import TrainingLog
 
@@ -64,7 +64,7 @@ def train(recipe: Recipe, adapter: Path | None, rates: Path | None, folder: Path
         template = record_template(folder, student.tokenizer)
         questions = read_fitting(recipe.data, student, recipe.data.train)
         scorer = build_scorer(grpo, student)
-        check_reward(method, questions, scorer, student)
+        _check_reward(method, questions, scorer, student)
         console.print(f"grpo: rewards are scored by the {scorer.form}", highlight=False)
         if adapter is None:
             add_adapter(student, recipe.lora, grpo.seed, gradient_checkpointing=checkpointing)
@@ -72,7 +72,7 @@ def train(recipe: Recipe, adapter: Path | None, rates: Path | None, folder: Path
             refuse_other_template(adapter.parent, template)
             # a fresh adapter changes nothing yet
             check_rollouts_use_adapter(student, student_messages(questions[0]))
-        questions, counts = leave_out(recipe, student, questions, rates, folder, console)
+        questions, counts = _leave_out(recipe, student, questions, rates, folder, console)
         held_out = _held_out_questions(recipe, student) if grpo.dev_questions else []
         watch, dev, callbacks = _watchers(grpo, method, student, questions, held_out, folder, console)
         with kept_in_float32(student.model), hiding_engine(student.model):
@@ -127,7 +127,7 @@ def build_scorer(grpo: Grpo, student: Student) -> Scorer:
     )
 
 
-def check_reward(method: Method, questions: Sequence[Question], scorer: Scorer, student: Student) -> None:
+def _check_reward(method: Method, questions: Sequence[Question], scorer: Scorer, student: Student) -> None:
     """Before step one: a gold completion must earn most, broken ones less, or the reward teaches nothing."""
 
     def encode(text: str) -> list[int]:
@@ -138,7 +138,7 @@ def check_reward(method: Method, questions: Sequence[Question], scorer: Scorer, 
         raise RecipeError([f"grpo.reward: {finding}" for finding in findings[:10]])
 
 
-def leave_out(
+def _leave_out(
     recipe: Recipe, student: Student, questions: list[Question], rates: Path | None, folder: Path, console: Console
 ) -> tuple[list[Question], dict[str, int]]:
     """Keep the questions worth rollouts (`grpo.prefilter`), and count the sorts; none are counted where it is off.
@@ -205,7 +205,8 @@ def _watchers(
 
     watch = WatchCallback(folder, method.healthy_ranges(), grpo.stop_after_dead_steps, console)
     minutes = grpo.save_every_minutes
-    callbacks = [*([SaveByMinutes(minutes)] if minutes is not None else []), watch, AtSave(write_page)]
+    clock = [SaveByMinutes(minutes)] if minutes is not None else []
+    callbacks = [KeepNewest(), *clock, watch, AtSave(write_page)]
     if not held_out:
         return watch, None, callbacks
     dev = BestByReward(student, folder, lambda: score_greedily(student, held_out, grpo, limits_of(grpo)), console)
@@ -292,7 +293,6 @@ def to_grpo_config(grpo: Grpo, folder: Path, *, shuffles: bool = True) -> GRPOCo
         gradient_checkpointing=grpo.gradient_checkpointing,
         save_strategy="steps",
         save_steps=grpo.save_every_steps,
-        save_total_limit=2,
         logging_steps=1,
         # a loss that is no number is to be seen, not averaged away
         logging_nan_inf_filter=False,

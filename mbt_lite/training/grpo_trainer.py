@@ -29,7 +29,7 @@ from mbt_lite.training.lean_model import make_lean
 from mbt_lite.training.named_phases import NamedPhases
 
 # rewards of a group that differ by less are equal: what is left is rounding
-EQUAL_BELOW = 1e-6
+_EQUAL_BELOW = 1e-6
 
 
 class ReducedGRPOTrainer(NamedPhases, GRPOTrainer):
@@ -81,7 +81,7 @@ class ReducedGRPOTrainer(NamedPhases, GRPOTrainer):
             return super()._prepare_inputs(generation_batch)  # type: ignore[no-any-return]
         if self._step % self.args.steps_per_generation == 0 or self._buffered_inputs is None:
             scored = self._generate_and_score_completions(generation_batch)
-            self._buffered_inputs = micro_batches(scored, self.args.per_device_train_batch_size)
+            self._buffered_inputs = _micro_batches(scored, self.args.per_device_train_batch_size)
         batch: dict[str, Any] = self._buffered_inputs[self._step % self.args.steps_per_generation]
         return batch
 
@@ -178,7 +178,7 @@ def pack_rows(ids: Tensor, mask: Tensor, width: int) -> tuple[packed_attention.P
     return packed, torch.tensor(scored, device=ids.device)
 
 
-ROW_KEYS = (
+_ROW_KEYS = (
     "prompt_ids",
     "prompt_mask",
     "completion_ids",
@@ -192,14 +192,14 @@ ROW_KEYS = (
 def equal_groups(rewards: Tensor, group_size: int) -> Tensor:
     """Tell which groups have no spread. Shapes: [P·G] -> [P]."""
     grouped = rewards.view(-1, group_size)
-    return (grouped.amax(dim=1) - grouped.amin(dim=1)) < EQUAL_BELOW
+    return (grouped.amax(dim=1) - grouped.amin(dim=1)) < _EQUAL_BELOW
 
 
-def micro_batches(scored: dict[str, Any], size: int) -> list[dict[str, Any]]:
+def _micro_batches(scored: dict[str, Any], size: int) -> list[dict[str, Any]]:
     """Cut the rows of a step into micro-batches of neighbours; what is no row goes to each."""
     count = len(scored["advantages"])
     return [
-        {key: value[start : start + size] if key in ROW_KEYS else value for key, value in scored.items()}
+        {key: value[start : start + size] if key in _ROW_KEYS else value for key, value in scored.items()}
         for start in range(0, count, size)
     ]
 
@@ -207,7 +207,7 @@ def micro_batches(scored: dict[str, Any], size: int) -> list[dict[str, Any]]:
 def live_rows(inputs: dict[str, Any]) -> dict[str, Any]:
     """Keep the rows whose advantage is not zero."""
     live = inputs["advantages"] != 0
-    return {key: value[live] if key in ROW_KEYS else value for key, value in inputs.items()}
+    return {key: value[live] if key in _ROW_KEYS else value for key, value in inputs.items()}
 
 
 def without_shared_padding(inputs: dict[str, Any]) -> dict[str, Any]:

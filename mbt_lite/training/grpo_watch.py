@@ -19,7 +19,7 @@ from mbt_lite.files import Journal, read_jsonl, write_jsonl
 from mbt_lite.methods.method import Rule
 
 WARN_AFTER = 3
-DEAD = "zero_variance_share"
+_DEAD = "zero_variance_share"
 
 
 class AtSave(TrainerCallback):
@@ -91,7 +91,7 @@ class WatchCallback(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         """Judge the figures of one step."""
-        if not logs or DEAD not in logs:
+        if not logs or _DEAD not in logs:
             return
         row = {"step": state.global_step, **logs}
         warnings = self.watch.see(row)
@@ -105,9 +105,9 @@ class WatchCallback(TrainerCallback):
             self._stop(state.global_step, control)
 
     def _count(self, row: Mapping[str, Any]) -> None:
-        if DEAD in row:
-            self.dead = self.dead + 1 if row[DEAD] == 1.0 else 0
-            self.lived = self.lived or row[DEAD] < 1.0
+        if _DEAD in row:
+            self.dead = self.dead + 1 if row[_DEAD] == 1.0 else 0
+            self.lived = self.lived or row[_DEAD] < 1.0
 
     def _stop(self, step: int, control: Any) -> None:
         turn = (

@@ -20,7 +20,7 @@ from mbt_lite.text.completion import parse_completion
 from mbt_lite.training.grpo_rollouts import sample_by_student
 
 # a multiple of the 1,009 that separates the seeds of steps would repeat one of them
-SEED_OFFSET = 500_009
+_SEED_OFFSET = 500_009
 
 
 def measure_pass_rates(
@@ -37,7 +37,7 @@ def measure_pass_rates(
     for start in range(0, len(ordered), size):
         chunk = ordered[start : start + size]
         if any(question.question_id not in done for question in chunk):
-            rows = _sample(student, chunk, grpo, grpo.seed * 1_000_003 + SEED_OFFSET + start)
+            rows = _sample(student, chunk, grpo, grpo.seed * 1_000_003 + _SEED_OFFSET + start)
             journal.extend(row for row in rows if row["question_id"] not in done)
         for _ in chunk:
             on_question()

@@ -60,4 +60,5 @@ def test_command_names_a_student_that_cannot_be_loaded(tmp_path: Path) -> None:
     (tmp_path / "student").mkdir()
     result = CliRunner().invoke(cli.app, ["bench", "load", "--model", str(tmp_path / "student"), "--runs", "1"])
     assert result.exit_code == 2
-    assert "bench load: the run failed (mbt_lite.errors.ModelError: model.name: " in result.stderr
+    assert f"bench load: the run failed (mbt_lite.errors.ModelError: {tmp_path / 'student'}: " in result.stderr
+    assert "as model.name" in result.stderr

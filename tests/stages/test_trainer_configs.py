@@ -120,7 +120,8 @@ COMMON = {
     "bf16": False,
     "fp16": False,
     "logging_steps": 1,
-    "save_total_limit": 2,
+    # older checkpoints are deleted by step, not by their files' times
+    "save_total_limit": None,
     # the trainer would put a mean in the place of a loss that is no number
     "logging_nan_inf_filter": False,
 }
