@@ -96,11 +96,12 @@ def test_a_wrong_number_is_told_and_asked_again(run: Path) -> None:
     ("arguments", "problem"),
     [
         (["--variant", "grpo"], "no adapter of grpo (got --variant grpo); finish that stage first"),
+        (["--variant", "sfd"], "no such variant (got --variant sfd); give one of base, metacognitive, sft, grpo"),
         (["--file", "nothing.txt"], "nothing.txt: cannot be read"),
         (["--base-url", "nowhere"], "--base-url: not a URL (got nowhere); give one such as"),
         (["--base-url", "http://127.0.0.1:9/v1"], "http://127.0.0.1:9/v1: it does not answer (said: Connection error"),
     ],
-    ids=["no adapter", "no file", "no URL", "no server"],
+    ids=["no adapter", "no variant", "no file", "no URL", "no server"],
 )
 def test_a_mistake_is_one_line(arguments, problem, run: Path) -> None:
     result = chat(run, *arguments)
@@ -137,3 +138,21 @@ cli.main()
     (row,) = kept(run)[before:]
     assert row["ending"] == "interrupted"
     assert row["text"]
+
+
+def test_a_variant_of_the_recipe_answers_by_its_name_with_its_prompt_and_adapter(run: Path) -> None:
+    file = run / "recipe.resolved.json"
+    before = file.read_text()
+    told = {"name": "told", "adapter": str(run / "sft/adapter"), "prompt": "metacognitive", "strategy": "single"}
+    recipe = json.loads(before)
+    recipe["eval"]["variants"].append(told)
+    file.write_text(json.dumps(recipe))
+    result = chat(run, "--variant", "told", "--variant", "metacognitive", "--file", DEV, "--question", "2")
+    file.write_text(before)
+    assert result.exit_code == 0, result.output
+    rows = kept(run)[-2:]
+    assert [row["variant"] for row in rows] == ["told", "metacognitive"]
+    # a fresh adapter changes nothing, the prompt does
+    plain = chat(run, "--variant", "base", "--file", DEV, "--question", "2")
+    assert plain.exit_code == 0
+    assert rows[0]["text"] == rows[1]["text"] != kept(run)[-1]["text"]
