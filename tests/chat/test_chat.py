@@ -17,6 +17,7 @@ from mbt_lite.generation.generate import generate
 from mbt_lite.generation.stream import stream
 from mbt_lite.recipe import load_recipe, resolved, schema
 from mbt_lite.run_dir import RECIPE_FILE, RunDir
+from mbt_lite.student import chat_template
 from mbt_lite.student.adapters import add_adapter, save_adapter
 from mbt_lite.student.loading import load_student
 
@@ -140,19 +141,16 @@ cli.main()
     assert row["text"]
 
 
-def test_a_variant_of_the_recipe_answers_by_its_name_with_its_prompt_and_adapter(run: Path) -> None:
+def test_a_variant_of_the_recipe_answers_by_its_name_with_its_prompt(run: Path, monkeypatch) -> None:
+    asked, ids = [], chat_template.prompt_ids
+    monkeypatch.setattr(chat_template, "prompt_ids", lambda t, messages: asked.append(messages) or ids(t, messages))
     file = run / "recipe.resolved.json"
     before = file.read_text()
-    told = {"name": "told", "adapter": str(run / "sft/adapter"), "prompt": "metacognitive", "strategy": "single"}
     recipe = json.loads(before)
-    recipe["eval"]["variants"].append(told)
+    recipe["eval"]["variants"].append({"name": "told", "adapter": str(run / "sft/adapter"), "prompt": "metacognitive"})
     file.write_text(json.dumps(recipe))
-    result = chat(run, "--variant", "told", "--variant", "metacognitive", "--file", DEV, "--question", "2")
+    result = chat(run, "--variant", "told", "--variant", "sft", "--file", DEV, "--question", "2")
     file.write_text(before)
     assert result.exit_code == 0, result.output
-    rows = kept(run)[-2:]
-    assert [row["variant"] for row in rows] == ["told", "metacognitive"]
-    # a fresh adapter changes nothing, the prompt does
-    plain = chat(run, "--variant", "base", "--file", DEV, "--question", "2")
-    assert plain.exit_code == 0
-    assert rows[0]["text"] == rows[1]["text"] != kept(run)[-1]["text"]
+    assert [row["variant"] for row in kept(run)[-2:]] == ["told", "sft"]
+    assert [[message["role"] for message in messages] for messages in asked] == [["system", "user"], ["user"]]
