@@ -14,8 +14,8 @@ from llama_server import LlamaServer
 from teacher_server import Answer, Body, completion, teacher_server
 from two_rounds import reply
 
+from mbt_lite.files import read_json, read_jsonl
 from mbt_lite.records import CallCompletion, from_row
-from mbt_lite.run_dir import read_json, read_jsonl
 
 HERE = Path(__file__).parent
 MADE = ("completions.jsonl", "predictions.jsonl", "metrics.json")
