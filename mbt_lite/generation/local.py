@@ -6,7 +6,6 @@ import functools
 from pathlib import Path
 from typing import Literal
 
-from mbt_lite.errors import ModelError
 from mbt_lite.generation.generate import generate
 from mbt_lite.generation.local_rounds import Generate
 from mbt_lite.generation.vllm_engine import VllmEngine
@@ -39,9 +38,4 @@ def open_student(
     """
     if engine == "vllm":
         return VllmEngine(model, adapter, max_sequence_tokens).generate
-    try:
-        return functools.partial(generate, load_student(model, adapter))
-    except RuntimeError as error:
-        if adapter is None or "size mismatch" not in str(error):
-            raise
-        raise ModelError(f"{adapter}: not an adapter of {model.name} (its sizes do not fit); name one of it") from error
+    return functools.partial(generate, load_student(model, adapter))

@@ -17,6 +17,7 @@ from mbt_lite.generation.generate import generate
 from mbt_lite.generation.stream import stream
 from mbt_lite.recipe import load_recipe, resolved, schema
 from mbt_lite.run_dir import RECIPE_FILE, RunDir
+from mbt_lite.student import chat_template
 from mbt_lite.student.adapters import add_adapter, save_adapter
 from mbt_lite.student.loading import load_student
 
@@ -96,11 +97,12 @@ def test_a_wrong_number_is_told_and_asked_again(run: Path) -> None:
     ("arguments", "problem"),
     [
         (["--variant", "grpo"], "no adapter of grpo (got --variant grpo); finish that stage first"),
+        (["--variant", "sfd"], "no such variant (got --variant sfd); give one of base, metacognitive, sft, grpo"),
         (["--file", "nothing.txt"], "nothing.txt: cannot be read"),
         (["--base-url", "nowhere"], "--base-url: not a URL (got nowhere); give one such as"),
         (["--base-url", "http://127.0.0.1:9/v1"], "http://127.0.0.1:9/v1: it does not answer (said: Connection error"),
     ],
-    ids=["no adapter", "no file", "no URL", "no server"],
+    ids=["no adapter", "no variant", "no file", "no URL", "no server"],
 )
 def test_a_mistake_is_one_line(arguments, problem, run: Path) -> None:
     result = chat(run, *arguments)
@@ -137,3 +139,20 @@ cli.main()
     (row,) = kept(run)[before:]
     assert row["ending"] == "interrupted"
     assert row["text"]
+
+
+def test_a_variant_of_the_recipe_answers_by_its_name_with_its_prompt(run: Path, monkeypatch) -> None:
+    asked, ids = [], chat_template.prompt_ids
+    monkeypatch.setattr(chat_template, "prompt_ids", lambda t, messages: asked.append(messages) or ids(t, messages))
+    file = run / "recipe.resolved.json"
+    before = file.read_text()
+    recipe = json.loads(before)
+    recipe["eval"]["variants"].append({"name": "told", "adapter": str(run / "sft/adapter"), "prompt": "metacognitive"})
+    file.write_text(json.dumps(recipe))
+    result = chat(run, "--variant", "told", "--variant", "sft", "--file", DEV, "--question", "2")
+    file.write_text(before)
+    assert result.exit_code == 0, result.output
+    assert [row["variant"] for row in kept(run)[-2:]] == ["told", "sft"]
+    # loading looks at the template with a prompt of its own
+    asked = [messages for messages in asked if messages[-1]["content"] != "probe"]
+    assert [[message["role"] for message in messages] for messages in asked] == [["system", "user"], ["user"]]

@@ -7,11 +7,12 @@ import pytest
 from recipe_texts import MINIMAL, Problems
 from test_recipe_load import load
 
+from mbt_lite.files import write_json
 from mbt_lite.recipe.keys import choices, field_at
 from mbt_lite.recipe.schema import Eval, Recipe
 from mbt_lite.recipe.variants import WORDS, Variant, VariantWord
 from mbt_lite.recipe.views import resolved
-from mbt_lite.run_dir import RunDir, write_json
+from mbt_lite.run_dir import RunDir
 
 WRITTEN = MINIMAL + "eval:\n  variants: [base, %s]\n"
 
@@ -101,12 +102,6 @@ def test_an_adapters_folder_has_no_name_at_an_endpoint(problems: Problems) -> No
     [line] = problems(WRITTEN % "{name: old, adapter: a/b}" + served)
     assert "old has an adapter's folder (got a/b), which no key of `eval.student.models` names; write adapter" in line
     assert problems(WRITTEN % "{name: told, prompt: metacognitive}" + served) == []
-
-
-def test_aes_may_compare_with_any_variant(problems: Problems) -> None:
-    assert problems(WRITTEN % "{name: old, adapter: a/b}" + "  aes: {base: old}\n") == []
-    [line] = problems(WRITTEN % "sft" + "  aes: {base: sftt}\n")
-    assert line.endswith("`eval.aes.base` is no variant (got sftt); did you mean sft?")
 
 
 def test_keys_of_a_variant_have_their_texts_and_choices() -> None:

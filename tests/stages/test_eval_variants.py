@@ -7,11 +7,12 @@ import pytest
 from eval_lab import Lab, metrics, write_adapter
 
 from mbt_lite.errors import RunError
+from mbt_lite.files import read_json, read_jsonl, write_json
 from mbt_lite.recipe.schema import EvalStudent, StudentModels
 from mbt_lite.recipe.variants import Variant
 from mbt_lite.recipe.views import resolved
 from mbt_lite.report.contents import read_report
-from mbt_lite.run_dir import RunDir, read_json, read_jsonl, write_json
+from mbt_lite.run_dir import RunDir
 from mbt_lite.stages import eval as stage
 
 

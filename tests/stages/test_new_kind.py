@@ -9,9 +9,10 @@ from gen_lab import make_recipe, run, stand_in
 from teacher_server import Answer, Body, completion, teacher_server
 
 from mbt_lite.data.questions import read_questions
+from mbt_lite.files import read_json, read_jsonl
 from mbt_lite.prompts import completion_text, student_messages
 from mbt_lite.records import Completion, Question, Solution, Trace, from_row
-from mbt_lite.run_dir import RunDir, read_json, read_jsonl
+from mbt_lite.run_dir import RunDir
 from mbt_lite.stages import gen
 from mbt_lite.traces import kinds
 from mbt_lite.traces.kind import Kind, Messages, Words

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("torch", reason="needs the training stack: pip install 'mbt-lite[train]'")
+from llama_server import LlamaServer
 from teacher_server import Answer, Body, completion, teacher_server
 from two_rounds import reply
 
+from mbt_lite.files import read_json, read_jsonl
 from mbt_lite.records import CallCompletion, from_row
-from mbt_lite.run_dir import read_json, read_jsonl
 
 HERE = Path(__file__).parent
 MADE = ("completions.jsonl", "predictions.jsonl", "metrics.json")
@@ -95,3 +96,13 @@ def test_rounds_at_an_endpoint_survive_a_kill(tmp_path: Path) -> None:
     assert not (killed / "run/eval/base/calls.jsonl").exists()
     labels = [row["label"] for row in read_jsonl(whole / "run/eval/replies.jsonl")]
     assert sorted(labels)[:2] == ["q0:0", "q0:0:1:0:0"]
+
+
+def test_rounds_at_a_real_server_tell_the_second_what_the_first_said(llama: LlamaServer, tmp_path: Path) -> None:
+    finish(start(tmp_path / "run", llama.url))
+    replies = read_jsonl(tmp_path / "run/run/eval/replies.jsonl")
+    assert Counter(row["label"].count(":") for row in replies) == {1: 6, 4: 6}
+    assert all(row["completion_tokens"] <= (16 if row["label"].count(":") == 1 else 24) for row in replies)
+    rows = read_jsonl(tmp_path / "run/run/eval/base/predictions.jsonl")
+    answers = {row["label"].partition(":")[0]: row["text"] for row in replies if row["label"].count(":") == 4}
+    assert {row["question_id"]: row["text"] for row in rows} == answers

@@ -53,7 +53,7 @@ def run(folder: Path, samples: int, where: str, kill_at: int) -> None:
 
     patch.setattr("mbt_lite.generation.local.generate", generate)
     patch.setattr("mbt_lite.stages.eval.strategy_named", lambda name: Strategy(plan_then_answer))
-    lab.with_eval(variants=("base",), samples_per_question=samples, temperature=0.5)
+    lab.with_eval(variants=("base",), samples_per_question=samples, temperature=0.5, max_completion_tokens=24)
     if where != "here":
         lab.with_eval(student=EvalStudent(base_url=where, models=StudentModels(base="m"), concurrency=2))
     lab.run()
