@@ -53,6 +53,7 @@ HEAVY_FILES = (
     "export/run.py",
     "export/answers.py",
     "bench/sft_run.py",
+    "plan/trial.py",
     "bench/grpo_step.py",
     "bench/reward.py",
     "rewards/kernel*.py",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 from mbt_lite.errors import ModelError
 from mbt_lite.plan.stages import Lengths
 from mbt_lite.recipe.schema import Recipe
+from mbt_lite.student import process
 
 MEASURED = ("sft", "grpo")
 
@@ -30,7 +30,7 @@ def measure(stage: str, recipe: Recipe, lengths: Lengths, vram_gib: float | None
     with tempfile.TemporaryDirectory() as folder:
         asked, told = Path(folder) / "request.json", Path(folder) / "result.json"
         asked.write_text(json.dumps(request), encoding="utf-8")
-        command = [sys.executable, "-m", "mbt_lite.plan.trial", str(asked), str(told)]
+        command = process.command(recipe.model.backend, "mbt_lite.plan.trial", str(asked), str(told))
         done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
         if done.returncode != 0:
             said = done.stderr.strip().splitlines() or [f"ended with exit code {done.returncode}"]

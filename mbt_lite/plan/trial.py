@@ -1,4 +1,4 @@
-"""Two real steps of a stage at full length, in a process of its own: `python -m mbt_lite.plan.trial REQUEST RESULT`.
+"""Two real steps of a stage at full length, in a process of its own (`student/process.py`).
 
 The stage's own trainer runs on a student of the recipe's architecture with random weights (the embedded student and
 models that are no known architecture are taken as they are). Three things are put in
@@ -10,17 +10,31 @@ one token in length, as real rows differ: where they are padded, attention then 
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import bitsandbytes
+import torch
+from rich.console import Console
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+
 from mbt_lite.architecture.families import EMBEDDED_PREFIX, RANDOM_PREFIX, known_name
 from mbt_lite.memory import Probe
+from mbt_lite.methods import choose_method
 from mbt_lite.plan.stages import Lengths
+from mbt_lite.prompts import student_messages
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.records import Document, Question
+from mbt_lite.student.adapters import add_adapter
+from mbt_lite.student.freed_memory import give_back_freed_memory
+from mbt_lite.student.loading import Student, kept_in_float32, load_student
+from mbt_lite.training import grpo, sft
+from mbt_lite.training.rows import Row
+
+# What loading imports late is to count as there before.
+assert all((bitsandbytes, AutoModelForCausalLM, AutoTokenizer))
 
 STEPS = 2
 _MOST_ACCUMULATED = 2
@@ -39,22 +53,15 @@ def run(stage: str, recipe: Recipe, lengths: Lengths, vram_gib: float | None) ->
 
     `vram_gib` caps what CUDA may allocate. Raises torch's out-of-memory error if the cap does not suffice.
     """
-    from mbt_lite.student.backend import import_backend
-    from mbt_lite.student.freed_memory import give_back_freed_memory
-
-    import_backend(recipe.model.backend)
-    import torch
-
     on_cuda = torch.cuda.is_available()
     if on_cuda and vram_gib is not None:
         whole = torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, vram_gib * 2**30 / whole))
-    _import_everything()
     give_back_freed_memory()
     probe = Probe(on_cuda=on_cuda)
     with tempfile.TemporaryDirectory() as folder:
         trainer = {"sft": _sft_trainer, "grpo": _grpo_trainer}[stage](_small(recipe), lengths, probe, Path(folder))
-        trainer.add_callback(_marks(probe))
+        trainer.add_callback(_Marks(probe))
         trainer.train()
     return probe.peaks
 
@@ -76,25 +83,7 @@ def _small(recipe: Recipe) -> Recipe:
     )
 
 
-def _import_everything() -> None:
-    """Import what loading and training import late, so that it counts as there before."""
-    import bitsandbytes
-    import datasets
-    import peft
-    import trl
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from mbt_lite.generation import generate
-    from mbt_lite.training import grpo, sft
-
-    late = (bitsandbytes, datasets, peft.LoraConfig, trl.SFTTrainer, trl.GRPOTrainer, generate, grpo, sft)
-    assert all((*late, AutoModelForCausalLM, AutoTokenizer))
-
-
 def _load(recipe: Recipe, probe: Probe, *, checkpointing: bool, seed: int) -> Any:
-    from mbt_lite.student.adapters import add_adapter
-    from mbt_lite.student.loading import load_student
-
     student = load_student(recipe.model, gradient_checkpointing=checkpointing)
     add_adapter(student, recipe.lora, seed, gradient_checkpointing=checkpointing)
     probe.mark("load")
@@ -102,15 +91,9 @@ def _load(recipe: Recipe, probe: Probe, *, checkpointing: bool, seed: int) -> An
 
 
 def _sft_trainer(recipe: Recipe, lengths: Lengths, probe: Probe, folder: Path) -> Any:
-    from rich.console import Console
-
-    from mbt_lite.student.loading import kept_in_float32
-    from mbt_lite.training.rows import Row
-    from mbt_lite.training.sft import build_trainer
-
-    sft = recipe.sft
-    student = _load(recipe, probe, checkpointing=sft.gradient_checkpointing, seed=sft.seed)
-    n_rows = STEPS * sft.micro_batch_size * sft.gradient_accumulation_steps
+    settings = recipe.sft
+    student = _load(recipe, probe, checkpointing=settings.gradient_checkpointing, seed=settings.seed)
+    n_rows = STEPS * settings.micro_batch_size * settings.gradient_accumulation_steps
     rows = []
     for index in range(n_rows):
         tokens = lengths.row - index % 2
@@ -118,32 +101,27 @@ def _sft_trainer(recipe: Recipe, lengths: Lengths, probe: Probe, folder: Path) -
                     for place in range(tokens))  # fmt: skip
         rows.append(Row(str(index), ids, (0,) * (tokens // 4) + (1,) * (tokens - tokens // 4)))
     with kept_in_float32(student.model):
-        trainer, _ = build_trainer(recipe, student, rows, (), folder, Console(quiet=True), _untracked)
+        trainer, _ = sft.build_trainer(recipe, student, rows, (), folder, Console(quiet=True), _untracked)
     trainer.args.save_strategy = "no"
     return trainer
 
 
+class _Endless(Student):
+    """A student that never ends its turn."""
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        return frozenset({-1})
+
+
 def _grpo_trainer(recipe: Recipe, lengths: Lengths, probe: Probe, folder: Path) -> Any:
-    from rich.console import Console
-
-    from mbt_lite.methods import choose_method
-    from mbt_lite.student.loading import Student, kept_in_float32
-    from mbt_lite.training.grpo import build_scorer, build_trainer
-
-    class Endless(Student):
-        """A student that never ends its turn."""
-
-        @property
-        def stop_ids(self) -> frozenset[int]:
-            return frozenset({-1})
-
     loaded = _load(recipe, probe, checkpointing=recipe.grpo.gradient_checkpointing, seed=recipe.grpo.seed)
-    student = Endless(loaded.model, loaded.tokenizer, loaded.backend, loaded.compute_dtype)
+    student = _Endless(loaded.model, loaded.tokenizer, loaded.backend, loaded.compute_dtype)
     questions = [_filler(student, lengths.prompt - index % 2, index) for index in range(recipe.grpo.prompts_per_step)]
     with kept_in_float32(student.model):
-        method, scorer = choose_method(recipe.grpo), build_scorer(recipe.grpo, student)
+        method, scorer = choose_method(recipe.grpo), grpo.build_scorer(recipe.grpo, student)
         rows = method.rows(questions)
-        trainer, _, _ = build_trainer(
+        trainer, _, _ = grpo.build_trainer(
             recipe.grpo, method, student, rows, scorer, folder, Console(quiet=True), 0, (), _untracked
         )
     trainer.args.save_strategy = "no"
@@ -173,7 +151,6 @@ def _taking_turns(completions: Sequence[Any], **_: Any) -> list[float | None]:
 
 def _filler(student: Any, tokens: int, index: int) -> Question:
     """Make a question whose prompt has so many tokens, or one or two less."""
-    from mbt_lite.prompts import student_messages
 
     def question(words: int) -> Question:
         document = Document(title="t", text=" the" * words, is_supporting=True)
@@ -185,20 +162,14 @@ def _filler(student: Any, tokens: int, index: int) -> Question:
     return question(words)
 
 
-def _marks(probe: Probe) -> Any:
-    from transformers import TrainerCallback
+class _Marks(TrainerCallback):
+    """End the phases of a step."""
 
-    class Marks(TrainerCallback):
-        """End the phases of a step."""
+    def __init__(self, probe: Probe) -> None:
+        self.probe = probe
 
-        def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
-            probe.mark("backward")
+    def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
+        self.probe.mark("backward")
 
-        def on_optimizer_step(self, *_: Any, **__: Any) -> None:
-            probe.mark("optimizer")
-
-    return Marks()
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    def on_optimizer_step(self, *_: Any, **__: Any) -> None:
+        self.probe.mark("optimizer")
