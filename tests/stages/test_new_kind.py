@@ -1,4 +1,4 @@
-"""A kind of traces that is defined in one place, here, goes through gen at a loopback server, and its rows train."""
+"""A kind of traces that is defined in one place, here, goes through gen at a loopback server."""
 
 import sys
 import types

@@ -2,9 +2,13 @@
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from mbt_lite import strategies
+from mbt_lite.recipe.variants import StrategyName
 from mbt_lite.records import Completion, Document, Question
 from mbt_lite.strategies import single, strategy_named
 from mbt_lite.strategies.rounds import Answered, Place, Played, Prompt, first_prompts, play
@@ -116,3 +120,10 @@ def test_a_strategy_may_answer_without_a_call() -> None:
     made, student = played(give_up)
     assert (len(made.completions), student.rounds) == (3, [])
     assert made.completions["q0", 0] == Completion("q0", 0, "I do not know.", "stop", 0, 0)
+
+
+def test_every_word_of_a_recipe_has_its_file() -> None:
+    parts = {"__init__", "rounds", "strategy"}
+    files = {path.stem for path in Path(strategies.__file__).parent.glob("*.py")} - parts
+    assert files == set(get_args(StrategyName))
+    assert all(isinstance(strategy_named(name), Strategy) for name in get_args(StrategyName))
