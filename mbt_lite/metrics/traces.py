@@ -53,7 +53,7 @@ def phase_coverage(phases: Sequence[PhaseSpan] | None) -> float | None:
 
 
 def answer_hit(trace: str | None, golds: Sequence[str]) -> int:
-    """Give 1 if the trace mentions a gold, else 0; no trace 0. Golds shorter than three characters are no mentions.
+    """Give 1 if the trace mentions a gold, else 0; no trace 0. What is a mention: rewards/mentions.py.
 
     >>> answer_hit("So it is Paris. Or Rome?", ["Paris"])
     1

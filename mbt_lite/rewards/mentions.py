@@ -2,6 +2,7 @@
 
 A mention is a whole-word sequence in normalised form (see text/normalize.py). A gold shorter than three characters is
 never a mention; the length is the normalised form's, since "U.S." becomes "us", which any "let us see" would contain.
+Neither is "yes", as "no" is too short to be one: a trace that asks "yes or no?" has derived neither.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterable
 from mbt_lite.text.normalize import normalize
 
 SHORTEST_MENTION_CHARACTERS = 3
+_VERDICTS = ("yes", "no")
 
 
 def contains_words(text: str, sequence: str) -> bool:
@@ -41,9 +43,14 @@ def words_through_first_mention(text: str, golds: Iterable[str]) -> int | None:
 
 
 def mentionable(golds: Iterable[str]) -> list[str]:
-    """Give the normalised forms of the golds that are long enough to count as mentions.
+    """Give the normalised forms of the golds that can be mentioned.
 
-    >>> mentionable(["The Beatles", "US", "A"])
+    >>> mentionable(["The Beatles", "US", "A", "Yes"])
     ['beatles']
     """
-    return [gold for gold in map(normalize, golds) if len(gold) >= SHORTEST_MENTION_CHARACTERS]
+    return [gold for gold in map(normalize, golds) if is_mentionable(gold)]
+
+
+def is_mentionable(gold: str) -> bool:
+    """Tell whether a normalised gold says enough for its words in a trace to be a mention."""
+    return len(gold) >= SHORTEST_MENTION_CHARACTERS and gold not in _VERDICTS

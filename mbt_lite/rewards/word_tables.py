@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mbt_lite.rewards.mentions import SHORTEST_MENTION_CHARACTERS
+from mbt_lite.rewards.mentions import is_mentionable
 from mbt_lite.rewards.word_hashes import hash_word
 from mbt_lite.text.normalize import normalize
 
@@ -32,7 +32,7 @@ class GoldTable:
     lengths: NDArray[np.int32]
     """Words of each gold [Q, A], NO_GOLD beyond the last gold."""
     mentionable: NDArray[np.bool_]
-    """Whether a gold is long enough to count as a mention [Q, A]."""
+    """Whether a gold can be mentioned [Q, A]; see mentions.py."""
     needs_law: NDArray[np.bool_]
     """Whether a list holds a gold that hashes cannot stand for, one with a NUL character [Q]."""
 
@@ -55,7 +55,7 @@ def gold_table(golds: Sequence[Sequence[str]]) -> GoldTable:
         words[place][: len(gold)] = np.array(gold, np.uint64)
         ranks[place][: len(gold)] = _ranks(gold)
         lengths[place] = len(gold)
-        mentionable[place] = len(form) >= SHORTEST_MENTION_CHARACTERS
+        mentionable[place] = is_mentionable(form)
     rows = np.array([number_of[tuple(accepted)] for accepted in golds], np.int32)
     return GoldTable(rows, words, ranks, lengths, mentionable, needs_law)
 

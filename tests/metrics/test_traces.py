@@ -38,6 +38,16 @@ def test_each_prediction_is_right_or_one_kind_of_error(exact: int, hit: int) -> 
     assert inclusive == int(not exact and hit)
 
 
+@pytest.mark.parametrize("gold", ["yes", "no"])
+@pytest.mark.parametrize("exact", [0, 1])
+def test_yes_and_no_are_diagnosed_and_rewarded_alike(gold: str, exact: int) -> None:
+    trace = "The question is a yes or no question. Was it so? Yes or no? I cannot tell."
+    assert answer_hit(trace, [gold]) == 0
+    assert trace_figures(trace, [gold]).words_to_mention is None
+    assert keep_term(trace, [gold], exact=exact) == 0
+    assert dwell_term(trace, [gold], exact=exact, verification_words=0) == 0
+
+
 @pytest.mark.parametrize("trace", ["It is Rome.", "It is Oslo.", "", None])
 @pytest.mark.parametrize("exact", [0, 1])
 def test_answer_inclusive_error_is_what_keep_punishes(trace: str | None, exact: int) -> None:

@@ -32,7 +32,7 @@ LIMITS = RewardLimits(max_completion_tokens=60, verification_words=2, overlong_b
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 PROSE = (
     "Rome ", "rome, ", "New York ", "York", "the ", "The", "a", "an ", "A. ", "wait ", "first we need ",
-    "let us check ", "we look ", "in ", "1912 ", "U.S. ", "don't ", "turn-of-the-century ",
+    "let us check ", "yes or no? ", "we look ", "in ", "1912 ", "U.S. ", "don't ", "turn-of-the-century ",
     "internationalisation ", "abcdefgh ", "abcdefghi ", "abcdefghijklmnopqrstuvwxyz", "_", "!!! ", " ", "\n\n",
     "\t", "\x1c", "\v", "< ", "<think", "answer>",
 )  # fmt: skip
@@ -128,7 +128,7 @@ def random_text(dice: random.Random) -> str:
 
 
 def random_gold(dice: random.Random) -> str:
-    return dice.choice(("Rome", "the Rome", "New York", "NYC", "US", "", "a", "Rome Rome", "北京", _pieces(dice, 4)))
+    return dice.choice(("Rome", "the Rome", "New York", "NYC", "US", "", "a", "yes", "No.", "Rome Rome", "北京", _pieces(dice, 4)))
 
 
 def _pieces(dice: random.Random, most: int) -> str:

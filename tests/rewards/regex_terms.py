@@ -131,7 +131,7 @@ def _mention_ends(words: list[str], golds: Sequence[str]) -> list[int]:
     trace, ends = " ".join(words), []
     for gold in golds:
         wanted = " ".join(_words(gold))
-        found = re.search(rf"\b{re.escape(wanted)}\b", trace) if len(wanted) >= 3 else None
+        found = re.search(rf"\b{re.escape(wanted)}\b", trace) if len(wanted) >= 3 and wanted != "yes" else None
         if found:
             ends.append(len(trace[: found.end()].split()))
     return ends

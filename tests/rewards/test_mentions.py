@@ -6,7 +6,7 @@ from mbt_lite.rewards.mentions import contains_words, mentionable, words_through
 from mbt_lite.text.normalize import normalize, words
 
 PROPERTY = settings(deadline=None, max_examples=300)
-WORDS = st.sampled_from(["new", "york", "newark", "the", "us", "city,", "York!", "12"])
+WORDS = st.sampled_from(["new", "york", "newark", "the", "us", "city,", "York!", "12", "yes", "no"])
 TEXTS = st.lists(WORDS, max_size=12).map(" ".join)
 GOLDS = st.lists(st.lists(WORDS, max_size=3).map(" ".join), min_size=1, max_size=3)
 
@@ -24,6 +24,9 @@ GOLDS = st.lists(st.lists(WORDS, max_size=3).map(" ".join), min_size=1, max_size
         pytest.param("", ["Paris"], None, id="empty text"),
         pytest.param("New York City it is", ["New York City", "New York"], 2, id="the shorter alias is complete first"),
         pytest.param("we saw a b c d", ["we saw b c", "saw b"], 3, id="complete first, though begun later"),
+        pytest.param("Is it yes or no? Yes.", ["yes"], None, id="yes is no mention"),
+        pytest.param("Is it yes or no? No.", ["no"], None, id="no is none either"),
+        pytest.param("Is it yes? Yes, both", ["Yes", "yes, both"], 5, id="an alias that says more"),
         pytest.param("the year 812", ["812"], 2, id="three characters count"),
     ],
 )
@@ -38,7 +41,7 @@ def test_words_through_first_mention_agrees_with_slices(text: str, golds: list[s
     ends = [
         start + len(words(gold))
         for gold in golds
-        if len(normalize(gold)) >= 3
+        if len(normalize(gold)) >= 3 and normalize(gold) != "yes"
         for start in range(len(sequence))
         if sequence[start : start + len(words(gold))] == words(gold)
     ]
@@ -66,4 +69,4 @@ def test_contains_words_finds_whole_words_only() -> None:
 
 
 def test_mentionable_leaves_out_short_golds() -> None:
-    assert mentionable(["The Who", "U.S.", "", "A", "5 7"]) == ["who", "5 7"]
+    assert mentionable(["The Who", "U.S.", "", "A", "5 7", "Yes!", "no", "yes it is"]) == ["who", "5 7", "yes it is"]
