@@ -7,22 +7,22 @@
                      "completion_tokens": 120, "phases": [{"phase": "plan", "start": 7, "end": 64}, ...]}
                                                    an id, and an answer or a text; the rest if it is there
     JSON object     {"answer": {"<id>": "...", ...}, ...}     HotpotQA's and 2Wiki's official files
+                    {"<id>": "...", ...}                      SQuAD's
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mbt_lite.data.stream import iter_records
+from mbt_lite.data.stream import iter_records, read_object
+from mbt_lite.data.wrapped import IDS
 from mbt_lite.errors import DataError
-from mbt_lite.layouts.fields import field, of_type, optional
+from mbt_lite.layouts.fields import field, names, of_type, optional
 from mbt_lite.records import PhaseSpan, read_phase_spans
 
-_IDS = ("question_id", "_id", "id")
 _ANSWERS = ("answer", "predicted_answer")
 
 
@@ -46,7 +46,7 @@ class Given:
 
 def iter_predictions(path: Path) -> Iterator[Given]:
     """Give the predictions of a file in its order; DataError at the first record that is none."""
-    official = _read_official(path)
+    official = _official(read_object(path))
     if official is not None:
         for question_id, answer in official.items():
             where = f"{path}: answer of {question_id}"
@@ -58,13 +58,13 @@ def iter_predictions(path: Path) -> Iterator[Given]:
 
 
 def _read_row(row: Mapping[str, Any], where: str) -> Given:
-    id_name = next((name for name in _IDS if name in row), None)
+    id_name = next((name for name in IDS if name in row), None)
     answer_name = next((name for name in _ANSWERS if name in row), None)
     text = optional(row, "text", str, where)
     if id_name is None:
-        raise DataError(f"{where}: no id (got {', '.join(row) or 'no fields'}); add one of {', '.join(_IDS)}")
+        raise DataError(f"{where}: no id (got {names(row)}); add one of {', '.join(IDS)}")
     if answer_name is None and text is None:
-        raise DataError(f"{where}: no prediction (got {', '.join(row)}); add one of {', '.join(_ANSWERS)}, text")
+        raise DataError(f"{where}: no prediction (got {names(row)}); add one of {', '.join(_ANSWERS)}, text")
     rollout_index = optional(row, "rollout_index", int, where)
     return Given(
         where=where,
@@ -79,24 +79,11 @@ def _read_row(row: Mapping[str, Any], where: str) -> Given:
     )
 
 
-def _read_official(path: Path) -> dict[str, Any] | None:
-    """Read an object whose `answer` maps ids to texts; None for every other file."""
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            line = file.readline()
-            while line.isspace():
-                line = file.readline()
-            if not line.lstrip().startswith("{"):
-                return None
-            try:
-                value = json.loads(line)
-            except json.JSONDecodeError:
-                # a line of JSONL is whole: an object over many lines is one value
-                try:
-                    value = json.loads(line + file.read())
-                except json.JSONDecodeError:
-                    return None
-    except (OSError, UnicodeDecodeError):
-        # told by whoever reads the records
+def _official(one: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Give the answers by id of an official file's object; None for every other file."""
+    if one is None or any(name in one for name in IDS):
         return None
-    return value["answer"] if "answer" in value and type(value["answer"]) is dict else None
+    if type(one.get("answer")) is dict:
+        return dict(one["answer"])
+    is_record = any(name in one for name in (*_ANSWERS, "text"))
+    return one if one and not is_record and all(type(value) is str or value is None for value in one.values()) else None

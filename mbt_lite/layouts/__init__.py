@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from mbt_lite.errors import DataError
 from mbt_lite.layouts import hotpot, mbt, musique, twowiki
+from mbt_lite.layouts.fields import names
 from mbt_lite.layouts.layout import Layout, Row
 
 # Marks are looked for in this order: 2Wiki has all fields of HotpotQA, and ours has a level too.
@@ -23,13 +24,11 @@ def layout_named(name: str, row: Row, where: str, *, is_key: bool = False) -> La
     if name != AUTO:
         raise DataError(f"layout: no such layout (got {name}); write {AUTO} or one of {', '.join(LAYOUTS)}")
     marks = {one: one.marks + (one.key_marks if is_key else ()) for one in LAYOUTS.values()}
-    for layout, names in marks.items():
-        if any(mark in row for mark in names):
+    for layout, signs in marks.items():
+        if any(mark in row for mark in signs):
             return layout
-    known = ", ".join(f"{' or '.join(names)} ({layout.name})" for layout, names in marks.items())
-    raise DataError(
-        f"{where}: no layout has these fields (got {', '.join(row) or 'none'}); known by {known}: name its layout"
-    )
+    known = ", ".join(f"{' or '.join(signs)} ({layout.name})" for layout, signs in marks.items())
+    raise DataError(f"{where}: no layout has these fields (got {names(row)}); known by {known}: name its layout")
 
 
 def sources() -> dict[str, Layout]:

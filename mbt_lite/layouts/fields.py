@@ -5,25 +5,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mbt_lite.errors import DataError
 
 NAMES = {str: "text", int: "a whole number", bool: "true or false", list: "a list", dict: "an object"}
+_NAMES_SHOWN = 12
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 def field(row: Mapping[str, Any], name: str, kind: type, where: str) -> Any:
     """Give a field of exactly this type (one of `NAMES`); DataError if it is missing or another."""
     if name not in row:
-        raise DataError(f'{where}: missing field "{name}" (got {", ".join(row) or "no fields"}); add it')
+        raise DataError(f'{where}: missing field "{name}" (got {names(row)}); add it')
     return of_type(row[name], kind, f'{where}: field "{name}"')
 
 
 def of_type(value: Any, kind: type, where: str) -> Any:
-    """Give the value if it is of exactly this type; DataError if not."""
+    """Give the value if it is of exactly this type; DataError if not, or if a text holds half a surrogate pair."""
     if type(value) is not kind:
         raise DataError(f"{where}: is not {NAMES[kind]} (got {shown(value)}); write {NAMES[kind]}")
+    if isinstance(value, str) and (half := _HALF.search(value)):
+        cut = shown(value[max(0, half.start() - 20) : half.end()])
+        raise DataError(f"{where}: holds half a character (got {cut}); mend the text where it was cut")
     return value
 
 
@@ -48,6 +54,28 @@ def texts(row: Mapping[str, Any], name: str, where: str) -> tuple[str, ...]:
 def all_text(values: list[Any], where: str) -> tuple[str, ...]:
     """Give a list's items if every one is text."""
     return tuple(of_type(value, str, f"{where}, item {number}") for number, value in enumerate(values, 1))
+
+
+def objects(row: Mapping[str, Any], name: str, where: str) -> list[Any]:
+    """Give a field that is a list of objects; columns of one length, as `datasets` may keep it, become that list.
+
+    The items are not looked at. Raises DataError if the columns differ in length, or for any other type.
+    """
+    if name not in row or type(row[name]) is not dict or not row[name]:
+        return list(field(row, name, list, where))
+    place = f'{where}: field "{name}"'
+    columns = {column: field(row[name], column, list, place) for column in row[name]}
+    if len({len(values) for values in columns.values()}) > 1:
+        lengths = ", ".join(f"{column} {len(values)}" for column, values in columns.items())
+        raise DataError(f"{place}: its columns differ in length (got {lengths}); mend or delete the record")
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def names(row: Iterable[str]) -> str:
+    """Name the fields of a record in an error, the first dozen if there are many."""
+    found = list(row)
+    more = f", ... ({len(found)} in all)" if len(found) > _NAMES_SHOWN else ""
+    return ", ".join(found[:_NAMES_SHOWN]) + more or "no fields"
 
 
 def shown(value: Any) -> str:

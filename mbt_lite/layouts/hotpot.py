@@ -6,6 +6,7 @@
           "supporting_facts": [["title", 0], ...], "context": [["title", ["First sentence.", " Second one."]], ...]}
     hub  {"id": "5a8b...", ..., "supporting_facts": {"title": [...], "sent_id": [...]},
           "context": {"title": [...], "sentences": [[...], ...]}}
+    or   {..., "supporting_facts": [{"title": "...", "sent_id": 0}], "context": [{"title": "...", "sentences": [...]}]}
 
 1. Titles hold HTML entities (`Simon &amp; Simon`): they are unescaped. Stray white space around titles and sentences
    goes.
@@ -20,7 +21,7 @@ import html
 from typing import Any
 
 from mbt_lite.errors import DataError
-from mbt_lite.layouts.fields import all_text, field, of_type, optional, shown, text
+from mbt_lite.layouts.fields import all_text, field, objects, of_type, optional, shown, text
 from mbt_lite.layouts.layout import Layout, Row, Tier, whole
 from mbt_lite.records import Document, Question
 
@@ -57,18 +58,17 @@ def read_documents(row: Row, where: str) -> tuple[Document, ...]:
 
 
 def _pairs(row: Row, name: str, second: str, where: str) -> list[tuple[Any, Any]]:
-    """Give (title, other) pairs of a raw list of pairs or of a hub row's two columns."""
+    """Give (title, other) pairs of a raw list of pairs, of a hub row's two columns, or of a list of objects."""
     place = f'{where}: field "{name}"'
-    if name in row and type(row[name]) is dict:
-        columns = [field(row[name], column, list, place) for column in ("title", second)]
-        if len(columns[0]) != len(columns[1]):
-            raise DataError(f"{place}: title and {second} differ in length (got {len(columns[0])}, {len(columns[1])})")
-        return list(zip(*columns, strict=True))
-    pairs = field(row, name, list, where)
-    for number, pair in enumerate(pairs, 1):
-        if type(pair) is not list or len(pair) != 2:
-            raise DataError(f"{place}, item {number}: is not a pair (got {shown(pair)}); write [title, {second}]")
-    return [(title, other) for title, other in pairs]
+    return [_pair(item, second, f"{place}, item {number}") for number, item in enumerate(objects(row, name, where), 1)]
+
+
+def _pair(item: Any, second: str, where: str) -> tuple[Any, Any]:
+    if type(item) is dict:
+        return field(item, "title", str, where), field(item, second, list if second == "sentences" else int, where)
+    if type(item) is not list or len(item) != 2:
+        raise DataError(f"{where}: is not a pair (got {shown(item)}); write [title, {second}]")
+    return item[0], item[1]
 
 
 def _title(value: Any, where: str) -> str:

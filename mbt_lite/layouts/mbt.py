@@ -15,7 +15,7 @@ import dataclasses
 from typing import Any
 
 from mbt_lite.errors import DataError
-from mbt_lite.layouts.fields import field, of_type, optional, text, texts
+from mbt_lite.layouts.fields import field, objects, of_type, optional, text, texts
 from mbt_lite.layouts.layout import Layout, Row, tier_by_hops, whole
 from mbt_lite.records import Document, Question
 
@@ -26,7 +26,7 @@ def read_row(row: Row, where: str) -> Question:
     """Read one record; DataError names `where` and the field that is wrong."""
     if unknown := sorted(set(row) - set(_FIELDS)):
         raise DataError(f"{where}: unknown field {', '.join(unknown)}; the layout has {', '.join(_FIELDS)}")
-    items = enumerate(field(row, "documents", list, where), 1)
+    items = enumerate(objects(row, "documents", where), 1)
     documents = tuple(_document(item, f"{where}: document {number}") for number, item in items)
     return whole(_read_key(row, where), row, documents, where)
 

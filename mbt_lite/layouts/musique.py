@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from mbt_lite.layouts.fields import field, of_type, optional, text, texts
+from mbt_lite.layouts.fields import field, objects, of_type, optional, text, texts
 from mbt_lite.layouts.layout import Layout, Row, tier_by_hops, whole
 from mbt_lite.records import Document, Question
 
@@ -29,7 +29,7 @@ _SHAPE = re.compile(r"((\d+)hop\d*)__")
 def read_row(row: Row, where: str) -> Question | None:
     """Read one record, None if it says that it is not answerable; DataError names `where` and the wrong field."""
     key = _read_key(row, where)
-    return None if key is None else whole(key, row, _documents(field(row, "paragraphs", list, where), where), where)
+    return None if key is None else whole(key, row, _documents(objects(row, "paragraphs", where), where), where)
 
 
 def _read_key(row: Row, where: str) -> Question | None:

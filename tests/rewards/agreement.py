@@ -128,7 +128,9 @@ def random_text(dice: random.Random) -> str:
 
 
 def random_gold(dice: random.Random) -> str:
-    return dice.choice(("Rome", "the Rome", "New York", "NYC", "US", "", "a", "yes", "No.", "Rome Rome", "北京", _pieces(dice, 4)))
+    return dice.choice(
+        ("Rome", "the Rome", "New York", "NYC", "US", "", "a", "yes", "No.", "Rome Rome", "北京", _pieces(dice, 4))
+    )
 
 
 def _pieces(dice: random.Random, most: int) -> str:
