@@ -8,19 +8,23 @@ one counts.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mbt_lite.data.answer_keys import read_answer_keys
 from mbt_lite.data.predictions import Given, iter_predictions
+from mbt_lite.endpoint.reading import CUT_OFF, STOPPED
 from mbt_lite.errors import DataError
 from mbt_lite.metrics.aggregate import PHASE_METRICS, aggregate
 from mbt_lite.metrics.breakdown import break_down
 from mbt_lite.metrics.predictions import score_answer, score_completion
 from mbt_lite.metrics.repeated import aggregate_at_k
 from mbt_lite.records import Completion, FinishReason, Prediction, Question
+from mbt_lite.text.completion import THINK_CLOSE, THINK_OPEN
 
 _ANSWER_METRICS = ("exact_match", "f1", "substring_match", "answered")
 _TRACE_METRICS = (
@@ -30,21 +34,49 @@ _TRACE_METRICS = (
 _NO_PHASES = "no prediction says its `phases`, and only the traces of a run tell how to read them"
 _ENDING_METRICS = ("stopped", "degenerate")
 _LENGTH_METRICS = ("completion_tokens",)
-ENDINGS: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
+ENDINGS: dict[str, FinishReason] = {**dict.fromkeys(STOPPED, "stop"), **dict.fromkeys(CUT_OFF, "length")}
+# How other models open a trace.
+_OTHER_TAGS = re.compile(
+    r"<(?:\w+:)?think(?:ing)?>|<reasoning>|<\|begin_of_thought\|>|<\|channel\|>analysis|\[THINK\]|◁think▷",
+    re.IGNORECASE,
+)
 
 _VARIANT = "predictions"
 _N_NAMED = 5
 
 
 @dataclasses.dataclass(slots=True)
+class Tags:
+    """How many texts there are, open a trace, close one that they did not open; and other models' tags in them."""
+
+    texts: int = 0
+    opened: int = 0
+    closed_alone: int = 0
+    others: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+
+    def add(self, text: str) -> None:
+        """Count a text."""
+        self.texts += 1
+        self.opened += THINK_OPEN in text.partition(THINK_CLOSE)[0]
+        self.closed_alone += _closes_alone(text)
+        self.others.update({tag[0] for tag in _OTHER_TAGS.finditer(text)} - {THINK_OPEN})
+
+    @property
+    def tell_prefilled(self) -> bool:
+        """Whether the template opened the trace for certain: most texts close one, and none opens one."""
+        return not self.opened and 2 * self.closed_alone > self.texts
+
+
+@dataclasses.dataclass(slots=True)
 class Sheet:
-    """What was read: one scored prediction per line, and which parts every line had."""
+    """What was read: the scored predictions, in all and by what their records say; ids and endings that are unknown."""
 
     rows: list[Prediction] = dataclasses.field(default_factory=list)
+    with_text: list[Prediction] = dataclasses.field(default_factory=list)
+    with_ending: list[Prediction] = dataclasses.field(default_factory=list)
+    with_length: list[Prediction] = dataclasses.field(default_factory=list)
     unknown: list[str] = dataclasses.field(default_factory=list)
-    all_have_text: bool = True
-    all_have_ending: bool = True
-    all_have_length: bool = True
+    endings: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
 
 
 def score_file(
@@ -60,12 +92,15 @@ def score_file(
 ) -> dict[str, Any]:
     """Score a file of predictions: the metrics that its records allow, with intervals, and what did not join.
 
-    Trace metrics need a `text` in every record, `stopped` and `degenerate` a `finish_reason`, length
-    `completion_tokens`; phases are counted where a record gives its own. Raises DataError where a file
-    cannot be read, no id joins, or a prediction stands twice.
+    Trace metrics are over the records that have a `text`, if any text shows a trace; `stopped` and `degenerate` over
+    those whose `finish_reason` is known, length over those with `completion_tokens`; phases are counted where a record
+    gives its own. `notes` say what was left out and what looks wrong. Raises DataError where a file cannot be read, no
+    id joins, or a prediction stands twice.
     """
     keys = read_answer_keys(questions, layout, aliases)
-    sheet = _read_sheet(predictions, keys, prefilled_think=prefilled_think)
+    tags = _look_at_tags(predictions)
+    is_prefilled = prefilled_think or tags.tell_prefilled
+    sheet = _read_sheet(predictions, keys, prefilled_think=is_prefilled)
     if not sheet.rows:
         raise DataError(
             f"{predictions}: no prediction is for a question of {questions} (got ids such as "
@@ -76,26 +111,92 @@ def score_file(
     counted = sheet.rows if skip_missing else [*sheet.rows, *(_nothing(keys[question_id]) for question_id in missing)]
     drawing: dict[str, Any] = {"samples": samples, "seed": seed}
     answers = aggregate(counted, **drawing, only=_ANSWER_METRICS)
-    others = aggregate(sheet.rows, **drawing, only=_others(sheet), no_phases=_NO_PHASES)
+    shows_traces = prefilled_think or tags.opened + tags.closed_alone > 0
+    others = {
+        name: estimate
+        for rows, names in _parts(sheet, shows_traces)
+        for name, estimate in aggregate(rows, **drawing, only=names, no_phases=_NO_PHASES)["metrics"].items()
+    }
     return {
         "n_questions": answers["n_questions"],
         "n_predictions": len(sheet.rows),
         "missing": {"n": len(missing), "first": missing[:_N_NAMED], "counted_as_wrong": not skip_missing},
         "unknown": {"n": len(sheet.unknown), "first": sheet.unknown[:_N_NAMED]},
-        "metrics": answers["metrics"] | others["metrics"],
+        "notes": [*_tag_notes(tags, asked=prefilled_think), *_ending_notes(sheet)],
+        "metrics": answers["metrics"] | others,
         **aggregate_at_k(sheet.rows, **drawing),
         "breakdown": break_down(counted, keys, **drawing, only=("exact_match", "f1")),
     }
 
 
-def _others(sheet: Sheet) -> list[str]:
-    """Name the metrics, beside those of the answer, for which every record has what they need."""
-    names = list(_TRACE_METRICS) if sheet.all_have_text else []
+def _parts(sheet: Sheet, shows_traces: bool) -> Iterator[tuple[list[Prediction], tuple[str, ...]]]:
+    """Give the metrics, beside those of the answer, with the rows that have what they need."""
     has_phases = any(row.phases is not None for row in sheet.rows)
-    # what is undefined is said once
-    names += PHASE_METRICS if has_phases else PHASE_METRICS[:1] if sheet.all_have_text else ()
-    names += _ENDING_METRICS if sheet.all_have_ending else ()
-    return [*names, *(_LENGTH_METRICS if sheet.all_have_length else ())]
+    if sheet.with_text and (shows_traces or has_phases):
+        # what is undefined is said once
+        yield sheet.with_text, (*_TRACE_METRICS, *(PHASE_METRICS if has_phases else PHASE_METRICS[:1]))
+    elif has_phases:
+        yield sheet.rows, PHASE_METRICS
+    if sheet.with_ending:
+        yield sheet.with_ending, _ENDING_METRICS
+    if sheet.with_length:
+        yield sheet.with_length, _LENGTH_METRICS
+
+
+def _look_at_tags(path: Path) -> Tags:
+    """Read the texts of a file for their tags alone: how one text is read depends on the others."""
+    tags = Tags()
+    for given in iter_predictions(path):
+        if given.text is not None:
+            tags.add(given.text)
+    return tags
+
+
+def _closes_alone(text: str) -> bool:
+    """Tell whether a text closes a trace that it did not open."""
+    before, closed, _ = text.partition(THINK_CLOSE)
+    return bool(closed) and THINK_OPEN not in before
+
+
+def _tag_notes(tags: Tags, *, asked: bool) -> Iterator[str]:
+    """Say what the tags of the texts tell, where they do not look as they should."""
+    n, alone, opened = tags.texts, tags.closed_alone, tags.opened
+    if n and asked and not alone:
+        yield (
+            f"think: none of {n} texts closes a trace that the template opened, so none is read as intended; "
+            "leave out --prefilled-think if the texts open their traces or have none"
+        )
+    elif asked and opened:
+        yield f"think: {opened} of {n} texts open a trace themselves although --prefilled-think says the template did"
+    elif tags.tell_prefilled and not asked:
+        yield (
+            f"think: {alone} of {n} texts close a trace and none opens one: all are read as begun inside it, as with "
+            f"--prefilled-think; what stands in the {n - alone} that never close it is no answer"
+        )
+    elif alone and not asked:
+        yield (
+            f"think: {alone} of {n} texts close a trace that they did not open: they are read as begun inside it; "
+            f"{n - alone - opened} show no trace: if the template opened theirs too, use --prefilled-think"
+        )
+    elif n and not opened and not asked:
+        yield (
+            f"think: none of {n} texts shows a trace, so figures of traces are left out; "
+            "if a server split the reasoning off, put <think>reasoning</think> before each text"
+        )
+    if tags.others and not opened and not alone:
+        found = ", ".join(f"{tag} in {count}" for tag, count in tags.others.most_common())
+        yield f"think: texts open a trace in other words ({found}); write {THINK_OPEN} and {THINK_CLOSE} for them"
+
+
+def _ending_notes(sheet: Sheet) -> Iterator[str]:
+    """Say how many predictions do not tell whether they stopped by themselves."""
+    silent = len(sheet.rows) - len(sheet.with_ending) - sheet.endings.total()
+    fate = "left out of stopped and degenerate"
+    if sheet.endings:
+        said = ", ".join(f"{word} {count}" for word, count in sheet.endings.most_common())
+        yield f"endings: {sheet.endings.total()} predictions end neither by stop nor by length ({said}), {fate}"
+    if silent and (sheet.with_ending or sheet.endings):
+        yield f"endings: {silent} predictions do not say how they ended, {fate}"
 
 
 def _read_sheet(path: Path, keys: Mapping[str, Question], *, prefilled_think: bool) -> Sheet:
@@ -112,10 +213,7 @@ def _read_sheet(path: Path, keys: Mapping[str, Question], *, prefilled_think: bo
         if given.question_id not in keys:
             sheet.unknown.append(given.question_id)
             continue
-        sheet.all_have_text &= given.text is not None
-        sheet.all_have_ending &= given.finish_reason is not None
-        sheet.all_have_length &= given.completion_tokens is not None
-        sheet.rows.append(_score(given, keys[given.question_id], prefilled_think))
+        _enter(sheet, given, _score(given, keys[given.question_id], prefilled_think))
     if twice:
         more = [f"{path}: ... and {len(twice) - _N_NAMED} more"] if len(twice) > _N_NAMED else []
         cure = "delete one, or number the completions of a question with rollout_index"
@@ -123,19 +221,30 @@ def _read_sheet(path: Path, keys: Mapping[str, Question], *, prefilled_think: bo
     return sheet
 
 
+def _enter(sheet: Sheet, given: Given, scored: Prediction) -> None:
+    """Put a scored prediction where its record belongs."""
+    sheet.rows.append(scored)
+    if given.text is not None:
+        sheet.with_text.append(scored)
+    if given.finish_reason in ENDINGS:
+        sheet.with_ending.append(scored)
+    elif given.finish_reason is not None:
+        sheet.endings[given.finish_reason] += 1
+    if given.completion_tokens is not None:
+        sheet.with_length.append(scored)
+
+
 def _score(given: Given, question: Question, prefilled_think: bool) -> Prediction:
-    """Score one prediction; what its record does not say is filled in and its metrics are left out later."""
-    ending = given.finish_reason or "stop"
-    if ending not in ENDINGS:
-        raise DataError(f"{given.where}: unknown finish_reason (got {ending!r}); write one of {', '.join(ENDINGS)}")
+    """Score one prediction; what its record does not say is filled in, and no metric is taken of it later."""
     completion = Completion(
         question_id=question.question_id,
         rollout_index=given.rollout_index,
         text=given.text or "",
-        finish_reason=ENDINGS[ending],
+        finish_reason=ENDINGS.get(given.finish_reason or "stop", "stop"),
         prompt_tokens=0,
         completion_tokens=given.completion_tokens or 0,
     )
+    prefilled_think |= _closes_alone(completion.text)
     if given.has_answer:
         scored = score_answer(question, completion, _VARIANT, given.answer, prefilled_think=prefilled_think)
     else:
@@ -159,6 +268,7 @@ def report_lines(scored: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"unknown: {unknown['n']} predictions are for no question of the file, left out ({_named(unknown)})"
         )
+    lines += scored["notes"]
     lines += [_line(name, estimate) for name, estimate in (scored["metrics"] | scored["at_k"]).items()]
     for grouping, groups in scored["breakdown"].items():
         for group, found in groups.items():

@@ -76,9 +76,6 @@ def test_score_file_reads_the_answer_from_a_text_and_measures_its_trace(scored: 
     assert (found["exact_match"]["mean"], found["answer_hit"]["mean"]) == (0.5, 1.0)
     assert found["answer_inclusive_error"]["mean"] == 0.5
     assert (found["stopped"]["mean"], found["completion_tokens"]["mean"]) == (1.0, 7.0)
-    prefilled = [{"id": "2hop__1", "text": "It is Rome.</think><answer>Rome</answer>"}]
-    assert scored(prefilled, skip_missing=True)["metrics"]["answer_hit"]["mean"] == 0
-    assert scored(prefilled, skip_missing=True, prefilled_think=True)["metrics"]["answer_hit"]["mean"] == 1
 
 
 def test_score_file_counts_the_phases_that_a_record_gives_and_says_where_none_does(
@@ -99,9 +96,118 @@ def test_score_file_takes_a_given_answer_before_that_of_the_text(scored: Callabl
     assert scored([row], skip_missing=True)["metrics"]["exact_match"]["mean"] == 1
 
 
-def test_score_file_takes_only_metrics_that_every_record_allows(scored: Callable[..., dict[str, Any]]) -> None:
+def test_score_file_takes_each_metric_over_the_records_that_allow_it(scored: Callable[..., dict[str, Any]]) -> None:
     rows = [{"id": "2hop__1", "answer": "Rome", "completion_tokens": 3}, {"id": "4hop__3", "answer": "Rome"}]
-    assert set(scored(rows)["metrics"]) == {"exact_match", "f1", "substring_match", "answered"}
+    found = scored(rows)["metrics"]
+    assert set(found) == {"exact_match", "f1", "substring_match", "answered", "completion_tokens"}
+    assert (found["completion_tokens"]["mean"], found["completion_tokens"]["n"]) == (3, 1)
+
+
+def named(texts: list[str], **fields: Any) -> list[dict[str, Any]]:
+    """Give a row a question for each text."""
+    return [{"id": question["id"], "text": text, **fields} for question, text in zip(QUESTIONS, texts, strict=False)]
+
+
+CUT_OFF = "It may be <answer>New York</answer>, but wait"
+
+
+def test_score_file_reads_texts_that_the_template_opened(scored: Callable[..., dict[str, Any]]) -> None:
+    rows = named(["It is Rome.</think><answer>Rome</answer>", CUT_OFF, "So 12 May.</think><answer>12 May</answer>"])
+    found, asked = scored(rows), scored(rows, prefilled_think=True)
+    assert found["metrics"] == asked["metrics"]
+    assert found["metrics"]["exact_match"]["mean"] == pytest.approx(2 / 3)
+    assert found["metrics"]["answer_hit"]["mean"] == pytest.approx(2 / 3)
+    assert found["notes"] == [
+        "think: 2 of 3 texts close a trace and none opens one: all are read as begun inside it, as with "
+        "--prefilled-think; what stands in the 1 that never close it is no answer"
+    ]
+    assert asked["notes"] == []
+
+
+NOTES = {
+    "all is well": (["<think>Rome.</think><answer>Rome</answer>"] * 2, {}, None),
+    "some closed alone": (
+        ["<think>Rome.</think><answer>Rome</answer>", "York.</think><answer>Oslo</answer>", "<answer>1</answer>"],
+        {},
+        "think: 1 of 3 texts close a trace that they did not open: they are read as begun inside it; 1 show no trace",
+    ),
+    "few closed alone": (
+        ["Rome.</think><answer>Rome</answer>", "<answer>Oslo</answer>", "<answer>1</answer>"],
+        {},
+        "think: 1 of 3 texts close a trace that they did not open: they are read as begun inside it; 2 show no trace",
+    ),
+    "no trace to be seen": (
+        ["<answer>Rome</answer>", "<answer>Oslo</answer>"],
+        {},
+        "think: none of 2 texts shows a trace, so figures of traces are left out; if a server split the reasoning",
+    ),
+    "asked, and none closes": (
+        ["<answer>Rome</answer>", "<answer>Oslo</answer>"],
+        {"prefilled_think": True},
+        "think: none of 2 texts closes a trace that the template opened, so none is read as intended; leave out",
+    ),
+    "asked, and some open": (
+        ["<think>Rome.</think><answer>Rome</answer>", "York.</think><answer>Oslo</answer>"],
+        {"prefilled_think": True},
+        "think: 1 of 2 texts open a trace themselves although --prefilled-think says the template did",
+    ),
+}
+
+
+@pytest.mark.parametrize(("texts", "options", "told"), NOTES.values(), ids=NOTES)
+def test_score_file_says_what_it_saw_of_traces(
+    scored: Callable[..., dict[str, Any]], texts: list[str], options: dict[str, Any], told: str | None
+) -> None:
+    notes = scored(named(texts), **options)["notes"]
+    assert len(notes) == (told is not None)
+    assert not told or notes[0].startswith(told)
+
+
+def test_score_file_reads_a_text_that_closes_alone_as_begun_inside(scored: Callable[..., dict[str, Any]]) -> None:
+    rows = named(["<think>Rome.</think><answer>Rome</answer>", f"{CUT_OFF}</think>"])
+    assert scored(rows, skip_missing=True)["metrics"]["answered"]["mean"] == 0.5
+
+
+@pytest.mark.parametrize("tag", ["<thinking>", "[THINK]", "<seed:think>", "◁think▷", "<|channel|>analysis"])
+def test_score_file_names_the_tags_of_other_models(scored: Callable[..., dict[str, Any]], tag: str) -> None:
+    found = scored(named([f"{tag}Rome it is. <answer>Rome</answer>"]))
+    assert found["notes"][1] == (
+        f"think: texts open a trace in other words ({tag} in 1); write <think> and </think> for them"
+    )
+    assert "answer_hit" not in found["metrics"]
+
+
+ENDINGS = {
+    "stop": 1, "STOP": 1, "eos": 1, "end_turn": 1, "stop_sequence": 1, "length": 0, "MAX_TOKENS": 0,
+    "content_filter": None, "tool_calls": None, "abort": None, "error": None, "": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("ending", "stopped"), ENDINGS.items())
+def test_score_file_reads_the_endings_of_other_servers(
+    scored: Callable[..., dict[str, Any]], ending: str, stopped: int | None
+) -> None:
+    rows = named(["<think>Rome.</think><answer>Rome</answer>", "<think>No.</think><answer>Oslo</answer>"])
+    found = scored([rows[0] | {"finish_reason": ending}, rows[1] | {"finish_reason": "stop"}], skip_missing=True)
+    assert found["metrics"]["exact_match"]["mean"] == 0.5
+    whole = {"n": 1 + (stopped is not None), "mean": 0.5 if stopped == 0 else 1}
+    assert {name: found["metrics"]["stopped"][name] for name in whole} == whole
+    assert len(found["notes"]) == (stopped is None)
+
+
+def test_score_file_counts_what_does_not_say_how_it_ended(scored: Callable[..., dict[str, Any]]) -> None:
+    texts = ["<think>Rome.</think><answer>Rome</answer>"] * 3
+    rows = named(texts)
+    rows[0] |= {"finish_reason": {"type": "length", "length": 9}}
+    rows[1] |= {"finish_reason": "content_filter"}
+    rows[2] |= {"finish_reason": None}
+    found = scored(rows)
+    assert (found["metrics"]["stopped"]["mean"], found["metrics"]["degenerate"]["n"]) == (0, 1)
+    assert found["notes"] == [
+        "endings: 1 predictions end neither by stop nor by length (content_filter 1), left out of stopped and "
+        "degenerate",
+        "endings: 1 predictions do not say how they ended, left out of stopped and degenerate",
+    ]
 
 
 def test_score_file_counts_a_missing_prediction_as_wrong_or_skips_it(scored: Callable[..., dict[str, Any]]) -> None:
@@ -148,9 +254,6 @@ def test_score_file_takes_several_completions_of_a_question(scored: Callable[...
         pytest.param("[1]", r"record 1: record: is not an object", id="no object"),
         pytest.param(
             '[{"id": "2hop__1", "answer": "a"}', r"predictions:1: not JSON \(Expecting ',' ", id="array without end"
-        ),
-        pytest.param(
-            '{"id": "2hop__1", "text": "x", "finish_reason": "eos"}', r"unknown finish_reason \(got 'eos'\)", id="end"
         ),
     ],
 )

@@ -73,10 +73,16 @@ def _read_row(row: Mapping[str, Any], where: str) -> Given:
         has_answer=answer_name is not None,
         answer=optional(row, answer_name, str, where) if answer_name else None,
         text=text,
-        finish_reason=optional(row, "finish_reason", str, where),
+        finish_reason=_ending(row.get("finish_reason")),
         completion_tokens=optional(row, "completion_tokens", int, where),
         phases=None if row.get("phases") is None else read_phase_spans(row["phases"], where),
     )
+
+
+def _ending(said: Any) -> str | None:
+    """Give how a server says that its reply ended, in small letters; SGLang says it in an object."""
+    word = said.get("type") if isinstance(said, Mapping) else said
+    return None if word is None else str(word).strip().lower() or None
 
 
 def _official(one: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

@@ -22,7 +22,7 @@ from mbt_lite.recipe.endpoint import Speaker
 from mbt_lite.text.completion import THINK_CLOSE, THINK_OPEN
 
 STOPPED = ("stop", "eos", "eos_token", "end_turn", "stop_sequence", "stop_token", "complete", "completed", "finished")
-_CUT_OFF = ("length", "max_tokens", "max_new_tokens", "max_output_tokens", "max_completion_tokens", "model_length")
+CUT_OFF = ("length", "max_tokens", "max_new_tokens", "max_output_tokens", "max_completion_tokens", "model_length")
 _BROKEN_OFF = ("error", "abort", "aborted", "cancelled", "canceled")
 # How a student's completion ends that its server cut before the limit it was asked for.
 CONTEXT_FULL = "context full"
@@ -196,7 +196,7 @@ def _ending(said: object, completion_tokens: int | None, text: str, speaker: Spe
         raise NoReplyError(f"the server broke the reply off (finish_reason {word})")
     if word in STOPPED:
         return "stop"
-    if word in _CUT_OFF:
+    if word in CUT_OFF:
         return "length"
     if word:
         return word

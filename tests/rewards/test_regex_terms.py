@@ -11,7 +11,8 @@ from mbt_lite.rewards.terms import TERMS, RewardLimits
 
 LIMITS = RewardLimits(max_completion_tokens=50, verification_words=2, overlong_buffer_tokens=20)
 WORDS = (
-    "Rome", "New York", "the ", "a ", "wait ", "first we need ", "let us check ", " ", "\n", ".", "it is ", "US ", "yes ",
+    "Rome", "New York", "the ", "a ", "wait ", "first we need ", "let us check ", " ", "\n", ".", "it is ",
+    "US ", "yes ",
 )  # fmt: skip
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 PROSE = st.lists(st.sampled_from(WORDS), max_size=20).map("".join)
