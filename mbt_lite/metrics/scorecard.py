@@ -11,7 +11,8 @@
      "judged":    what `judged.py` gives, null without a judge,
      "phases":    how well their reader reads what it has not seen: {"accuracy", "unread", "n_paragraphs", "n_traces"},
                   and "undefined_reason" where there is none,
-     "left_out":  [{"question_id", "reason"}, ...]}
+     "left_out":  [{"question_id", "reason"}, ...],
+     "in_train":  how many of the dev questions train has: {"n", "n_by_id_alone", "of", "said"}}
 
 `paired` has every variant before this one; `aes` is null for the variant that the others are compared with.
 """
@@ -45,8 +46,9 @@ def scorecards(
     phases: Mapping[str, Any],
     judged: Mapping[str, Mapping[str, Any]] | None = None,
     left_out: Iterable[Mapping[str, str]] = (),
+    in_train: Mapping[str, Any] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Give variant -> the content of its metrics.json, in the order of `predictions`; `phases` goes into each.
+    """Give variant -> the content of its metrics.json, in the order of `predictions`; all hold `phases` and `in_train`.
 
     Raises DataError where variants did not answer the same questions.
     """
@@ -63,6 +65,7 @@ def scorecards(
             "judged": None if judged is None else dict(judged[variant]),
             "phases": dict(phases),
             "left_out": list(left_out),
+            "in_train": None if in_train is None else dict(in_train),
         }
     return cards
 

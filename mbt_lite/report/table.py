@@ -222,7 +222,7 @@ def _terminal_cell(cell: Cell) -> Text:
 def remarks(metrics: Metrics) -> list[str]:
     """Give the lines under the table: what the brackets are, what is undefined and why, what was left out."""
     lines = ["[low, high]: 95 % interval (Wilson for shares, else bootstrap over questions); n: questions"]
-    return [*lines, *_aes(metrics), *_left_out(metrics), *_judged(metrics), *phase_lines(metrics)]
+    return [*lines, *_in_train(metrics), *_aes(metrics), *_left_out(metrics), *_judged(metrics), *phase_lines(metrics)]
 
 
 def phase_lines(metrics: Metrics, *, judged: bool = True) -> list[str]:
@@ -253,6 +253,12 @@ def _aes(metrics: Metrics) -> list[str]:
         if value["aes"] is not None and value["aes"]["undefined_reason"] is not None:
             labels.setdefault(value["aes"]["undefined_reason"], []).append(label)
     return [f"AES of {', '.join(whose)}: {reason}" for reason, whose in labels.items()]
+
+
+def _in_train(metrics: Metrics) -> list[str]:
+    """Say how many of the questions were trained on; runs scored by an older version do not know."""
+    said = (line for value in metrics.values() for line in (value.get("in_train") or {"said": []})["said"])
+    return list(dict.fromkeys(said))
 
 
 def _left_out(metrics: Metrics) -> list[str]:

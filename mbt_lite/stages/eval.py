@@ -31,6 +31,7 @@ from rich.console import Console
 
 from mbt_lite import prompts
 from mbt_lite.data.answer_keys import read_answer_keys
+from mbt_lite.data.overlap import read_overlap
 from mbt_lite.data.questions import read_questions
 from mbt_lite.data.trimming import trim_questions
 from mbt_lite.endpoint.budget import estimate
@@ -83,6 +84,8 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
         if adapters[variant.name] is not None and variant.stage is not None:
             run_dir.check_outputs(variant.stage)
     run_dir.is_done("eval", inputs)
+    for line in read_overlap(recipe.data).lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     with run_dir.locked("eval", inputs) as folder:
         exam = set_exam(recipe)
         for adapter in filter(None, adapters.values()):
@@ -115,7 +118,8 @@ def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
         elif (adapter := variant.adapter_folder(run_dir.path)) is not None and not _is_there(adapter):
             line += f"; waits for {adapter}" + (f" (`mbt-lite {variant.stage}` makes it)" if variant.stage else "")
         lines.append(line)
-    return [*lines, *_served_lines(recipe.eval, questions), *_judge_lines(recipe.judge, recipe.eval, len(questions))]
+    asked = [*_served_lines(recipe.eval, questions), *_judge_lines(recipe.judge, recipe.eval, len(questions))]
+    return [*lines, *asked, *read_overlap(recipe.data).lines]
 
 
 def _served_lines(eval_: Eval, questions: Sequence[Question]) -> list[str]:
@@ -308,7 +312,15 @@ def _score(recipe: Recipe, exam: Exam, folder: Path, console: Console) -> dict[s
         functools.partial(counting, console),
         prefilled_think=exam.counts.prefills_think,
     )
-    metrics = scorecards(predictions, questions, recipe.eval, phases=phases, judged=judged, left_out=exam.left_out)
+    metrics = scorecards(
+        predictions,
+        questions,
+        recipe.eval,
+        phases=phases,
+        judged=judged,
+        left_out=exam.left_out,
+        in_train=read_overlap(recipe.data).to_row(),
+    )
     for name, card in metrics.items():
         write_json(folder / name / "metrics.json", card)
     return metrics

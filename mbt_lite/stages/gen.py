@@ -27,6 +27,7 @@ from typing import Any
 
 from rich.console import Console
 
+from mbt_lite.data.overlap import read_overlap
 from mbt_lite.data.questions import read_questions
 from mbt_lite.data.trimming import trim_questions
 from mbt_lite.endpoint.budget import estimate
@@ -92,7 +93,7 @@ def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
     most = "at most " if kind.wants_guide else ""
     line = f"gen: {', '.join(parts)}, {most}{requests} teacher requests ({gen.kind})"
     again = "" if gen.attempts == 1 else f"; rejected traces are tried up to {gen.attempts} times"
-    return [line + again, *_cost_lines(kind, gen, recipe.teacher, found)]
+    return [line + again, *_cost_lines(kind, gen, recipe.teacher, found), *read_overlap(recipe.data).lines]
 
 
 def _cost_lines(kind: Kind, gen: Gen, teacher: Teacher, questions: Sequence[Question]) -> list[str]:
@@ -119,6 +120,8 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
     if run_dir.is_done("gen", inputs) and not _has_another_gate(recipe, run_dir):
         console.print(f"gen: done already, traces in {run_dir.stage_dir('gen') / 'traces.jsonl'}", highlight=False)
         return
+    for line in read_overlap(recipe.data).lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     with run_dir.locked("gen", inputs) as folder:
         run_dir.unmark_done("gen")
         summary = _write_traces(recipe, questions, folder, console)

@@ -21,6 +21,7 @@ import functools
 
 from rich.console import Console
 
+from mbt_lite.data.overlap import read_overlap
 from mbt_lite.data.questions import read_questions
 from mbt_lite.errors import RecipeError, RunError
 from mbt_lite.recipe.schema import Grpo, Model, Recipe
@@ -39,7 +40,7 @@ def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
     if grpo.dev_questions:
         scorings = 1 + -(-grpo.steps // grpo.save_every_steps)
         lines.append(f"grpo: {scorings} scorings of {grpo.dev_questions} held-out questions; keeps {grpo.keep_adapter}")
-    return lines
+    return [*lines, *read_overlap(recipe.data).lines]
 
 
 def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
@@ -62,6 +63,8 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
     if run_dir.is_done("grpo", inputs):
         console.print(f"grpo: done already, adapter in {run_dir.stage_dir('grpo') / 'adapter'}", highlight=False)
         return
+    for line in read_overlap(recipe.data).lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     check_reference(recipe.grpo, recipe.model)
     check_tracker(recipe.tracking.tracker)
     with run_dir.locked("grpo", inputs) as folder, naming_out_of_memory(recipe, "grpo", folder):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from mbt_lite.data.overlap import read_overlap
 from mbt_lite.errors import RunError
 from mbt_lite.files import read_jsonl
 from mbt_lite.recipe.schema import Recipe
@@ -28,7 +29,7 @@ def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
     batch = recipe.sft.micro_batch_size * recipe.sft.gradient_accumulation_steps
     counts = f"{len(traces)} traces, {recipe.sft.epochs:g} epochs, {batch} rows a step"
     held_out = f", {recipe.sft.held_out_traces} held out" if recipe.sft.held_out_traces else ""
-    return [f"sft: {counts}, LoRA rank {recipe.lora.rank}{held_out}"]
+    return [f"sft: {counts}, LoRA rank {recipe.lora.rank}{held_out}", *read_overlap(recipe.data).lines]
 
 
 def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
@@ -43,6 +44,8 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
     if run_dir.is_done("sft", inputs):
         console.print(f"sft: done already, adapter in {run_dir.stage_dir('sft') / 'adapter'}", highlight=False)
         return
+    for line in read_overlap(recipe.data).lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     check_tracker(recipe.tracking.tracker)
     with run_dir.locked("sft", inputs) as folder, naming_out_of_memory(recipe, "sft", folder):
         # trl and what it brings, after the backend that patches it

@@ -97,12 +97,17 @@ def write_adapter(run_dir: RunDir, name: str) -> None:
 
 def make_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     monkeypatch.setattr(scorecard, "BOOTSTRAP_SAMPLES", 50)
-    dev = tmp_path / "dev.jsonl"
+    train, dev = tmp_path / "train.jsonl", tmp_path / "dev.jsonl"
     write_jsonl(dev, (to_row(question(number)) for number in range(6)))
-    questions = Questions(path=str(dev), layout="mbt")
+    other = dataclasses.replace(question(6), question="Which river is it?")
+    write_jsonl(train, [to_row(other)])
     recipe = Recipe(
         model=Model(name="tiny"),
-        data=Data(train=questions, dev=questions, max_prompt_tokens=2000),
+        data=Data(
+            train=Questions(path=str(train), layout="mbt"),
+            dev=Questions(path=str(dev), layout="mbt"),
+            max_prompt_tokens=2000,
+        ),
         eval=Eval(variants=("base", "metacognitive", "sft")),
     )
     run_dir = RunDir.open(tmp_path / "run", recipe.model_dump(mode="json"), frozenset())
