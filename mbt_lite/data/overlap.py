@@ -1,8 +1,8 @@
 """Dev questions that stand in train too: scores on them show memory, not skill.
 
 Two questions are one if they say the same in normalised form, or have one id; an id that is a bare number tells
-nothing, as every file may count from 0. With `limit`, what it keeps is compared. One file under two names, and a dev set of
-which nothing is new, are refused; everything else is told.
+nothing, as every file may count from 0. With `limit`, what it keeps is compared. One file under two names, and a dev
+set of which nothing is new, are refused; everything else is told.
 """
 
 from __future__ import annotations

@@ -24,11 +24,12 @@ TRAIN = [question("t1", "Who owns the cat?"), question("t2", "Where is Rome?"), 
 NEW = question("d1", "What is new?")
 
 
-def data(folder: Path, train: Sequence[Question], dev: Sequence[Question], **limits: int) -> Data:
+def data(folder: Path, train: Sequence[Question], dev: Sequence[Question], limit: int | None = None) -> Data:
     for name, questions in (("train", train), ("dev", dev)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(to_row(one)) + "\n" for one in questions))
-    paths = {name: Questions(path=str(folder / f"{name}.jsonl"), limit=limits.get(name)) for name in ("train", "dev")}
-    return Data(**paths)
+    return Data(
+        train=Questions(path=str(folder / "train.jsonl"), limit=limit), dev=Questions(path=str(folder / "dev.jsonl"))
+    )
 
 
 FOUND = {
@@ -60,13 +61,13 @@ def test_read_overlap_tells_how_many_and_which(tmp_path: Path) -> None:
 def test_read_overlap_compares_what_limit_keeps(tmp_path: Path) -> None:
     train = [*(question(f"t{n}", f"Who is {n}?") for n in range(40)), question("d2", "Where is Rome?")]
     dev = [NEW, question("d2", "Where is Rome?")]
-    assert read_overlap(data(tmp_path, train, dev, train=1)).lines == []
+    assert read_overlap(data(tmp_path, train, dev, limit=1)).lines == []
     assert len(read_overlap(data(tmp_path, train, dev)).by_text) == 1
 
 
 @pytest.mark.parametrize("form", ["path", "link", "hard link"])
 def test_read_overlap_refuses_one_file_under_two_names(tmp_path: Path, form: str) -> None:
-    asked = data(tmp_path, TRAIN, [NEW], train=2)
+    asked = data(tmp_path, TRAIN, [NEW], limit=2)
     train, dev = tmp_path / "train.jsonl", tmp_path / "again.jsonl"
     match form:
         case "path":

@@ -193,3 +193,20 @@ def test_plan_counts_what_is_to_do_and_loads_nothing(lab: Lab) -> None:
     assert lines[1] == "eval: base: 5 completions to make, 1 there"
     assert lines[2].startswith("eval: grpo: 6 completions to make, 0 there; waits for ")
     assert lab.loaded == []
+
+
+def test_run_and_plan_tell_questions_that_stand_in_train(lab: Lab) -> None:
+    write_jsonl(Path(lab.recipe.data.train.path), [to_row(question(2)), to_row(question(3))])
+    told = "data: WARNING: 2 of 6 dev questions stand in train too (q2, q3)"
+    assert any(line.startswith(told) for line in stage.plan(lab.recipe, lab.run_dir))
+    said = lab.run().replace("\n", " ")
+    assert said.count("WARNING: 2 of 6 dev questions stand in train too") == 2
+    assert metrics(lab, "base")["in_train"]["n"] == 2
+    assert told in (lab.run_dir.path / "eval" / "report.html").read_text()
+
+
+def test_run_refuses_a_dev_set_of_which_nothing_is_new(lab: Lab) -> None:
+    write_jsonl(Path(lab.recipe.data.train.path), [to_row(question(number)) for number in range(6)])
+    with pytest.raises(DataError, match=r"all 6 questions of data.dev stand in data.train too"):
+        lab.run()
+    assert not lab.run_dir.has_begun("eval")
