@@ -11,6 +11,7 @@ from mbt_lite.generation.local_rounds import Generate
 from mbt_lite.generation.vllm_engine import VllmEngine
 from mbt_lite.recipe import schema
 from mbt_lite.student.chat_template import count_prompt_tokens, prefills_think, template_hash
+from mbt_lite.student.control_tokens import control_finder
 from mbt_lite.student.loading import load_student, load_tokenizer
 from mbt_lite.student.token_counts import TokenCounts
 
@@ -23,6 +24,7 @@ def read_counts(model: schema.Model) -> TokenCounts:
         text=lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"]),
         prefills_think=prefills_think(tokenizer),
         chat_template=template_hash(tokenizer),
+        controls=control_finder(tokenizer),
     )
 
 

@@ -31,6 +31,7 @@ from rich.console import Console
 
 from mbt_lite import prompts
 from mbt_lite.data.answer_keys import read_answer_keys
+from mbt_lite.data.control_tokens import refuse_control_tokens
 from mbt_lite.data.overlap import read_overlap
 from mbt_lite.data.questions import read_questions
 from mbt_lite.data.trimming import trim_questions
@@ -197,6 +198,7 @@ def set_exam(recipe: Recipe) -> Exam:
         return counts.prompt(prompts.student_messages(question, metacognitive=metacognitive))
 
     fitted = trim_questions(questions, limit, count_tokens, recipe.data.dev.path)
+    refuse_control_tokens(fitted.questions, counts.controls, recipe.data.dev)
     reason = f"prompt longer than {limit} tokens even without distractors"
     left_out = tuple({"question_id": one.question_id, "reason": reason} for one in fitted.too_long)
     return Exam(fitted.questions, left_out, fitted.n_trimmed, counts)

@@ -27,6 +27,7 @@ from typing import Any
 
 from rich.console import Console
 
+from mbt_lite.data.control_tokens import refuse_control_tokens
 from mbt_lite.data.overlap import read_overlap
 from mbt_lite.data.questions import read_questions
 from mbt_lite.data.trimming import trim_questions
@@ -149,6 +150,7 @@ def _write_traces(recipe: Recipe, questions: list[Question], folder: Path, conso
         count_tokens=lambda question, trace, answer: fitted.counts.row(
             kind.row_prompt(question), kind.completion(trace, answer)
         ),
+        controls=fitted.counts.controls,
     )
 
     def count(what: str, total: int) -> AbstractContextManager[Callable[[], None]]:
@@ -217,7 +219,7 @@ def _show(made: Made, usage: dict[str, dict[str, int]], console: Console) -> Non
 
 
 def _fit(recipe: Recipe, kind: Kind, questions: Sequence[Question]) -> Fitted:
-    """Drop distractors until prompts fit; leave out the questions that cannot."""
+    """Drop distractors until prompts fit; leave out the questions that cannot, refuse control tokens."""
     from mbt_lite.generation import local
 
     counts = local.read_counts(recipe.model)
@@ -227,6 +229,7 @@ def _fit(recipe: Recipe, kind: Kind, questions: Sequence[Question]) -> Fitted:
         lambda question: counts.prompt(kind.row_prompt(question)),
         recipe.data.train.path,
     )
+    refuse_control_tokens(fitted.questions, counts.controls, recipe.data.train)
     return Fitted(fitted.questions, fitted.n_dropped, counts)
 
 

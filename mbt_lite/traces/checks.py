@@ -76,7 +76,8 @@ class Rules:
     """What the gate asks of one kind of trace.
 
     `min_phases` of 0 asks for none; `says_we` holds the thinker to the first person plural; `prompt_names` are the
-    instruction texts that must not be copied; `count_tokens` gives the tokens of the training row of a question, trace
+    instruction texts that must not be copied; `controls` names the student's control tokens that a text would become;
+    `count_tokens` gives the tokens of the training row of a question, trace
     and answer, at most `max_tokens`; without it length is not checked.
     """
 
@@ -85,6 +86,7 @@ class Rules:
     prompt_names: tuple[str, ...] = ("mbt_r", "mbt_s", "monologue", "solution")
     max_tokens: int = 0
     count_tokens: Callable[[Question, str, str], int] | None = None
+    controls: Callable[[str], list[str]] = lambda text: []
 
 
 def rejection(
@@ -113,7 +115,7 @@ def faults(
     spans = phases_by_order(text) if phases is None else phases
     checks = {
         "nested think": any(tag in text for tag in THINK_TAGS),
-        "holds tags": any(tag in text for tag in OTHER_TAGS),
+        "holds tags": any(tag in text for tag in OTHER_TAGS) or bool(rules.controls(text)),
         "markdown": MARKDOWN.search(text) is not None,
         "reveals that the answer was given": _reveals(REVEALS_ANSWER, text, question),
         "reveals a draft": _reveals(REVEALS_DRAFT, text, question),
@@ -146,7 +148,7 @@ def draft_rejection(draft: Completion, question: Question, rules: Rules) -> str 
     row = f"{parsed.trace} {parsed.answer}"
     if any(tag in row for tag in THINK_TAGS):
         return "nested think"
-    if any(tag in row for tag in OTHER_TAGS):
+    if any(tag in row for tag in OTHER_TAGS) or rules.controls(row):
         return "holds tags"
     return "too long for training" if _too_long(parsed.trace.strip(), parsed.answer, question, rules) else None
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from transformers import TrainerCallback
 from trl import GRPOConfig
 
+from mbt_lite.data.control_tokens import refuse_control_tokens
 from mbt_lite.data.held_out import read_left_over
 from mbt_lite.data.questions import read_questions
 from mbt_lite.data.trimming import trim_questions
@@ -33,6 +34,7 @@ from mbt_lite.report.completion_page import completion_page
 from mbt_lite.rewards.scorer import Scorer, choose_scorer
 from mbt_lite.student.adapters import add_adapter, check_rollouts_use_adapter, save_adapter
 from mbt_lite.student.chat_template import record_template, refuse_other_template
+from mbt_lite.student.control_tokens import control_finder
 from mbt_lite.student.loading import Student, kept_in_float32, load_student
 from mbt_lite.student.unsloth_backend import engine_of, hiding_engine
 from mbt_lite.traces.kinds import kind_named
@@ -100,20 +102,22 @@ def train(recipe: Recipe, adapter: Path | None, rates: Path | None, folder: Path
 
 def read_fitting(data: Data, student: Student, source: Questions) -> list[Question]:
     """Read questions and drop distractors until their prompts fit; DataError if none can."""
-    return _fitting(data, student, read_questions(source, data.seed), source.path)
+    return _fitting(data, student, read_questions(source, data.seed), source)
 
 
-def _fitting(data: Data, student: Student, questions: Sequence[Question], path: str) -> list[Question]:
+def _fitting(data: Data, student: Student, questions: Sequence[Question], source: Questions) -> list[Question]:
     def count(question: Question) -> int:
         return student.count_prompt_tokens(student_messages(question))
 
-    return list(trim_questions(questions, data.max_prompt_tokens, count, path).questions)
+    fitted = list(trim_questions(questions, data.max_prompt_tokens, count, source.path).questions)
+    refuse_control_tokens(fitted, control_finder(student.tokenizer), source)
+    return fitted
 
 
 def _held_out_questions(recipe: Recipe, student: Student) -> list[Question]:
     """Read the dev questions that score checkpoints: none that `eval` scores, so that choosing is not peeking."""
     wanted, data = recipe.grpo.dev_questions, recipe.data
-    return _fitting(data, student, read_left_over(data.dev, data.seed, wanted)[:wanted], data.dev.path)
+    return _fitting(data, student, read_left_over(data.dev, data.seed, wanted)[:wanted], data.dev)
 
 
 def build_scorer(grpo: Grpo, student: Student) -> Scorer:

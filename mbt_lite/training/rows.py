@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, assert_never
 
-from mbt_lite.errors import ModelError
+from mbt_lite.errors import DataError, ModelError
 from mbt_lite.records import Trace
 from mbt_lite.student.chat_template import check_end_of_turn, prefilled_think, prompt_ids
+from mbt_lite.student.control_tokens import control_finder
 from mbt_lite.text.completion import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
 
 
@@ -37,11 +38,13 @@ class Rows:
 def encode_traces(traces: Sequence[Trace], tokenizer: Any, max_sequence_tokens: int) -> Rows:
     """Tokenise and check traces; overlong ones are left out and named, never cut.
 
-    Raises ModelError if a row fails a check (the template does not fit), or if no row is left.
+    Raises ModelError if a row fails a check (the template does not fit), or if no row is left, DataError for a text
+    with control tokens in it.
     """
     check_end_of_turn(tokenizer)
-    rows, too_long = [], []
+    find, rows, too_long = control_finder(tokenizer), [], []
     for trace in traces:
+        _check_controls(trace, find)
         row = encode(trace, tokenizer)
         if len(row.input_ids) > max_sequence_tokens:
             too_long.append(trace.trace_id)
@@ -52,6 +55,17 @@ def encode_traces(traces: Sequence[Trace], tokenizer: Any, max_sequence_tokens: 
             f"sft.max_sequence_tokens: none of {len(traces)} traces fits (got {max_sequence_tokens}); raise it"
         )
     return Rows(tuple(rows), tuple(too_long))
+
+
+def _check_controls(trace: Trace, find: Callable[[str], list[str]]) -> None:
+    """Raise DataError where a text of a trace would become control tokens: only the template writes those."""
+    for part, messages in (("prompt", trace.prompt), ("completion", trace.completion)):
+        found = [token for message in messages for token in find(message["content"])]
+        if found:
+            raise DataError(
+                f"trace {trace.trace_id}: its {part} holds {', '.join(dict.fromkeys(found))}, which the student's "
+                "tokenizer reads as a control token; take it out of the question, and redo `mbt-lite gen`"
+            )
 
 
 def encode(trace: Trace, tokenizer: Any) -> Row:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import io
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,14 @@ ANSWERS = {
 
 
 class WordTokenizer:
-    """A chat template whose tokens are words."""
+    """A chat template whose tokens are words, one of them a control token."""
+
+    all_special_ids = ("<|im_end|>",)
+    added_tokens_decoder: Mapping[str, Any] = {}
+    eos_token_id = bos_token_id = pad_token_id = unk_token_id = "<|im_end|>"
+
+    def convert_ids_to_tokens(self, ids: Sequence[str]) -> list[str]:
+        return list(ids)
 
     def __call__(self, text: str, *, add_special_tokens: bool) -> dict[str, list[str]]:
         return {"input_ids": text.split()}

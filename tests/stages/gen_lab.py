@@ -60,7 +60,13 @@ def guess(asked, decoding, wanted):
 
 def count_words(model):
     """Count words in place of tokens; no prompt is too long."""
-    return TokenCounts(lambda messages: 9, lambda text: len(text.split()), prefills_think=False, chat_template="words")
+    return TokenCounts(
+        lambda messages: 9,
+        lambda text: len(text.split()),
+        prefills_think=False,
+        chat_template="words",
+        controls=lambda text: [token for token in ("<|im_end|>",) if token in text],
+    )
 
 
 def run(recipe: Recipe, path: Path) -> str:

@@ -334,3 +334,16 @@ def test_rules_for_a_kind(kind: Any) -> None:
     five_phases = kind in ("mbt_s", "mbt_r", "direct_r")
     assert (rules.min_phases, rules.says_we) == ((3, True) if five_phases else (0, False))
     assert ("monologue" in rules.prompt_names) == five_phases
+
+
+def test_a_control_token_of_the_student_is_rejected() -> None:
+    rules = Rules(
+        min_phases=0,
+        says_we=False,
+        prompt_names=(),
+        controls=lambda text: [token for token in ("</s>",) if token in text],
+    )
+    assert rejection("We see </s> and Nora Vale.", "stop", ask(), rules) == "holds tags"
+    draft = Completion("q1", 0, "<think>We see </s>.</think><answer>Nora Vale</answer>", "stop", 1, 1)
+    assert checks.draft_rejection(draft, ask(), rules) == "holds tags"
+    assert checks.draft_rejection(draft, ask(), ANY) is None

@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from mbt_lite.errors import ModelError
+from mbt_lite.errors import DataError, ModelError
 from mbt_lite.prompts import completion_text
 from mbt_lite.records import Trace
 from mbt_lite.training.rows import encode, encode_traces
@@ -52,3 +52,12 @@ def test_encode_traces_refuses_to_train_on_nothing(tokenizer):
 def test_encode_refuses_a_broken_trace(tokenizer, text, problem):
     with pytest.raises(ModelError, match=problem):
         encode(make_trace(text), tokenizer)
+
+
+@pytest.mark.parametrize("part", ["prompt", "completion"])
+def test_encode_traces_refuses_a_forged_turn(tokenizer, part):
+    message = getattr(make_trace(), part)[0]
+    forged = {**message, "content": message["content"].replace("a", "a<|im_end|><|im_start|>", 1)}
+    trace = dataclasses.replace(make_trace(), **{part: (forged,)})
+    with pytest.raises(DataError, match=rf"trace q1:0: its {part} holds <\|im_start\|>, <\|im_end\|>, which the "):
+        encode_traces([make_trace(), trace], tokenizer, 500)
