@@ -93,8 +93,15 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
         metrics = _score(recipe, exam, folder, console)
         console.print(ComparisonTable(metrics))
         report = Report((read_run(run_dir.path, [variant.name for variant in variants]),))
+        for line in report.runs[0].servers:
+            console.print(f"eval: {line}")
         write_report(folder / "report.html", report, datetime.datetime.now(datetime.UTC))
-        summary = {"n_questions": len(exam.questions), "n_left_out": len(exam.left_out), "n_trimmed": exam.n_trimmed}
+        summary = {
+            "n_questions": len(exam.questions),
+            "n_left_out": len(exam.left_out),
+            "n_trimmed": exam.n_trimmed,
+            "servers": report.runs[0].servers,
+        }
         run_dir.mark_done("eval", inputs, summary)
     console.print(f"eval: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
 
@@ -267,8 +274,7 @@ def _answer_at_endpoint(eval_: Eval, exam: Exam, folder: Path, console: Console)
     """Ask an endpoint that serves the student; what it will not answer is left out of all variants, with the reason."""
     refused: dict[str, str] = {}
     signed: dict[str, str] = {}
-    files, count = (folder / "replies.jsonl", folder / "usage.json"), functools.partial(counting, console)
-    with open_endpoints(*files, count, eval_.student) as ask:
+    with open_endpoints(folder, functools.partial(counting, console), eval_.student) as ask:
         for variant in eval_.full_variants:
             student, what = answering_student(eval_, variant), f"eval: {variant.name} completions"
             prefills_think = exam.counts.prefills_think

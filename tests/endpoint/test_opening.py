@@ -38,7 +38,7 @@ def requests(n: int = 1, schema: Any = None, kind: str = "mbt_s") -> list[Teache
 
 
 def asking(folder: Path, *endpoints: Endpoint) -> Any:
-    return open_endpoints(folder / "replies.jsonl", folder / "usage.json", silent, *endpoints)
+    return open_endpoints(folder, silent, *endpoints)
 
 
 def drafter(server: TeacherServer, **changes: Any) -> Gen:

@@ -82,13 +82,13 @@ CONFLICTS = {
     ),
     "key in a URL": (
         "teacher:\n  base_url: https://user:sk-1234@a/v1\n",
-        "a.yaml:5: `teacher.base_url` holds more than an address (one of @ ? #); leave user, key and query out, "
-        "and name the key's variable in `teacher.api_key_env`",
+        "a.yaml:5: `teacher.base_url` holds more than an address (one of @ ? #, or a key); leave user, key and query "
+        "out, and name the key's variable in `teacher.api_key_env`",
     ),
     "key in a query": (
         "eval:\n  variants: [base]\n  student: {base_url: 'https://a/v1?api_key=sk-1234', models: {base: m}}\n",
-        "a.yaml:6: `eval.student.base_url` holds more than an address (one of @ ? #); leave user, key and query out, "
-        "and name the key's variable in `eval.student.api_key_env`",
+        "a.yaml:6: `eval.student.base_url` holds more than an address (one of @ ? #, or a key); leave user, key and "
+        "query out, and name the key's variable in `eval.student.api_key_env`",
     ),
     "endpoint in a list": (
         "teacher:\n  base_url: [http://a/v1, embedded]\n",
