@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -123,6 +124,7 @@ def read_reply(key: str, request: TeacherRequest, body: str, speaker: Speaker) -
 
 def _read_completion(body: str) -> Mapping[str, Any]:
     """Parse a body, whole or a stream of server-sent events; NoReplyError for the error that it holds instead."""
+    body = body.lstrip("\ufeff")
     try:
         is_stream = body.lstrip().startswith(("data:", "event:", ":"))
         completion = _assemble(body) if is_stream else json.loads(body)
@@ -149,7 +151,8 @@ def _assemble(stream: str) -> dict[str, Any]:
     texts: list[str] = []
     thoughts: list[str] = []
     finish_reason, is_done = None, False
-    for line in stream.split("\n"):
+    # not splitlines: other separators may stand in a text
+    for line in re.split("\r\n|\r|\n", stream):
         data = line.removeprefix("data:").strip() if line.startswith("data:") else ""
         is_done = is_done or data == "[DONE]"
         if data in ("", "[DONE]"):

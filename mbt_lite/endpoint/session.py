@@ -30,6 +30,8 @@ _AWAY_STATUSES = (502, 503, 504)
 # Statuses that may refuse a parameter rather than the request.
 _NO_MODEL = re.compile(r"\bmodel\b.{0,80}\b(not found|not exist|unknown)\b", re.IGNORECASE)
 _PARAMETER_STATUSES = (400, 422)
+# Some fail over a schema that they cannot keep to.
+_SCHEMA_STATUSES = (500, 501)
 # So many failed requests without a success between them mean that the endpoint is down, not that a request is odd.
 FAILURES_IN_A_ROW = 8
 _LONGEST_BACKOFF_SECONDS = 60.0
@@ -311,7 +313,7 @@ class Session:
             try:
                 reply = self._read(job, server, await post(server, body, self.settings.timeout_seconds))
             except StatusError as error:
-                if error.status not in (*_PARAMETER_STATUSES, 500, 501):
+                if error.status not in (*_PARAMETER_STATUSES, *_SCHEMA_STATUSES):
                     return
                 if not self._learn(server, body, error):
                     dialect.keeps_schema = False
@@ -340,7 +342,8 @@ class Session:
     def _judge_status(self, job: Job, server: Server, error: StatusError, attempt: int, body: dict[str, Any]) -> Reply:
         """Turn an error status into a refusal, an AttemptError or a TeacherError."""
         status, said = error.status, str(error)[:200]
-        if status in _PARAMETER_STATUSES:
+        refuses_schema = "response_format" in body and status in _SCHEMA_STATUSES
+        if status in _PARAMETER_STATUSES or refuses_schema:
             # another request may have learnt it while this one was under way
             is_old = server.dialect.spell(request_body(self.settings, job.request), job.request.schema) != body
             if is_old or self._learn(server, body, error):

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, get_args
 
-from mbt_lite.recipe.endpoint import EMBEDDED, Endpoint, Speaker, holds_secret, is_variable
+from mbt_lite.recipe.endpoint import EMBEDDED, Endpoint, Speaker, holds_secret, is_variable, without_keys
 from mbt_lite.recipe.schema import Eval, Questions, Recipe, Variant
 from mbt_lite.recipe.variants import NO_ADAPTER, WORDS, AdapterStage
 
@@ -68,9 +68,10 @@ def _endpoint(endpoint: Endpoint) -> Iterator[Conflict]:
     key = endpoint.key
     for url in endpoint.urls:
         yield from _url(endpoint, url)
-    addresses = [url.rstrip("/") for url in endpoint.urls]
-    if twice := sorted({url for url in addresses if addresses.count(url) > 1 and not holds_secret(url)}):
-        said = ", ".join(twice)
+    if len({url.rstrip("/") for url in endpoint.urls}) < len(endpoint.urls) and not any(
+        map(holds_secret, endpoint.urls)
+    ):
+        said = ", ".join(endpoint.urls)
         yield Conflict((f"{key}.base_url",), f"`{key}.base_url` names a URL twice (got {said}); keep one")
     # The value is not repeated: it may be the key itself.
     if endpoint.api_key_env is not None and not is_variable(endpoint.api_key_env):
@@ -108,6 +109,8 @@ def _speaker(speaker: Speaker) -> Iterator[Conflict]:
             (f"{key}.budget_usd", *prices),
             f"`{key}.budget_usd` needs prices (got {speaker.budget_usd:g}); set `{prices[0]}` and `{prices[1]}`",
         )
+    if without_keys(speaker.model) != speaker.model:
+        yield Conflict((f"{key}.model",), f"`{key}.model` looks like a key; name its variable in `{key}.api_key_env`")
     if speaker.base_url == EMBEDDED and speaker.model != "scripted":
         yield Conflict(
             (f"{key}.model", f"{key}.base_url"),

@@ -30,6 +30,15 @@ def holds_secret(url: str) -> bool:
     return re.search(r"[@?#]", url) is not None or _KEY.search(url) is not None
 
 
+def without_keys(text: str) -> str:
+    """Blot out what looks like a key.
+
+    >>> without_keys("got sk-proj-0a1B2c3D4e5F6a7B; write a number")
+    'got ***; write a number'
+    """
+    return _KEY.sub("***", text)
+
+
 def is_variable(name: str) -> bool:
     """Tell whether a text is the name of an environment variable, and no key that happens to look like one.
 

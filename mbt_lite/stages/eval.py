@@ -43,10 +43,11 @@ from mbt_lite.generation.local_rounds import Generate, LocalRounds, read_journal
 from mbt_lite.generation.served_rounds import ServedRounds, requests_of
 from mbt_lite.judge.panel import judge_variants
 from mbt_lite.metrics.answers import rules_for
-from mbt_lite.metrics.phase_reader import fit_reader, held_out, read_traces
+from mbt_lite.metrics.phase_reader import fit_reader, held_out, read_traces, require_sklearn, why_no_reader
 from mbt_lite.metrics.predictions import score_completion, with_phases
 from mbt_lite.metrics.scorecard import scorecards
 from mbt_lite.progress import counting
+from mbt_lite.recipe.endpoint import EMBEDDED
 from mbt_lite.recipe.schema import Eval, Judge, Recipe, Variant
 from mbt_lite.records import Message, Prediction, Question, to_row
 from mbt_lite.report.contents import Report, read_run
@@ -77,6 +78,9 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
     cannot be scored or do not fit.
     """
     variants = recipe.eval.full_variants
+    if recipe.judge.base_url == EMBEDDED or why_no_reader(read_traces(run_dir.path)) is None:
+        # before anything is answered
+        require_sklearn()
     adapters = {variant.name: _adapter(recipe.eval, run_dir, variant) for variant in variants}
     inputs = _inputs(recipe, run_dir, [adapter for adapter in adapters.values() if adapter])
     for variant in variants:
