@@ -37,7 +37,7 @@ RECIPE_FILE = "recipe.resolved.json"
 INPUTS_FILE = "inputs.json"
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 # what a start leaves behind before it has done anything
-STARTED = (".lock", INPUTS_FILE, "template.json", "usage.json")
+STARTED = (".lock", INPUTS_FILE, "template.json", "usage.json", "servers.json")
 
 # Which recipe sections each stage's result depends on: its own, and what it reads.
 SECTIONS = {

@@ -76,8 +76,8 @@ class TeacherServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, answer: Callable[[int, Body], Answer]) -> None:
-        super().__init__(("127.0.0.1", 0), Endpoint)
+    def __init__(self, answer: Callable[[int, Body], Answer], port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), Endpoint)
         self.answer = answer
         self.lock = threading.Lock()
         self.bodies: list[Body] = []

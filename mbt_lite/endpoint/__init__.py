@@ -9,6 +9,8 @@
 | post.py | one body to one server, and what can come of it |
 | dialect.py | how one server wants its requests: learnt from its refusals, and from one probe |
 | reading.py | how servers word their replies |
+| again.py | replies that a server's settings spoiled before: does it do better now? |
+| notes.py | what servers gave away about themselves, for the report |
 | budget.py | what requests may cost: the estimate beforehand, and the limit that is never exceeded |
 | replies.py | requests, their keys, the journal that makes sure none is paid for twice, what was used |
 | served_student.py | the student behind an endpoint: its requests and completions |

@@ -10,11 +10,13 @@ Source: the chat-completions schema, through the official `openai` async client.
 What becomes of a request::
 
     reply                                    journaled, synced together with others, then reported to `on_reply`
-    401 402 403 404, cannot connect          nothing new is sent, what is under way is kept, then TeacherError
+    401 402 403 404, nothing ever listened   nothing new is sent, what is under way is kept, then TeacherError
+    it had answered, and is away             waited for with growing pauses, ten minutes; then as 401
     400 that names a parameter               sent again without it, as every request from then on (see dialect.py)
     other 4xx                                a Reply with finish_reason "refused", not journaled; the rest go on
-    429, 5xx, time-out, broken reply         tried `attempts` times, at a lower pace; the rest go on, then TeacherError
+    429, 5xx, time-out, broken, huge reply   tried `attempts` times, at a lower pace; the rest go on, then TeacherError
     budget could be exceeded                 as 401: nothing new is sent
+    twenty replies in a row of no use        as 401
     Ctrl-C, SIGTERM                          as 401, then KeyboardInterrupt; a second one stops at once
 """
 
@@ -30,6 +32,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mbt_lite.endpoint.dialect import Dialect
+from mbt_lite.endpoint.post import capped
+from mbt_lite.endpoint.reading import WhyUseless, why_useless
 from mbt_lite.endpoint.replies import Reply, ReplyJournal, TeacherRequest, request_key
 from mbt_lite.endpoint.servers import Server, Servers
 from mbt_lite.endpoint.session import Job, Session
@@ -44,6 +48,10 @@ Dialects = dict[tuple[str, str], Dialect]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
+# A streamed token may come as a chunk of half a kilobyte; whatever a server sends beside is far below a mebibyte.
+_MOST_BYTES_PER_TOKEN, _MOST_BYTES_BESIDE = 1024, 2**20
+_CONNECT_SECONDS = 10.0
+
 
 def _print_line(line: str) -> None:
     say(line, error=True)
@@ -56,6 +64,7 @@ def complete(
     journal: ReplyJournal,
     *,
     on_reply: Callable[[Reply], None] = lambda reply: None,
+    useless: WhyUseless = why_useless,
     say: Callable[[str], None] = _print_line,
     backoff_seconds: float = 1.0,
     dialects: Dialects | None = None,
@@ -64,9 +73,10 @@ def complete(
 
     `base_url` is one server or several that share the work. `dialects` remembers what was learnt of each for the next
     call, by URL and model. `on_reply` is called for each new reply after it is on disk; `say` gets lines about what was
-    learnt of a server. Waits between attempts start at `backoff_seconds` and double. Raises TeacherError when no server
-    can be used, when the budget could be exceeded, or when requests are left without a reply at the end;
-    KeyboardInterrupt when interrupted by Ctrl-C or SIGTERM. All replies are kept then.
+    learnt of a server. `useless` says why a reply is of no use, None if it is of use: many such in a row end it all.
+    Waits between attempts start at `backoff_seconds` and double. Raises TeacherError when no server can be used, when
+    the budget could be exceeded, or when requests are left without a reply at the end; KeyboardInterrupt when
+    interrupted by Ctrl-C or SIGTERM. All replies are kept then.
     """
     keys = {request.label: request_key(settings, request) for request in requests}
     assert len(keys) == len(requests), "labels name requests: they must differ"
@@ -90,7 +100,9 @@ def complete(
                 )
                 for url in urls
             ]
-            session = Session(Servers(servers, settings.key, say), settings, journal, on_reply, backoff_seconds)
+            session = Session(
+                Servers(servers, settings.key, say), settings, journal, on_reply, useless, backoff_seconds
+            )
             with _stopping_at_signals(session, say):
                 return await session.ask_all(list(missing.values()))
 
@@ -147,14 +159,18 @@ def _open_client(settings: Speaker, base_url: str) -> openai.AsyncOpenAI:
     limits = type(openai.DEFAULT_CONNECTION_LIMITS)(
         max_connections=settings.concurrency, max_keepalive_connections=settings.concurrency
     )
+    timeout = openai.Timeout(settings.timeout_seconds, connect=min(_CONNECT_SECONDS, settings.timeout_seconds))
     http_client = openai.DefaultAsyncHttpxClient(
-        trust_env=host not in LOOPBACK, timeout=settings.timeout_seconds, limits=limits
+        trust_env=host not in LOOPBACK,
+        timeout=timeout,
+        limits=limits,
+        event_hooks={"response": [capped(_MOST_BYTES_PER_TOKEN * settings.max_completion_tokens + _MOST_BYTES_BESIDE)]},
     )
     return openai.AsyncOpenAI(
         base_url=base_url,
         api_key=_read_key(settings, base_url),
         max_retries=0,
-        timeout=settings.timeout_seconds,
+        timeout=timeout,
         http_client=http_client,
     )
 

@@ -54,6 +54,8 @@ class Dialect:
         # None until it was probed
         self.keeps_schema: bool | None = None
         self.told: set[str] = set()
+        # one that never has was never there; one that has may come back
+        self.has_answered = False
 
     def spell(self, body: dict[str, Any], schema: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Give a canonical request body in this server's words, with the schema of the reply if it keeps to one."""

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from typing import Any
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from mbt_lite.endpoint.budget import estimate_prompt_tokens
 from mbt_lite.endpoint.replies import CHARACTERS_PER_TOKEN, Reply, TeacherRequest
@@ -34,7 +35,35 @@ _REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
 # A server's count of the prompt below this share of ours, on prompts of so many tokens, means that it was cut.
 CUT_SHARE, CUT_FROM_TOKENS = 0.5, 200
 
+# No tokenizer has words of so many characters on average; more was not asked for.
+_MOST_CHARACTERS_PER_TOKEN = 32
+_CURES = {
+    CONTEXT_FULL: "raise the server's context length",
+    HIDDEN_REASONING: "serve it so that its reasoning shows",
+    "length": "raise {key}.max_completion_tokens, or switch the model's thinking off",
+    "stop": "see whether the model thinks where no one reads it, and switch that off",
+}
+
 Odd = dict[str, str]
+
+
+class Useless(NamedTuple):
+    """Why a reply is of no use, and what to do about it."""
+
+    cause: str
+    cure: str
+
+
+def why_useless(reply: Reply, speaker: Speaker) -> Useless | None:
+    """Say why a reply is of no use, whatever was asked for: without a text, cut by its server, ended in another way."""
+    ending = reply.finish_reason
+    if ending == "length" and _is_early(reply.completion_tokens, speaker):
+        ending = CONTEXT_FULL
+    has_ended = ending in ("stop", "length")
+    if has_ended and reply.text:
+        return None
+    cure = _CURES.get(ending, "see why it ends so").format(key=speaker.key)
+    return Useless("empty" if has_ended else ending, cure)
 
 
 class NoReplyError(Exception):
@@ -43,6 +72,13 @@ class NoReplyError(Exception):
     def __init__(self, problem: str, status: int | None = None) -> None:
         super().__init__(problem)
         self.status = status
+
+
+WhyUseless = Callable[[Reply, Speaker], Useless | None]
+
+
+def of_use(reply: Reply, speaker: Speaker) -> None:
+    """Take every reply for useful."""
 
 
 def read_reply(key: str, request: TeacherRequest, body: str, speaker: Speaker) -> tuple[Reply, Odd]:
@@ -54,6 +90,7 @@ def read_reply(key: str, request: TeacherRequest, body: str, speaker: Speaker) -
     completion = _read_completion(body)
     choice, odd = _choice(completion), Odd()
     text, reasoning = _split(choice["message"])
+    _refuse_huge(len(text) + len(reasoning), speaker)
     usage = completion.get("usage")
     usage = usage if isinstance(usage, Mapping) else {}
     prompt_tokens, completion_tokens = _count_tokens(usage, text or reasoning)
@@ -87,6 +124,7 @@ def read_reply(key: str, request: TeacherRequest, body: str, speaker: Speaker) -
 
 def _read_completion(body: str) -> Mapping[str, Any]:
     """Parse a body, whole or a stream of server-sent events; NoReplyError for the error that it holds instead."""
+    body = body.lstrip("\ufeff")
     try:
         is_stream = body.lstrip().startswith(("data:", "event:", ":"))
         completion = _assemble(body) if is_stream else json.loads(body)
@@ -113,7 +151,8 @@ def _assemble(stream: str) -> dict[str, Any]:
     texts: list[str] = []
     thoughts: list[str] = []
     finish_reason, is_done = None, False
-    for line in stream.split("\n"):
+    # not splitlines: other separators may stand in a text
+    for line in re.split("\r\n|\r|\n", stream):
         data = line.removeprefix("data:").strip() if line.startswith("data:") else ""
         is_done = is_done or data == "[DONE]"
         if data in ("", "[DONE]"):
@@ -209,14 +248,17 @@ def _ending(said: object, completion_tokens: int | None, text: str, speaker: Spe
 
 def _early_end(completion_tokens: int | None, request: TeacherRequest, speaker: Speaker, odd: Odd) -> str:
     """Note a reply that the server cut before `max_completion_tokens`; a student is not to blame for that."""
-    most = speaker.max_completion_tokens
-    if completion_tokens is None or completion_tokens >= most - _UNCOUNTED_TOKENS:
+    if not _is_early(completion_tokens, speaker):
         return "length"
     odd["full"] = (
-        f"it cut a reply after {completion_tokens} of {most} tokens: its context is full, or a limit of its own; "
-        "raise it, and take such lines out of the journal to ask again"
+        f"it cut a reply after {completion_tokens} of {speaker.max_completion_tokens} tokens: its context is full, or "
+        "a limit of its own; raise it"
     )
     return CONTEXT_FULL if request.is_completion else "length"
+
+
+def _is_early(completion_tokens: int | None, speaker: Speaker) -> bool:
+    return completion_tokens is not None and completion_tokens < speaker.max_completion_tokens - _UNCOUNTED_TOKENS
 
 
 def _with_reasoning(text: str, reasoning: str, ending: str, usage: Mapping[str, Any], odd: Odd) -> tuple[str, str]:
@@ -240,18 +282,36 @@ def _with_reasoning(text: str, reasoning: str, ending: str, usage: Mapping[str, 
     return f"{THINK_OPEN}\n{reasoning.strip()}{closed}", ending
 
 
-def _note_model(signed: str | None, speaker: Speaker, odd: Odd) -> None:
-    """Note a signature that is not the name asked for, dates and folders aside."""
+def is_other_model(signed: str | None, speaker: Speaker) -> bool:
+    """Tell whether a signature is not the name asked for, dates and folders aside."""
     asked, given = (name.lower().rpartition("/")[2] for name in (speaker.model, signed or speaker.model))
-    if asked not in given and given not in asked:
+    return asked not in given and given not in asked
+
+
+def is_cut_prompt(prompt_tokens: int | None, request: TeacherRequest) -> bool:
+    """Tell whether a server counted so few tokens in a prompt that it may have cut it."""
+    ours = estimate_prompt_tokens(request.messages)
+    return prompt_tokens is not None and ours >= CUT_FROM_TOKENS and prompt_tokens < CUT_SHARE * ours
+
+
+def _note_model(signed: str | None, speaker: Speaker, odd: Odd) -> None:
+    if is_other_model(signed, speaker):
         odd["model"] = f"it answers as {signed!r}, not as {speaker.model!r} that {speaker.key} asks for"
 
 
 def _note_cut(prompt_tokens: int | None, request: TeacherRequest, odd: Odd) -> None:
-    ours = estimate_prompt_tokens(request.messages)
-    if prompt_tokens is not None and ours >= CUT_FROM_TOKENS and prompt_tokens < CUT_SHARE * ours:
+    if is_cut_prompt(prompt_tokens, request):
+        ours = estimate_prompt_tokens(request.messages)
         odd["cut"] = (
             f"it counted {prompt_tokens} tokens in a prompt of about {ours}: if it cut it, raise its context length"
+        )
+
+
+def _refuse_huge(n_characters: int, speaker: Speaker) -> None:
+    most = _MOST_CHARACTERS_PER_TOKEN * speaker.max_completion_tokens
+    if n_characters > most:
+        raise NoReplyError(
+            f"reply is longer than {speaker.max_completion_tokens} tokens can be (got {n_characters} characters)"
         )
 
 

@@ -80,12 +80,12 @@ def request_key(settings: Speaker, request: TeacherRequest) -> str:
 
 
 class ReplyJournal:
-    """Every reply of a run; `replies` maps keys to those on disk."""
+    """Every reply of a run: `replies` maps keys to those that count, `paid` has all, also those asked for again."""
 
     def __init__(self, path: Path) -> None:
         # read first: a broken line must not leave the file open
-        read = [from_row(Reply, row, f"{path}:{line}") for line, row in enumerate(read_jsonl(path), 1)]
-        self.replies = {reply.key: reply for reply in read}
+        self.paid = [from_row(Reply, row, f"{path}:{line}") for line, row in enumerate(read_jsonl(path), 1)]
+        self.replies = {reply.key: reply for reply in self.paid}
         self._journal = Journal(path)
 
     def count_missing(self, requests: Iterable[TeacherRequest], settings: Speaker) -> int:
@@ -100,6 +100,7 @@ class ReplyJournal:
     def write(self, reply: Reply) -> None:
         """Keep a reply: it survives the death of this process, and after `sync` that of the machine."""
         self._journal.write([to_row(reply)])
+        self.paid.append(reply)
         self.replies[reply.key] = reply
 
     def sync(self) -> None:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import openai
 
 _ASIDE_SECONDS = 60.0
-# So many failed attempts in a row put an server aside if another works; one is enough where nothing listens.
+_LONGEST_PAUSE_SECONDS = 15.0
+# So many failed attempts in a row put a server aside if another works; one is enough where nothing listens.
 _FAILURES_TO_PUT_ASIDE = 4
 
 
@@ -42,10 +43,13 @@ class Server:
         self.failures_in_a_row = 0
         self.resumes_at = 0.0
         self.slowed_at = 0.0
+        self.down_since: float | None = None
 
     def note_success(self) -> None:
         """Let the limit grow by one for every round of replies."""
         self.failures_in_a_row = 0
+        self.down_since = None
+        self.dialect.has_answered = True
         self.limit = min(float(self.concurrency), self.limit + 1.0 / self.limit)
 
     def slow_down(self, sent_at: float) -> None:
@@ -72,6 +76,7 @@ class Servers:
         self._say = say
         self.is_closed = False
         self._aside: dict[Server, float] = {}
+        self._told_aside: set[Server] = set()
         self._waiting: collections.deque[asyncio.Future[None]] = collections.deque()
 
     def say(self, server: Server, line: str) -> None:
@@ -79,7 +84,7 @@ class Servers:
         self._say(f"{self.key} {server.url}: {line}")
 
     async def take(self) -> Server | None:
-        """Wait for an server with room, the least busy first; None once the session has stopped."""
+        """Wait for a server with room, the least busy first; None once the session has stopped."""
         while not self.is_closed:
             now = time.monotonic()
             ready = [server for server in self._in_use(now) if server.has_room(now)]
@@ -109,6 +114,24 @@ class Servers:
         self.is_closed = True
         self.wake()
 
+    def note_success(self, server: Server) -> None:
+        """Note a reply, and tell it where one was waited for."""
+        if server.down_since is not None:
+            self.say(server, f"it is back after {time.monotonic() - server.down_since:.0f} s")
+        self._told_aside.discard(server)
+        server.note_success()
+
+    def note_outage(self, server: Server, problem: str, patience_seconds: float) -> float:
+        """Pause a server that has answered before and is away, longer each time; give for how long it has been away."""
+        now = time.monotonic()
+        if server.down_since is None:
+            server.down_since = now
+            self.say(server, f"{problem}; it is waited for, up to {patience_seconds:.0f} s")
+        gone = now - server.down_since
+        # as long again as it has been away: requests that fail together add nothing
+        server.pause(min(_LONGEST_PAUSE_SECONDS, max(patience_seconds / 600.0, gone)))
+        return gone
+
     def note_failure(self, server: Server, problem: str, *, connected: bool) -> bool:
         """Count a failed attempt; tell whether it put the server aside."""
         server.failures_in_a_row += 1
@@ -116,7 +139,8 @@ class Servers:
         others = [one for one in self._in_use(now) if one is not server]
         if not others or (connected and server.failures_in_a_row < _FAILURES_TO_PUT_ASIDE):
             return False
-        if server not in self._aside:
+        if server not in self._told_aside:
+            self._told_aside.add(server)
             self.say(server, f"{problem}; put aside for {_ASIDE_SECONDS:.0f} s, the others go on")
         self._aside[server] = now + _ASIDE_SECONDS
         return True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import random
 import re
 import time
@@ -16,20 +17,28 @@ from typing import Any, NamedTuple
 
 from mbt_lite.endpoint.budget import Budget, Cost
 from mbt_lite.endpoint.dialect import PROBE, keeps_to_probe
-from mbt_lite.endpoint.post import AttemptError, StatusError, hide_key, post
-from mbt_lite.endpoint.reading import NoReplyError, read_reply
+from mbt_lite.endpoint.post import AttemptError, StatusError, hide_key, hide_secret, post
+from mbt_lite.endpoint.reading import NoReplyError, WhyUseless, read_reply
 from mbt_lite.endpoint.replies import Reply, ReplyJournal, TeacherRequest, request_body, request_key
 from mbt_lite.endpoint.servers import Server, Servers
 from mbt_lite.errors import TeacherError
 from mbt_lite.recipe.endpoint import Speaker
 
 _RETRIED_STATUSES = (408, 409, 425, 429)
+# What proxies and servers say of a model server that is away or not ready.
+_AWAY_STATUSES = (502, 503, 504)
 # Statuses that may refuse a parameter rather than the request.
 _NO_MODEL = re.compile(r"\bmodel\b.{0,80}\b(not found|not exist|unknown)\b", re.IGNORECASE)
 _PARAMETER_STATUSES = (400, 422)
+# Some fail over a schema that they cannot keep to.
+_SCHEMA_STATUSES = (500, 501)
 # So many failed requests without a success between them mean that the endpoint is down, not that a request is odd.
 FAILURES_IN_A_ROW = 8
 _LONGEST_BACKOFF_SECONDS = 60.0
+# A server that has answered and is away is restarting, or loads its model: in waits between attempts.
+_OUTAGE_WAITS = 600.0
+# Replies of no use are paid for like others: so many in a row are the endpoint's, and more than the trial of gen.
+USELESS_IN_A_ROW = 20
 # A server that is not there will hardly come up while we wait.
 _LONGEST_CONNECT_BACKOFF_SECONDS = 1.0
 # A verdict's probe is one word long; a model that thinks first may need more, and is asked without a schema.
@@ -52,18 +61,21 @@ class Session:
         settings: Speaker,
         journal: ReplyJournal,
         on_reply: Callable[[Reply], None],
+        useless: WhyUseless,
         backoff_seconds: float,
     ) -> None:
         self.servers = servers
         self.settings = settings
         self.journal = journal
         self.on_reply = on_reply
+        self.useless = useless
         self.backoff_seconds = backoff_seconds
-        self.budget = Budget(settings, journal.replies.values())
+        self.budget = Budget(settings, journal.paid)
         self.stopped = asyncio.Event()
         self.stopped_by: BaseException | None = None
         self.failures: list[str] = []
         self.failures_in_a_row = 0
+        self.useless_in_a_row = 0
         self.refused: dict[str, Reply] = {}
         self.unreported: list[Reply] = []
         self.arrived, self.synced, self.settled = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -123,6 +135,8 @@ class Session:
             self.settled.set()
             if reply is not None:
                 await self._keep(reply, is_kept)
+            if reply is not None and is_kept:
+                self._note_use(reply)
 
     async def _reserve(self, request: TeacherRequest) -> Cost | None:
         """Set aside the most that a request can cost, once others have cost less; None if the budget is used up."""
@@ -181,7 +195,7 @@ class Session:
                 if failure.wait_seconds is not None:
                     server.pause(failure.wait_seconds)
             else:
-                server.note_success()
+                self.servers.note_success(server)
                 self._note_outcome(None if reply.finish_reason != "refused" else reply.text)
                 return reply
             finally:
@@ -189,7 +203,7 @@ class Session:
             is_aside = not failure.is_free and self.servers.note_failure(
                 server, str(failure), connected=failure.connected
             )
-            if failure.is_free or (is_aside and not failure.connected):
+            if failure.is_free or (is_aside and not failure.connected) or self._waits_for(server, failure, sent_at):
                 continue
             attempt += 1
             if attempt == self.settings.attempts:
@@ -197,6 +211,22 @@ class Session:
                 break
             await self._wait(failure, server, attempt)
         return None
+
+    def _waits_for(self, server: Server, failure: AttemptError, sent_at: float) -> bool:
+        """Tell whether a failure is an outage that is waited for, and no attempt; TeacherError if it lasts too long.
+
+        An error status may be the request's own fault: it counts, unless the server was known to be away.
+        """
+        if not (failure.is_outage and server.dialect.has_answered):
+            return False
+        is_known = server.down_since is not None and server.down_since <= sent_at
+        patience = _OUTAGE_WAITS * self.backoff_seconds
+        if self.servers.note_outage(server, str(failure), patience) > patience:
+            raise TeacherError(
+                f"{self.settings.key} {server.url}: {failure}, and was not back within {patience:.0f} s; "
+                "start the server, then run the same command again: all replies are kept"
+            )
+        return is_known or not failure.connected
 
     def _give_up(self, job: Job, server: Server, failure: AttemptError) -> None:
         """Note that a request has used up its attempts; TeacherError where nothing listens."""
@@ -214,6 +244,18 @@ class Session:
             raise TeacherError(
                 f"{self.where}: {self.failures_in_a_row} requests in a row failed (last: {problem}); "
                 "mend the endpoint, then run the same command again"
+            )
+
+    def _note_use(self, reply: Reply) -> None:
+        """Count replies of no use in a row; too many stop the session before more are paid for."""
+        why = self.useless(reply, self.settings)
+        self.useless_in_a_row = 0 if why is None else self.useless_in_a_row + 1
+        if why is not None and self.useless_in_a_row >= USELESS_IN_A_ROW:
+            self.stop(
+                TeacherError(
+                    f"{self.where}: {self.useless_in_a_row} replies in a row are of no use (last: {why.cause}); "
+                    f"{why.cure}, then run the same command again: all replies are kept"
+                )
             )
 
     async def _wait(self, failure: AttemptError, server: Server, attempt: int) -> None:
@@ -251,10 +293,16 @@ class Session:
     def _read(self, job: Job, server: Server, text: str) -> Reply:
         """Read a reply, and tell once what is odd about it."""
         reply, odd = read_reply(job.key, job.request, text, self.settings)
+        # as JSON it may have been written in other characters
         for name, sentence in odd.items():
             if server.dialect.is_news(name):
-                self.servers.say(server, sentence)
-        return reply
+                self.servers.say(server, hide_secret(sentence, server))
+        return dataclasses.replace(
+            reply,
+            text=hide_secret(reply.text, server),
+            finish_reason=hide_secret(reply.finish_reason, server),
+            model=None if reply.model is None else hide_secret(reply.model, server),
+        )
 
     async def _probe(self, server: Server) -> None:
         """Find out whether a server keeps to a JSON schema: one that refuses or ignores it is asked without."""
@@ -265,7 +313,7 @@ class Session:
             try:
                 reply = self._read(job, server, await post(server, body, self.settings.timeout_seconds))
             except StatusError as error:
-                if error.status not in (*_PARAMETER_STATUSES, 500, 501):
+                if error.status not in (*_PARAMETER_STATUSES, *_SCHEMA_STATUSES):
                     return
                 if not self._learn(server, body, error):
                     dialect.keeps_schema = False
@@ -294,7 +342,8 @@ class Session:
     def _judge_status(self, job: Job, server: Server, error: StatusError, attempt: int, body: dict[str, Any]) -> Reply:
         """Turn an error status into a refusal, an AttemptError or a TeacherError."""
         status, said = error.status, str(error)[:200]
-        if status in _PARAMETER_STATUSES:
+        refuses_schema = "response_format" in body and status in _SCHEMA_STATUSES
+        if status in _PARAMETER_STATUSES or refuses_schema:
             # another request may have learnt it while this one was under way
             is_old = server.dialect.spell(request_body(self.settings, job.request), job.request.schema) != body
             if is_old or self._learn(server, body, error):
@@ -313,8 +362,12 @@ class Session:
             tries = _count(attempt, "attempt")
             raise TeacherError(f"{key} {server.url}: {status} after {tries} (got {said!r}); {cure}") from None
         if status in _RETRIED_STATUSES or status >= 500:
-            is_overload = status == 429 or status >= 500
-            raise AttemptError(f"{status} ({said})", wait_seconds=error.wait_seconds, overloaded=is_overload) from None
+            is_overload, is_outage = status == 429 or status >= 500, status in _AWAY_STATUSES
+            # it says itself that it will be there
+            server.dialect.has_answered |= is_outage and "loading" in said.lower()
+            raise AttemptError(
+                f"{status} ({said})", wait_seconds=error.wait_seconds, overloaded=is_overload, is_outage=is_outage
+            ) from None
         return Reply(
             key=job.key,
             kind=job.request.kind,

@@ -10,6 +10,7 @@ import openai
 
 from mbt_lite.endpoint.client import LOOPBACK
 from mbt_lite.errors import TeacherError
+from mbt_lite.recipe.endpoint import holds_secret
 from mbt_lite.records import Message
 from mbt_lite.text.completion import THINK_CLOSE, THINK_OPEN
 
@@ -19,6 +20,8 @@ class StreamingEndpoint:
 
     def __init__(self, base_url: str, model: str | None = None, key: str | None = None) -> None:
         url = urlsplit(base_url)
+        if holds_secret(base_url):
+            raise TeacherError("--base-url: holds more than an address (one of @ ? #, or a key); leave it out")
         if url.scheme not in ("http", "https") or url.hostname is None:
             raise TeacherError(f"--base-url: not a URL (got {base_url}); give one such as http://localhost:8080/v1")
         http = openai.DefaultHttpxClient(trust_env=url.hostname not in LOOPBACK)

@@ -7,19 +7,25 @@ refuses once it refuses again.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
 
+from mbt_lite.endpoint.reading import Useless, WhyUseless, of_use, why_useless
 from mbt_lite.endpoint.replies import Reply, TeacherRequest
 from mbt_lite.judge.subjects import Kind, Subject, Verdict, applies, messages, verdict_by_rule
 from mbt_lite.judge.verdicts import NoVerdictError, read_verdict, verdict_schema
-from mbt_lite.recipe.endpoint import EMBEDDED
+from mbt_lite.recipe.endpoint import EMBEDDED, Speaker
 from mbt_lite.recipe.schema import Judge
 
 # More than a verdict may have attempts: no two requests about one thing share a seed.
 _SEEDS_PER_REPEAT = 1000
 
-Send = Callable[[Sequence[TeacherRequest], str], Mapping[str, Reply]]
+
+class Send(Protocol):
+    """Who asks a judge."""
+
+    def __call__(self, requests: Sequence[TeacherRequest], what: str, *, useless: WhyUseless) -> Mapping[str, Reply]:
+        """Give replies by label; `what` names the requests for people, `useless` says why a reply is of no use."""
 
 
 class Item(NamedTuple):
@@ -43,7 +49,8 @@ class Finding:
 def find(items: Mapping[str, Item], judge: Judge, send: Send, what: str) -> dict[str, Finding]:
     """Judge each item; give the findings by its label, in the order of `items`, without what has nothing to judge.
 
-    `send` asks a judge or looks into its journal; `what` names the requests for people.
+    `send` asks a judge or looks into its journal; `what` names the requests for people. Many first replies in a row
+    that are no verdict are a broken judge's, and end it; what failed once may fail again.
     """
     found: dict[str, Finding] = {}
     pending: dict[str, Item] = {}
@@ -55,7 +62,10 @@ def find(items: Mapping[str, Item], judge: Judge, send: Send, what: str) -> dict
             pending[label] = item
     for attempt in range(judge.verdict_attempts):
         requests = {label: _request(label, item, judge, attempt) for label, item in pending.items()}
-        replies = send(list(requests.values()), what if attempt == 0 else f"{what}, attempt {attempt + 1}")
+        if attempt == 0:
+            replies = send(list(requests.values()), what, useless=_no_verdict(requests, pending))
+        else:
+            replies = send(list(requests.values()), f"{what}, attempt {attempt + 1}", useless=of_use)
         again: dict[str, Item] = {}
         for label, item in pending.items():
             reply = replies[requests[label].label]
@@ -77,6 +87,21 @@ def _request(label: str, item: Item, judge: Judge, attempt: int) -> TeacherReque
         seed=seed,
         schema=verdict_schema(item.kind, item.subject) if wants_schema else None,
     )
+
+
+def _no_verdict(requests: Mapping[str, TeacherRequest], items: Mapping[str, Item]) -> WhyUseless:
+    """Say how a reply is judged to be of no use: as any is, or because it is no verdict."""
+    asked = {request.label: items[label] for label, request in requests.items()}
+
+    def why(reply: Reply, speaker: Speaker) -> Useless | None:
+        if (useless := why_useless(reply, speaker)) is not None:
+            return useless
+        item = asked[reply.label]
+        reason = _read(item, reply, 1).unscored
+        cure = f"name another {speaker.key}.model, or leave the measure out of {speaker.key}.measures"
+        return None if reason is None else Useless(f"no verdict on {item.kind}: {reason}", cure)
+
+    return why
 
 
 def _read(item: Item, reply: Reply, attempts: int) -> Finding:

@@ -1,13 +1,14 @@
 """Judge the completions of a run: ask in two rounds, keep every verdict, turn them into means.
 
-Files in `eval/`: `judge_replies.jsonl` (every reply), `judge_usage.json` (tokens and dollars per kind), and per variant
-`judgements.jsonl`, one verdict or reason a line.
+Files in `eval/`: `judge_replies.jsonl` (every reply), `judge_usage.json` (tokens and dollars per kind),
+`judge_servers.json` (what its servers gave away), and per variant `judgements.jsonl`, one verdict or reason a line.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 from mbt_lite import prompts
 from mbt_lite.endpoint.opening import Counting, open_endpoints
-from mbt_lite.endpoint.replies import Reply, TeacherRequest
+from mbt_lite.endpoint.reading import why_useless
 from mbt_lite.errors import RunError
 from mbt_lite.files import write_jsonl
 from mbt_lite.judge.agreement import agreements, labels
@@ -24,7 +25,9 @@ from mbt_lite.judge.labelled import hold_against, labelled_traces, read_labels
 from mbt_lite.judge.subjects import FIRST_ROUND, Kind, Subject, applies, make_subject
 from mbt_lite.judge.verdicts import prefix_share
 from mbt_lite.metrics.judged import JudgedCompletion, aggregate_judged, base_lengths
+from mbt_lite.metrics.phase_reader import require_sklearn
 from mbt_lite.metrics.scorecard import BASE, BOOTSTRAP_SAMPLES
+from mbt_lite.recipe.endpoint import EMBEDDED
 from mbt_lite.recipe.schema import Judge, Recipe
 from mbt_lite.records import Prediction, Question
 from mbt_lite.screen import say
@@ -100,12 +103,11 @@ def judge_variants(
 @contextlib.contextmanager
 def open_judge(judge: Judge, folder: Path, counting: Counting) -> Iterator[Send]:
     """Lend the function that asks the judge; what was spent is in `judge_usage.json` at the end."""
-    with open_endpoints(folder / "judge_replies.jsonl", folder / "judge_usage.json", counting, judge) as ask:
-
-        def send(requests: Sequence[TeacherRequest], what: str) -> Mapping[str, Reply]:
-            return ask(requests, what, judge)
-
-        yield send
+    if judge.base_url == EMBEDDED:
+        # its server could say so only in a thread of its own
+        require_sklearn()
+    with open_endpoints(folder, counting, judge, prefix="judge_") as ask:
+        yield functools.partial(ask, settings=judge)
 
 
 def hold_judge_against_labels(
@@ -131,7 +133,8 @@ def hold_judge_against_labels(
         yield lambda: None
 
     with open_judge(judge, folder, announcing) as send:
-        return hold_against(traces, judge, send)
+        # how much of a judge is no verdict is what is to be known here
+        return hold_against(traces, judge, lambda requests, what, useless: send(requests, what, useless=why_useless))
 
 
 def ask_about(cases: Sequence[Case], judge: Judge, send: Send) -> None:

@@ -132,14 +132,19 @@ def _examples(traces: Sequence[Trace]) -> tuple[list[str], list[str], list[str]]
 
 def _model() -> Any:
     """Build what is fitted: counts of words and word pairs, and one weight for each in each phase."""
-    if importlib.util.find_spec("sklearn") is None:
-        raise RunError("phases: scikit-learn is not installed; `pip install 'mbt-lite[report]'`")
+    require_sklearn()
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
     counts = TfidfVectorizer(preprocessor=masked, token_pattern=_TOKEN, ngram_range=(1, 2), sublinear_tf=True)
     return make_pipeline(counts, LogisticRegression(C=300, max_iter=5000))
+
+
+def require_sklearn() -> None:
+    """Raise RunError where scikit-learn is not installed."""
+    if importlib.util.find_spec("sklearn") is None:
+        raise RunError("phases: scikit-learn is not installed; `pip install 'mbt-lite[report]'`")
 
 
 def masked(text: str) -> str:

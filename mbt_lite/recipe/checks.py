@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, get_args
 
-from mbt_lite.recipe.endpoint import EMBEDDED, Endpoint, Speaker
+from mbt_lite.recipe.endpoint import EMBEDDED, Endpoint, Speaker, holds_secret, is_variable, without_keys
 from mbt_lite.recipe.schema import Eval, Questions, Recipe, Variant
 from mbt_lite.recipe.variants import NO_ADAPTER, WORDS, AdapterStage
 
@@ -68,11 +68,13 @@ def _endpoint(endpoint: Endpoint) -> Iterator[Conflict]:
     key = endpoint.key
     for url in endpoint.urls:
         yield from _url(endpoint, url)
-    if len(set(endpoint.urls)) < len(endpoint.urls):
+    if len({url.rstrip("/") for url in endpoint.urls}) < len(endpoint.urls) and not any(
+        map(holds_secret, endpoint.urls)
+    ):
         said = ", ".join(endpoint.urls)
         yield Conflict((f"{key}.base_url",), f"`{key}.base_url` names a URL twice (got {said}); keep one")
     # The value is not repeated: it may be the key itself.
-    if endpoint.api_key_env is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", endpoint.api_key_env):
+    if endpoint.api_key_env is not None and not is_variable(endpoint.api_key_env):
         yield Conflict(
             (f"{key}.api_key_env",),
             f"`{key}.api_key_env` is no variable name; "
@@ -82,16 +84,16 @@ def _endpoint(endpoint: Endpoint) -> Iterator[Conflict]:
 
 def _url(endpoint: Endpoint, url: str) -> Iterator[Conflict]:
     key = f"{endpoint.key}.base_url"
-    if not re.match(r"https?://[^\s/]", url):
-        words = "".join(f"{word}, " for word in endpoint.words)
-        yield Conflict((key,), f"`{key}` is no endpoint (got {url}); write {words}or a URL with http:// or https://")
-    elif re.search(r"[@?#]", url):
+    if holds_secret(url):
         # What stands there may be a key: it is not repeated.
         yield Conflict(
             (key,),
-            f"`{key}` holds more than an address (one of @ ? #); leave user, key and query out, "
+            f"`{key}` holds more than an address (one of @ ? #, or a key); leave user, key and query out, "
             f"and name the key's variable in `{endpoint.key}.api_key_env`",
         )
+    elif not re.match(r"https?://[^\s/]", url):
+        words = "".join(f"{word}, " for word in endpoint.words)
+        yield Conflict((key,), f"`{key}` is no endpoint (got {url}); write {words}or a URL with http:// or https://")
 
 
 def _speaker(speaker: Speaker) -> Iterator[Conflict]:
@@ -107,6 +109,8 @@ def _speaker(speaker: Speaker) -> Iterator[Conflict]:
             (f"{key}.budget_usd", *prices),
             f"`{key}.budget_usd` needs prices (got {speaker.budget_usd:g}); set `{prices[0]}` and `{prices[1]}`",
         )
+    if without_keys(speaker.model) != speaker.model:
+        yield Conflict((f"{key}.model",), f"`{key}.model` looks like a key; name its variable in `{key}.api_key_env`")
     if speaker.base_url == EMBEDDED and speaker.model != "scripted":
         yield Conflict(
             (f"{key}.model", f"{key}.base_url"),

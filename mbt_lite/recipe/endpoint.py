@@ -6,6 +6,7 @@ error names the right one. Where and how it is asked changes no reply, so those 
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema
@@ -14,6 +15,39 @@ from pydantic_core import PydanticCustomError
 from mbt_lite.recipe.section import Free, NonNegativeFloat, PositiveFloat, PositiveInt, Section
 
 NONE, EMBEDDED = "none", "embedded"
+
+
+# How the keys of common hosts begin.
+_KEY = re.compile(r"(?:sk[-_]|gsk_|hf_|r8_|fw_|xai-|nvapi-|tgp_v1_|AIza)[A-Za-z0-9_-]{16,}")
+
+
+def holds_secret(url: str) -> bool:
+    """Tell whether a URL has room for a key, or one in it; such a URL is never repeated or kept.
+
+    >>> [holds_secret(url) for url in ("https://me:key@x/v1", "https://x/v1?sig=1", "http://gpu-1.x.org:8000/v1")]
+    [True, True, False]
+    """
+    return re.search(r"[@?#]", url) is not None or _KEY.search(url) is not None
+
+
+def without_keys(text: str) -> str:
+    """Blot out what looks like a key.
+
+    >>> without_keys("got sk-proj-0a1B2c3D4e5F6a7B; write a number")
+    'got ***; write a number'
+    """
+    return _KEY.sub("***", text)
+
+
+def is_variable(name: str) -> bool:
+    """Tell whether a text is the name of an environment variable, and no key that happens to look like one.
+
+    >>> [is_variable(name) for name in ("OPENAI_API_KEY", "my_key_2", "gsk_0a1B2c3D4e5F6a7B8c9D", "sk-1")]
+    [True, True, False, False]
+    """
+    is_name = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is not None
+    is_random = any(re.search("[a-z]", run) and re.search("[0-9]", run) for run in re.findall("[A-Za-z0-9]{16,}", name))
+    return is_name and not is_random and _KEY.search(name) is None
 
 
 def _read_urls(value: object) -> str | tuple[str, ...]:

@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails
 
 from mbt_lite.errors import RecipeError
 from mbt_lite.recipe.checks import conflicts
+from mbt_lite.recipe.endpoint import without_keys
 from mbt_lite.recipe.faults import GONE, RENAMED, schema_fault
 from mbt_lite.recipe.keys import field_at, section_of
 from mbt_lite.recipe.schema import Recipe
@@ -51,7 +52,8 @@ def load_recipe(path: pathlib.Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def _refusal(faults: Sequence[Fault]) -> RecipeError:
-    return RecipeError(str(fault) for fault in sorted(faults, key=lambda fault: fault.place.order))
+    # a key may stand wherever it was pasted
+    return RecipeError(without_keys(str(fault)) for fault in sorted(faults, key=lambda fault: fault.place.order))
 
 
 def _read_text(path: pathlib.Path) -> str:

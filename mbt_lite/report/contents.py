@@ -57,7 +57,8 @@ class Reach:
 class Run:
     """Everything the page shows of one run. `metrics` and `predictions` are by variant, in the order of the columns.
 
-    `reaches` and `judged_phases` are by variant and (question id, rollout index); empty without a judge.
+    `reaches` and `judged_phases` are by variant and (question id, rollout index); empty without a judge. `servers` are
+    lines about what the endpoints gave away about themselves.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Run:
     teachers: Teachers
     reaches: Mapping[str, Mapping[tuple[str, int], Reach]]
     judged_phases: Mapping[str, Mapping[tuple[str, int], Sequence[str]]]
+    servers: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -178,7 +180,16 @@ def read_run(path: Path, variants: Sequence[str]) -> Run:
         teachers=teachers(read_jsonl(run_dir.stage_dir("gen") / "traces.jsonl")),
         reaches={variant: reaches(rows) for variant, rows in judgements.items()},
         judged_phases={variant: judged_phases(rows) for variant, rows in judgements.items()},
+        servers=servers(run_dir),
     )
+
+
+def servers(run_dir: RunDir) -> tuple[str, ...]:
+    """Read what the endpoints of a run gave away about themselves: of those that were asked, and wrote it down."""
+    files = [run_dir.stage_dir("gen") / "servers.json"]
+    files += [run_dir.stage_dir("eval") / f"{prefix}servers.json" for prefix in ("", "judge_")]
+    told = (read_json(file) for file in files if file.exists())
+    return tuple(f"{key}: {line}" for notes in told for key, lines in notes.items() for line in lines)
 
 
 def read_asked(path: Path) -> list[Question]:

@@ -137,12 +137,9 @@ def _facts(run: Run) -> list[str]:
 def _notices(run: Run) -> list[str]:
     """Say who wrote the run's training traces and who judged: rules prove the loop, not the method."""
     judged = [metrics["judged"] for metrics in run.metrics.values() if metrics.get("judged")]
-    if not any(one["scripted"] for one in judged):
-        return [_taught(run)]
-    return [
-        _taught(run),
-        f"Scripted judge: the judged numbers of {run.name} come from rules, not from a language model.",
-    ]
+    by_rules = f"Scripted judge: the judged numbers of {run.name} come from rules, not from a language model."
+    scripted = [by_rules] if any(one["scripted"] for one in judged) else []
+    return [_taught(run), *scripted, *(f"{run.name}, {line}." for line in run.servers)]
 
 
 def _taught(run: Run) -> str:

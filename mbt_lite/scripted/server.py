@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from mbt_lite.errors import TeacherError
+from mbt_lite.errors import MbtError, TeacherError
 from mbt_lite.scripted.writer import UnreadableRequestError, write_reply
 
 MODEL = "scripted"
@@ -114,6 +114,8 @@ class _Endpoint(BaseHTTPRequestHandler):
             text = write_reply([text for role, text in messages if role == "user"], seed)
         except UnreadableRequestError as error:
             return self._refuse(400, f"not a request of mbt-lite: {error}", "invalid_request_error")
+        except MbtError as error:
+            return self._refuse(501, str(error), "not_implemented")
         return self._send(200, _completion(content, text, sum(len(text.split()) for _, text in messages)))
 
     def _refuse(self, status: int, message: str, code: str) -> None:

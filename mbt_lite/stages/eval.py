@@ -45,10 +45,11 @@ from mbt_lite.generation.local_rounds import Generate, LocalRounds, read_journal
 from mbt_lite.generation.served_rounds import ServedRounds, requests_of
 from mbt_lite.judge.panel import judge_variants
 from mbt_lite.metrics.answers import rules_for
-from mbt_lite.metrics.phase_reader import fit_reader, held_out, read_traces
+from mbt_lite.metrics.phase_reader import fit_reader, held_out, read_traces, require_sklearn, why_no_reader
 from mbt_lite.metrics.predictions import score_completion, with_phases
 from mbt_lite.metrics.scorecard import scorecards
 from mbt_lite.progress import counting
+from mbt_lite.recipe.endpoint import EMBEDDED
 from mbt_lite.recipe.schema import Eval, Judge, Recipe, Variant
 from mbt_lite.records import Message, Prediction, Question, to_row
 from mbt_lite.report.contents import Report, read_run
@@ -79,6 +80,9 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
     cannot be scored or do not fit.
     """
     variants = recipe.eval.full_variants
+    if recipe.judge.base_url == EMBEDDED or why_no_reader(read_traces(run_dir.path)) is None:
+        # before anything is answered
+        require_sklearn()
     adapters = {variant.name: _adapter(recipe.eval, run_dir, variant) for variant in variants}
     inputs = _inputs(recipe, run_dir, [adapter for adapter in adapters.values() if adapter])
     for variant in variants:
@@ -97,8 +101,15 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
         metrics = _score(recipe, exam, folder, console)
         console.print(ComparisonTable(metrics))
         report = Report((read_run(run_dir.path, [variant.name for variant in variants]),))
+        for line in report.runs[0].servers:
+            console.print(f"eval: {line}")
         write_report(folder / "report.html", report, datetime.datetime.now(datetime.UTC))
-        summary = {"n_questions": len(exam.questions), "n_left_out": len(exam.left_out), "n_trimmed": exam.n_trimmed}
+        summary = {
+            "n_questions": len(exam.questions),
+            "n_left_out": len(exam.left_out),
+            "n_trimmed": exam.n_trimmed,
+            "servers": report.runs[0].servers,
+        }
         run_dir.mark_done("eval", inputs, summary)
     console.print(f"eval: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
 
@@ -273,8 +284,7 @@ def _answer_at_endpoint(eval_: Eval, exam: Exam, folder: Path, console: Console)
     """Ask an endpoint that serves the student; what it will not answer is left out of all variants, with the reason."""
     refused: dict[str, str] = {}
     signed: dict[str, str] = {}
-    files, count = (folder / "replies.jsonl", folder / "usage.json"), functools.partial(counting, console)
-    with open_endpoints(*files, count, eval_.student) as ask:
+    with open_endpoints(folder, functools.partial(counting, console), eval_.student) as ask:
         for variant in eval_.full_variants:
             student, what = answering_student(eval_, variant), f"eval: {variant.name} completions"
             prefills_think = exam.counts.prefills_think

@@ -11,7 +11,7 @@ gate has changed. Drafts that did not stop by themselves become no traces, but a
     gen/ replies.jsonl     every reply of an endpoint       rollouts.jsonl    the drafts
          solutions.jsonl   the guides                       pass_rates.jsonl  per question: rollouts, valid, correct
          rejected.jsonl    what the gate kept out, and why  traces.jsonl      the training rows
-         usage.json        tokens per kind of request
+         usage.json        tokens per kind of request       servers.json      what servers gave away about themselves
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def _write_traces(recipe: Recipe, questions: list[Question], folder: Path, conso
     def count(what: str, total: int) -> AbstractContextManager[Callable[[], None]]:
         return counting(console, f"gen: {what}", total)
 
-    with open_endpoints(folder / "replies.jsonl", folder / "usage.json", count, teacher, gen.student) as ask:
+    with open_endpoints(folder, count, teacher, gen.student) as ask:
         ask_teacher = functools.partial(ask, settings=teacher)
         maker = Maker(kind, gen, teacher, recipe.model.name, rules, ask_teacher, folder)
         answers = _drafter(recipe, kind, fitted.counts, folder, ask, count)
@@ -166,7 +166,8 @@ def _write_traces(recipe: Recipe, questions: list[Question], folder: Path, conso
         made = maker.make(plan_jobs(kind, gen, fitted.questions, drafted.valid), gen.attempts)
     write_jsonl(folder / "rejected.jsonl", made.rejected)
     write_jsonl(folder / "traces.jsonl", map(to_row, made.traces))
-    _show(made, read_json(folder / "usage.json"), console)
+    servers = read_json(folder / "servers.json")
+    _show(made, read_json(folder / "usage.json"), servers, console)
     if not made.traces:
         raise DataError(f"{folder}: no trace was accepted (rejected {dict(made.final)}); look at rejected.jsonl")
     return {
@@ -181,6 +182,7 @@ def _write_traces(recipe: Recipe, questions: list[Question], folder: Path, conso
         "tried_again": dict(collections.Counter(row["reason"] for row in made.rejected if row["retried"])),
         "taken_off": dict(made.taken_off),
         "gate": _gate(recipe),
+        "servers": servers,
     }
 
 
@@ -206,8 +208,8 @@ def _try_first(fitted: Fitted, maker: Maker, answers: Answers | None, console: C
     return drafted if is_whole else None
 
 
-def _show(made: Made, usage: dict[str, dict[str, int]], console: Console) -> None:
-    """Print samples to read, rejections, what was taken off, tokens."""
+def _show(made: Made, usage: dict[str, dict[str, int]], servers: Mapping[str, Sequence[str]], console: Console) -> None:
+    """Print samples to read, rejections, what was taken off, tokens, what servers gave away."""
     for trace in spread(made.traces):
         console.print(f"\n{trace.trace_id}\n{trace.completion[0]['content']}\n", markup=False, highlight=False)
     if made.rejected:
@@ -216,6 +218,9 @@ def _show(made: Made, usage: dict[str, dict[str, int]], console: Console) -> Non
         console.print(f"gen: taken off accepted traces: {counted(made.taken_off)}", highlight=False)
     if usage:
         console.print(usage_table(usage))
+    for key, lines in servers.items():
+        for line in lines:
+            console.print(f"gen: {key}: {line}")
 
 
 def _fit(recipe: Recipe, kind: Kind, questions: Sequence[Question]) -> Fitted:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from mbt_lite.endpoint.reading import WhyUseless, of_use, why_useless
 from mbt_lite.endpoint.replies import Reply, TeacherRequest
 from mbt_lite.errors import DataError
 from mbt_lite.files import write_jsonl
@@ -55,7 +56,13 @@ class Made:
         return collections.Counter(row["reason"] for row in self.rejected if not row["retried"])
 
 
-Ask = Callable[[list[TeacherRequest], str], Mapping[str, Reply]]
+class Ask(Protocol):
+    """Who asks the teacher."""
+
+    def __call__(
+        self, requests: list[TeacherRequest], what: str, *, useless: WhyUseless = why_useless
+    ) -> Mapping[str, Reply]:
+        """Give replies by label; `what` names the requests for people, `useless` says why a reply is of no use."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +136,10 @@ class Maker:
         if not jobs:
             return []
         requests = [self._request(job, guides.get(job.question.question_id), attempt) for job in jobs]
-        replies = self.ask(requests, "traces" if attempt == 0 else f"traces, attempt {attempt + 1}")
+        if attempt == 0:
+            replies = self.ask(requests, "traces")
+        else:
+            replies = self.ask(requests, f"traces, attempt {attempt + 1}", useless=of_use)
         return [(job, replies[request.label]) for job, request in zip(jobs, requests, strict=True)]
 
     def _settle(self, job: Job, reply: Reply, attempt: int, may_retry: bool, made: Made) -> bool:

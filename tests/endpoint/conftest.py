@@ -29,13 +29,13 @@ def ask(tmp_path: Path) -> Ask:
     """Ask a server n requests, told apart by their seeds; replies are journaled in one file."""
 
     def run(
-        server: TeacherServer | str | Sequence[TeacherServer],
+        server: TeacherServer | str | Sequence[TeacherServer | str],
         n: int = 1,
         on_reply: Callable[[Reply], None] = lambda reply: None,
         **changes: Any,
     ) -> dict[str, Reply]:
         if isinstance(server, Sequence) and not isinstance(server, str):
-            url: str | tuple[str, ...] = tuple(one.url for one in server)
+            url: str | tuple[str, ...] = tuple(one if isinstance(one, str) else one.url for one in server)
         else:
             url = server if isinstance(server, str) else server.url
         settings = Teacher(**{"base_url": url, "model": "m", "attempts": 3, "timeout_seconds": 10.0, **changes})

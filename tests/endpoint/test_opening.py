@@ -38,7 +38,7 @@ def requests(n: int = 1, schema: Any = None, kind: str = "mbt_s") -> list[Teache
 
 
 def asking(folder: Path, *endpoints: Endpoint) -> Any:
-    return open_endpoints(folder / "replies.jsonl", folder / "usage.json", silent, *endpoints)
+    return open_endpoints(folder, silent, *endpoints)
 
 
 def drafter(server: TeacherServer, **changes: Any) -> Gen:
@@ -180,10 +180,14 @@ def crashes(number: int, body: Body) -> Answer:
     return refusal(500, "grammar") if "response_format" in body else completion("hello")
 
 
-def refuses_odd_ones(number: int, body: Body) -> Answer:
+def refuses_odd_ones(status: int) -> Callable[[int, Body], Answer]:
     """Take the schema of the probe, but not that of a verdict."""
-    schema = body.get("response_format", {}).get("json_schema", {}).get("schema", {})
-    return refusal(400, "Invalid schema for response_format") if "hit" in str(schema) else keeps(number, body)
+
+    def answer(number: int, body: Body) -> Answer:
+        schema = body.get("response_format", {}).get("json_schema", {}).get("schema", {})
+        return refusal(status, "response_format: unsupported field") if "hit" in str(schema) else keeps(number, body)
+
+    return answer
 
 
 @pytest.mark.parametrize(
@@ -207,8 +211,9 @@ def test_a_schema_is_sent_where_a_probe_finds_that_it_is_kept(
     assert [how in line for line in said] == [True]
 
 
-def test_a_schema_that_is_refused_after_all_is_left_out(tmp_path: Path) -> None:
-    with teacher_server(refuses_odd_ones) as server:
+@pytest.mark.parametrize("status", [400, 422, 500, 501])
+def test_a_schema_that_is_refused_after_all_is_left_out(tmp_path: Path, status: int) -> None:
+    with teacher_server(refuses_odd_ones(status)) as server:
         judge = Judge(base_url=server.url, model="m", concurrency=1)
         with asking(tmp_path, judge) as ask:
             assert {reply.text for reply in ask(requests(3, SCHEMA), "verdicts", judge).values()} == {"hello"}

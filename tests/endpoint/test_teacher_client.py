@@ -162,6 +162,14 @@ def test_complete_takes_a_date_that_has_passed_as_no_wait(ask: Ask) -> None:
     assert time.monotonic() - started < 2
 
 
+@pytest.mark.parametrize(
+    "wait", ["Mon, 01 Jan 999999 00:00:00 GMT", "Wed, 21 Oct 99999999999 07:28:00 GMT", "soon", "nan", "-5"]
+)
+def test_complete_takes_a_wait_that_is_none_for_not_said(ask: Ask, wait: str) -> None:
+    with teacher_server(refusal(429, Retry_After=wait), completion()) as server:
+        assert ask(server)["q0"].finish_reason == "stop"
+
+
 def test_complete_does_not_wait_longer_than_a_reply_may_take(ask: Ask) -> None:
     with (
         teacher_server(refusal(429, Retry_After="12")) as server,

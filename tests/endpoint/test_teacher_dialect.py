@@ -1,5 +1,6 @@
 """Servers that differ: each refusal is learnt once for the session, and the request's key stays the same."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,15 @@ def test_complete_streams_where_it_must(ask: Ask, tmp_path: Path, said: str) -> 
     assert [body.get("stream") for body in server.bodies] == [None, True, True, True]
     assert (replies["q0"].prompt_tokens, replies["q0"].completion_tokens) == (7, 3)
     assert "secret" not in (tmp_path / "replies.jsonl").read_text()
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r"], ids=["CRLF", "CR"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["", "BOM"])
+def test_complete_reads_every_line_ending_and_byte_order_mark(ask: Ask, end: str, mark: str) -> None:
+    written = dataclasses.replace(STREAMED, content=mark + STREAMED.content.replace("\n", end))
+    with teacher_server(written, Answer(200, mark + completion("Yes.").content)) as server:
+        replies = ask(server, n=2, concurrency=1)
+    assert [reply.text for reply in replies.values()] == ["We read. It is Nora.", "Yes."]
 
 
 def test_complete_reads_a_stream_that_it_did_not_ask_for(ask: Ask) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mbt_lite.endpoint.reading import WhyUseless
 from mbt_lite.endpoint.replies import Reply, TeacherRequest
 from mbt_lite.errors import DataError, RunError
 from mbt_lite.files import write_jsonl
@@ -75,7 +76,7 @@ def test_our_labels_are_sound_verdicts(shape: str) -> None:
 def sender(say: Callable[[LabelledTrace, Kind], str]) -> Callable[[Sequence[TeacherRequest], str], dict[str, Reply]]:
     by_id = {one.label_id: one for one in labelled_traces()}
 
-    def send(requests: Sequence[TeacherRequest], what: str) -> dict[str, Reply]:
+    def send(requests: Sequence[TeacherRequest], what: str, *, useless: WhyUseless) -> dict[str, Reply]:
         replies = {}
         for request in requests:
             label_id, kind, _ = request.label.split(":")

@@ -129,6 +129,7 @@ def make_run(n: int = 64, text: str | None = None, name: str = f"demo {HOSTILE}"
         teachers=Teachers(("scripted",), 120, 120),
         reaches={variant: {} for variant in every},
         judged_phases={variant: {} for variant in every},
+        servers=("judge: 3 of 6 replies of m are of no use (empty)",),
     )  # fmt: skip
 
 

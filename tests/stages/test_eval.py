@@ -40,7 +40,7 @@ def test_run_prints_the_table_writes_the_report_and_marks_done(lab: Lab) -> None
     assert "Which city is number 3?" not in printed
     assert (lab.run_dir.path / "eval" / "report.html").read_text().startswith("<!doctype html>")
     mark = read_json(lab.run_dir.path / "eval" / "done.json")
-    assert mark["summary"] == {"n_questions": 6, "n_left_out": 0, "n_trimmed": 0}
+    assert mark["summary"] == {"n_questions": 6, "n_left_out": 0, "n_trimmed": 0, "servers": []}
     assert {Path(name).name for name in mark["inputs"]} == {
         "dev.jsonl", "adapter_config.json", "adapter_model.safetensors",
     }  # fmt: skip
