@@ -133,7 +133,7 @@ def _gate(recipe: Recipe) -> dict[str, Any]:
 
 def _has_another_gate(recipe: Recipe, run_dir: RunDir) -> bool:
     """Tell whether the traces passed another gate; marks written before gates were noted say nothing."""
-    before = read_json(run_dir.stage_dir("gen") / "done.json")["summary"].get("gate")
+    before = read_json(run_dir.stage_dir("gen") / "done.json", summary=dict)["summary"].get("gate")
     return before is not None and before != _gate(recipe)
 
 

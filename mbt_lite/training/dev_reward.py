@@ -82,7 +82,7 @@ class BestByReward(TrainerCallback):
 
         A kill may have come between checkpoint and score, so this step's score is always made anew.
         """
-        write_jsonl(self.journal, [row for row in read_jsonl(self.journal) if row["step"] < state.global_step])
+        write_jsonl(self.journal, [row for row in self._scored() if row["step"] < state.global_step])
         self._score(state.global_step)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -91,7 +91,10 @@ class BestByReward(TrainerCallback):
 
     def best(self) -> dict[str, Any]:
         """Give the row with the highest reward; of equals the later one."""
-        return max(read_jsonl(self.journal), key=lambda row: (row["reward"], row["step"]))
+        return max(self._scored(), key=lambda row: (row["reward"], row["step"]))
+
+    def _scored(self) -> list[dict[str, Any]]:
+        return read_jsonl(self.journal, step=int, reward=int | float)
 
     def adapter_of(self, step: int) -> Path:
         """Give where the adapter of a best step is."""
@@ -104,7 +107,7 @@ class BestByReward(TrainerCallback):
         return best
 
     def _score(self, step: int) -> None:
-        rows = read_jsonl(self.journal)
+        rows = self._scored()
         if any(row["step"] == step for row in rows):
             return
         row = {"step": step, **self.score_policy()}

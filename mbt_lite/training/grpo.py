@@ -44,7 +44,7 @@ from mbt_lite.training.grpo_rollouts import check_cache, check_log_probs, rollou
 from mbt_lite.training.grpo_trainer import ReducedGRPOTrainer
 from mbt_lite.training.grpo_watch import AtSave, WatchCallback
 from mbt_lite.training.logit_tiles import narrow_without_triton
-from mbt_lite.training.pass_rates import measure_pass_rates
+from mbt_lite.training.pass_rates import measure_pass_rates, read_pass_rates
 from mbt_lite.training.save_clock import KeepNewest, SaveByMinutes
 from mbt_lite.training.trackers import Track, tracking
 from mbt_lite.training.training_log import TrainingLog
@@ -148,7 +148,7 @@ def _leave_out(
     grpo = recipe.grpo
     counts: dict[str, int] = {}
     if grpo.prefilter != "off":
-        rows = read_jsonl(rates) if rates else _measured_pass_rates(grpo, student, questions, folder, console)
+        rows = read_pass_rates(rates) if rates else _measured_pass_rates(grpo, student, questions, folder, console)
         found = sort_by_pass_rate([question.question_id for question in questions], rows)
         questions = [question for question in questions if question.question_id in found.kept]
         counts = found.counts()
@@ -199,7 +199,7 @@ def _watchers(
     """Give the watch, the scorer of checkpoints (None without held-out questions), and all callbacks in their order."""
 
     def write_page() -> None:
-        rows = read_jsonl(folder / "completions.jsonl")
+        rows = read_jsonl(folder / "completions.jsonl", step=int, question_id=str, reward=int | float, terms=dict)
         page = completion_page(rows, questions, grpo.save_every_steps, folder.parent.name)
         write_text(folder / "completions.html", page)
 
@@ -229,12 +229,13 @@ def build_trainer(
     check_cache(student, [row.prompt for row in rows], grpo)
     narrow_without_triton()
     completions = folder / "completions.jsonl"
-    write_jsonl(completions, [row for row in read_jsonl(completions) if row["step"] <= done])
+    write_jsonl(completions, [row for row in read_jsonl(completions, step=int, question_id=str) if row["step"] <= done])
     journal = Journal(completions)
     columns = _columns(rows)
 
     def questions_of(step: int) -> list[str]:
-        return list(dict.fromkeys(row["question_id"] for row in read_jsonl(completions) if row["step"] == step))
+        rows = read_jsonl(completions, step=int, question_id=str)
+        return list(dict.fromkeys(row["question_id"] for row in rows if row["step"] == step))
 
     log = TrainingLog(folder / "metrics.jsonl", "grpo", "reward", console, questions_of, track)
     shared = shares_prompts(student, student.model)
