@@ -50,7 +50,7 @@ SECTIONS = {
 # Keys that are gone, with the value at which they did nothing: a run that had them so goes on.
 GONE = {"grpo.reward.weights.phases": 0.0, "sft.weight_decay": 0.0}
 # Keys that came later, with the value that runs from before are taken to have had.
-ADDED = {"gen.trace_words": [120, 300]}
+ADDED = {"gen.trace_words": [120, 300], "grpo.keep_best_by": "reward"}
 
 ENVIRONMENT_PACKAGES = (
     "mbt-lite", "torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "unsloth", "openai",

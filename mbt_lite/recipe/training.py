@@ -122,8 +122,10 @@ class Grpo(Section):
     """Score this many held-out questions, greedily, at the start and with each checkpoint; 0: none. They come from
     `data.dev`, and are none of those that `eval` scores: set `data.dev.limit` so that some are left."""
     keep_adapter: Literal["best", "last"] = "best"
-    """`best`: the adapter with the highest reward on `dev_questions`, the one training starts from included; without
-    dev questions it is the last."""
+    """`best`: the adapter with the highest mean (`keep_best_by`) on `dev_questions`, the one training starts from
+    included; without dev questions it is the last."""
+    keep_best_by: Literal["reward", "exact_match"] = "reward"
+    """What `best` means: the whole reward, whose shape may pay for more than answers, or exact matches alone."""
     stop_after_dead_steps: Annotated[PositiveInt | None, Free] = 5
     """Stop after so many steps in a row in which all rewards of each group were equal; none goes on to the end."""
     learning_rate: LearningRate = 1e-5
