@@ -85,15 +85,28 @@ def read_json(path: Path, **kinds: type | types.UnionType) -> Any:
     return _read_object(path.read_bytes(), str(path), "bring a whole one back, or delete it to make it anew", kinds)
 
 
+def parse_json(text: str) -> Any:
+    """Read JSON; whatever is wrong with it is a JSONDecodeError, thousands of brackets or digits too.
+
+    >>> parse_json("[" * 100_000)
+    Traceback (most recent call last):
+    json.decoder.JSONDecodeError: too deep, or a number too long: line 1 column 1 (char 0)
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise json.JSONDecodeError("too deep, or a number too long", text, 0) from error
+
+
 def _read_object(text: bytes, where: str, cure: str, kinds: Mapping[str, type | types.UnionType]) -> dict[str, Any]:
     try:
-        value = json.loads(text.decode())
-    # numbers of thousands of digits are ValueErrors, thousands of brackets a RecursionError
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, json.JSONDecodeError):
-            said = error.msg if error.lineno == 1 else f"{error.msg} on line {error.lineno}"
-        else:
-            said = "not UTF-8" if isinstance(error, UnicodeDecodeError) else "it cannot be read"
+        value = parse_json(text.decode())
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: not JSON (not UTF-8); {cure}") from error
+    except json.JSONDecodeError as error:
+        said = error.msg if error.lineno == 1 else f"{error.msg} on line {error.lineno}"
         raise DataError(f"{where}: not JSON ({said}); {cure}") from error
     if not isinstance(value, dict):
         raise DataError(f"{where}: not a JSON object (got {type(value).__name__}); {cure}")

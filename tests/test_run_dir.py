@@ -353,8 +353,8 @@ DAMAGED = {
     "a list": (b"[]", "not a JSON object (got list)"),
     "of other types": (b'{"inputs": 3}', "`inputs` is not what was written (got int)"),
     "without its key": (b"{}", "`inputs` is not what was written (got nothing)"),
-    "bottomless": (b"[" * 100_000, "not JSON (it cannot be read)"),
-    "a number of 10,000 digits": (b'{"inputs": ' + b"9" * 10_000 + b"}", "not JSON (it cannot be read)"),
+    "bottomless": (b"[" * 100_000, "not JSON (too deep, or a number too long)"),
+    "a number of 10,000 digits": (b'{"inputs": ' + b"9" * 10_000 + b"}", "not JSON (too deep, or a number too long)"),
 }
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from mbt_lite.data.stream import iter_records
 from mbt_lite.errors import DataError
+from mbt_lite.files import parse_json
 from mbt_lite.layouts.fields import field, of_type, optional
 from mbt_lite.records import PhaseSpan, read_phase_spans
 
@@ -89,11 +90,11 @@ def _read_official(path: Path) -> dict[str, Any] | None:
             if not line.lstrip().startswith("{"):
                 return None
             try:
-                value = json.loads(line)
+                value = parse_json(line)
             except json.JSONDecodeError:
                 # a line of JSONL is whole: an object over many lines is one value
                 try:
-                    value = json.loads(line + file.read())
+                    value = parse_json(line + file.read())
                 except json.JSONDecodeError:
                     return None
     except (OSError, UnicodeDecodeError):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from mbt_lite.errors import DataError
+from mbt_lite.files import parse_json
 from mbt_lite.layouts.fields import shown
 
 CHUNK_CHARACTERS = 1 << 20
@@ -40,7 +41,7 @@ def _iter_lines(path: Path, file: IO[str], faults: list[str] | None) -> Iterator
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = parse_json(line)
         except json.JSONDecodeError as error:
             got = shown(line.removesuffix("\n"))
             fault = f"{path}:{number}: not JSON ({error.msg}, got {got}); mend or delete the line"
@@ -63,7 +64,7 @@ def _iter_array(path: Path, file: IO[str]) -> Iterator[tuple[str, Any]]:
             if number == 0 and buffer[position : position + 1] == "]":
                 end = position
                 break
-            record, end = decoder.raw_decode(buffer, position)
+            record, end = _decode(decoder, buffer, position)
             end = _skip_space(buffer, end)
             if buffer[end : end + 1] not in (",", "]"):
                 raise json.JSONDecodeError("Expecting ',' delimiter", buffer, end)
@@ -83,6 +84,15 @@ def _iter_array(path: Path, file: IO[str]) -> Iterator[tuple[str, Any]]:
         position = end + 1
     if rest := (buffer[end + 1 :] + file.read()).strip():
         raise DataError(f"{path}: not JSON (after its array, got {shown(rest)}); mend or re-download the file")
+
+
+def _decode(decoder: json.JSONDecoder, buffer: str, position: int) -> tuple[Any, int]:
+    try:
+        return decoder.raw_decode(buffer, position)
+    except json.JSONDecodeError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise json.JSONDecodeError("too deep, or a number too long", buffer, position) from error
 
 
 def _skip_space(buffer: str, position: int) -> int:
