@@ -241,8 +241,10 @@ def agree(
     from mbt_lite.judge.labelled import agreement_lines
     from mbt_lite.judge.panel import hold_judge_against_labels
     from mbt_lite.recipe import load_recipe
+    from mbt_lite.run_dir import RunDir
 
-    folder = (out if out is not None else Path("runs") / recipe.stem) / "agreement"
+    folder = _run_folder(recipe, out) / "agreement"
+    RunDir(folder.parent).refuse_links_out(folder)
     judge_of = load_recipe(recipe, settings or [])
     held = hold_judge_against_labels(judge_of, labels, folder, limit=limit, quiet=as_json)
     say(json.dumps(held, indent=2) if as_json else "\n".join(agreement_lines(held)))

@@ -17,6 +17,8 @@ Anything else that is raised is a bug of ours: it keeps its traceback and ends w
 from __future__ import annotations
 
 import errno
+import os
+import re
 from collections.abc import Iterable
 
 
@@ -59,7 +61,9 @@ _CURES = {
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "too many files are open: raise `ulimit -n`"),
 }
 # What libraries raise in place of an OSError when a file cannot be written whole: torch, safetensors.
-_UNWRITTEN = ("inline_container", "PytorchStreamWriter", "No space left on device", "os error 28")
+_UNWRITTEN = ("inline_container", "PytorchStreamWriter", "No space left on device")
+# safetensors, tokenizers and what else is written in Rust
+_RUST = re.compile(r"\(os error (\d+)\)")
 
 
 def machine_line(error: BaseException) -> str | None:
@@ -73,6 +77,9 @@ def machine_line(error: BaseException) -> str | None:
         cure = _CURES.get(error.errno or 0, "see to that, then run the same command: it goes on")
         return f"{files or 'this machine'}: {said[:1].lower()}{said[1:]} ({type(error).__name__}); {cure}"
     said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    number = _RUST.search(said)
+    if number is not None and int(number[1]) in _CURES:
+        return machine_line(OSError(int(number[1]), os.strerror(int(number[1]))))
     if any(sign in said for sign in _UNWRITTEN):
         return f"this machine: a file could not be written whole ({said}); {_FULL}"
     return None

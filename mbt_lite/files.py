@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import types
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -65,26 +66,55 @@ def _heal(path: Path) -> None:
             os.fsync(file.fileno())
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
+def read_jsonl(path: Path, **kinds: type | types.UnionType) -> list[dict[str, Any]]:
     """Read the complete lines of a JSONL file; a missing file has none.
 
-    Raises DataError (file:line) for a line that is not a JSON object. A torn last line is not a line yet.
+    Raises DataError (file:line) for a line that is not a JSON object, or has not these keys of these kinds. A torn last
+    line is not a line yet.
     """
     if not path.exists():
         return []
-    rows = []
     # cut before decoding: the torn line may end within a character
     complete, newline, _ = path.read_bytes().rpartition(b"\n")
-    for number, line in enumerate(complete.split(b"\n") if newline else [], 1):
-        try:
-            row = json.loads(line)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            reason = error.msg if isinstance(error, json.JSONDecodeError) else "not UTF-8"
-            raise DataError(f"{path}:{number}: not JSON ({reason}); delete the line to redo its work") from error
-        if not isinstance(row, dict):
-            raise DataError(f"{path}:{number}: not a JSON object (got {type(row).__name__}); delete the line")
-        rows.append(row)
-    return rows
+    lines = enumerate(complete.split(b"\n") if newline else [], 1)
+    return [_read_object(line, f"{path}:{number}", "delete the line to redo its work", kinds) for number, line in lines]
+
+
+def read_json(path: Path, **kinds: type | types.UnionType) -> Any:
+    """Read a file that holds one JSON object with these keys of these kinds; DataError names what is wrong with it."""
+    return _read_object(path.read_bytes(), str(path), "bring a whole one back, or delete it to make it anew", kinds)
+
+
+def parse_json(text: str) -> Any:
+    """Read JSON; whatever is wrong with it is a JSONDecodeError, thousands of brackets or digits too.
+
+    >>> parse_json("[" * 100_000)
+    Traceback (most recent call last):
+    json.decoder.JSONDecodeError: too deep, or a number too long: line 1 column 1 (char 0)
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise json.JSONDecodeError("too deep, or a number too long", text, 0) from error
+
+
+def _read_object(text: bytes, where: str, cure: str, kinds: Mapping[str, type | types.UnionType]) -> dict[str, Any]:
+    try:
+        value = parse_json(text.decode())
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: not JSON (not UTF-8); {cure}") from error
+    except json.JSONDecodeError as error:
+        said = error.msg if error.lineno == 1 else f"{error.msg} on line {error.lineno}"
+        raise DataError(f"{where}: not JSON ({said}); {cure}") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{where}: not a JSON object (got {type(value).__name__}); {cure}")
+    for key, kind in kinds.items():
+        if not isinstance(value.get(key), kind):
+            got = type(value[key]).__name__ if key in value else "nothing"
+            raise DataError(f"{where}: `{key}` is not what was written (got {got}); {cure}")
+    return value
 
 
 def write_text(path: Path, text: str) -> None:
@@ -92,7 +122,9 @@ def write_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # two processes may write one file
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with beside.open("w", encoding="utf-8") as file:
+    # whatever stands there, a link above all, is not written through
+    beside.unlink(missing_ok=True)
+    with beside.open("x", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
@@ -107,14 +139,6 @@ def write_json(path: Path, value: Any) -> None:
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write all rows as a whole file, one a line."""
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-
-
-def read_json(path: Path) -> Any:
-    """Read one JSON file; DataError names the file when it is broken."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}: not JSON ({error.msg}); delete the file to make it anew") from error
 
 
 @contextlib.contextmanager

@@ -50,7 +50,7 @@ SECTIONS = {
 # Keys that are gone, with the value at which they did nothing: a run that had them so goes on.
 GONE = {"grpo.reward.weights.phases": 0.0, "sft.weight_decay": 0.0}
 # Keys that came later, with the value that runs from before are taken to have had.
-ADDED = {"gen.trace_words": [120, 300]}
+ADDED = {"gen.trace_words": [120, 300], "grpo.keep_best_by": "reward"}
 
 ENVIRONMENT_PACKAGES = (
     "mbt-lite", "torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "unsloth", "openai",
@@ -140,7 +140,8 @@ class RunDir:
         mark = self.stage_dir(stage) / "done.json"
         if not mark.exists():
             return False
-        changed = sorted(name for name, digest in inputs.items() if read_json(mark)["inputs"].get(name) != digest)
+        found = read_json(mark, inputs=dict)["inputs"]
+        changed = sorted(name for name, digest in inputs.items() if found.get(name) != digest)
         if changed:
             raise RunError(
                 f"{self.stage_dir(stage)}: {', '.join(changed)} changed since {stage} finished; "
@@ -184,7 +185,7 @@ class RunDir:
         """Raise RunError where a file that a finished stage made is no longer what it was."""
         mark = self.stage_dir(stage) / "done.json"
         # marks written before outputs were noted say nothing
-        made = read_json(mark).get("outputs", {}) if mark.exists() else {}
+        made = (read_json(mark, outputs=dict | None).get("outputs") or {}) if mark.exists() else {}
         for name, digest in made.items():
             path = self.path / name
             found = self.fingerprint([path])[name] if path.is_file() else None
@@ -206,6 +207,7 @@ class RunDir:
         for later in STAGES[STAGES.index(stage) :]:
             if self.has_begun(later):
                 target = self.path / "replaced" / f"{later}-{stamp}"
+                self.refuse_links_out(target.parent)
                 target.parent.mkdir(exist_ok=True)
                 shutil.move(self.stage_dir(later), target)
                 moved.append(target)
@@ -221,6 +223,7 @@ class RunDir:
         if not self.leads:
             yield folder
             return
+        self.refuse_links_out(folder)
         with contextlib.ExitStack() as held:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -236,6 +239,19 @@ class RunDir:
                 self._hold_to_inputs(stage, inputs)
             self._write_recipe()
             yield folder
+
+    def refuse_links_out(self, folder: Path) -> None:
+        """Raise RunError where a folder of the run, or anything in it, is a link to a place outside the run.
+
+        A run folder may come from strangers: what is written into it stays in it, what leaves it was in it.
+        """
+        home = self.path.resolve()
+        for place in (folder, *folder.rglob("*")):
+            if place.is_symlink() and not place.resolve().is_relative_to(home):
+                raise RunError(
+                    f"{place}: a link that leads out of the run folder (got {place.readlink()}); "
+                    "put what it leads to in its place, or move the whole run folder"
+                )
 
     def _hold_to_inputs(self, stage: str, inputs: Mapping[str, str]) -> None:
         """Note the inputs of a stage that begins; RunError if it began with others."""

@@ -20,8 +20,14 @@ def gold_findings(
     extras: tuple[Any, ...] = (),
 ) -> list[str]:
     """Give what is wrong with the law under these weights, and with its extras, for one question."""
-    scorer = Scorer(
-        lambda ids: "".join(map(chr, ids)), frozenset({END_OF_TURN}), limits, prefilled_think=prefilled_think
+    return Law(weights, limits.max_completion_tokens, extras).findings(
+        [question], scorer_of(limits, prefilled_think), encode
     )
-    method = Law(weights, limits.max_completion_tokens, extras)
-    return method.findings([question], scorer, lambda text: [ord(character) for character in text])
+
+
+def scorer_of(limits: RewardLimits, prefilled_think: bool = False) -> Scorer:
+    return Scorer(lambda ids: "".join(map(chr, ids)), frozenset({END_OF_TURN}), limits, prefilled_think=prefilled_think)
+
+
+def encode(text: str) -> list[int]:
+    return [ord(character) for character in text]

@@ -247,7 +247,12 @@ REFUSED = {
     "torch": (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0"), "this", "make room"),
     "safetensors": (
         ValueError("I/O error: No space left on device (os error 28)"),
-        "this machine: a file",
+        "this machine: no space left on device",
+        "make room",
+    ),
+    "safetensors, a file too large": (
+        ValueError("I/O error: File too large (os error 27)"),
+        "this machine: file too large",
         "make room",
     ),
 }

@@ -142,7 +142,7 @@ def test_write_jsonl_writes_one_row_a_line(tmp_path: Path) -> None:
 
 def test_read_json_names_a_broken_file_and_line(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{\n"a": }')
-    with pytest.raises(DataError, match=r"a\.json:2: not JSON \(Expecting value\); delete the file to make it anew"):
+    with pytest.raises(DataError, match=r"a\.json: not JSON \(Expecting value on line 2\); bring a whole"):
         read_json(tmp_path / "a.json")
 
 
@@ -171,3 +171,19 @@ def test_whole_folder_where_no_folder_can_be_is_one_line(tmp_path: Path) -> None
     said = r"file/adapter: cannot be written \(.+\); choose another place"
     with pytest.raises(RunError, match=said), whole_folder(tmp_path / "file" / "adapter"):
         pass
+
+
+def test_read_jsonl_names_the_line_that_has_not_what_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"step": 1}\n{"step": "2"}\n')
+    assert len(read_jsonl(path)) == 2
+    with pytest.raises(DataError, match=r"rows\.jsonl:2: `step` is not what was written \(got str\); delete the line"):
+        read_jsonl(path, step=int)
+
+
+def test_write_json_writes_through_no_link_beside_its_place(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / f".a.json.{os.getpid()}.partial").symlink_to(tmp_path / "mine")
+    write_json(tmp_path / "a.json", {})
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert read_json(tmp_path / "a.json") == {}

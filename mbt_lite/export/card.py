@@ -132,7 +132,7 @@ def _block(language: str, content: str) -> list[str]:
 
 
 def _data(run_dir: RunDir, recipe: Recipe) -> list[str]:
-    traces = teachers(read_jsonl(run_dir.stage_dir("gen") / "traces.jsonl"))
+    traces = teachers(read_jsonl(run_dir.stage_dir("gen") / "traces.jsonl", teacher=str, scripted=bool))
     scripted = f", {traces.n_scripted} of them by rules, not by a model" if traces.n_scripted else ""
     written_by = f"; {traces.n_traces} traces by {', '.join(traces.names)}{scripted}" if traces.n_traces else ""
     return ["## Data", "", f"Questions: `{recipe.data.train.path}`{written_by}.", ""]
@@ -143,7 +143,7 @@ def _results(run_dir: RunDir, recipe: Recipe, stage: str) -> list[str]:
     variants = recipe.eval.full_variants
     with_adapter = list(dict.fromkeys([*(one.name for one in variants if one.stage == stage), stage]))
     files = {name: run_dir.stage_dir("eval") / name / "metrics.json" for name in ("base", *with_adapter)}
-    metrics = {name: read_json(path) for name, path in files.items() if path.is_file()}
+    metrics = {name: read_json(path, n_questions=int, metrics=dict) for name, path in files.items() if path.is_file()}
     scored = [name for name in with_adapter if name in metrics]
     if not scored:
         return []
@@ -159,7 +159,7 @@ def _results(run_dir: RunDir, recipe: Recipe, stage: str) -> list[str]:
 
 
 def _versions(run_dir: RunDir) -> list[str]:
-    environment = read_json(run_dir.path / "environment.json")
+    environment = read_json(run_dir.path / "environment.json", python=str, packages=dict)
     packages = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
     return ["## Versions", "", f"Python {environment['python']}, {packages}.", ""]
 

@@ -61,7 +61,7 @@ class Update:
 
 def read_updates(adapter: Path) -> dict[str, Update]:
     """Read an adapter folder: name of a base weight -> its update. ModelError for parts that cannot be merged."""
-    config = read_json(adapter / "adapter_config.json")
+    config = read_json(adapter / "adapter_config.json", r=int, lora_alpha=int | float, use_rslora=bool)
     for key in UNKNOWN:
         if config.get(key):
             raise ModelError(f"{adapter}: `{key}` cannot be merged (got {config[key]}); export with --format adapter")
@@ -85,7 +85,7 @@ def read_updates(adapter: Path) -> dict[str, Update]:
 def shards(base: Path) -> list[Path]:
     """Give the weight files of a model folder; ModelError if they are no safetensors."""
     if (base / INDEX).is_file():
-        return [base / name for name in sorted(set(read_json(base / INDEX)["weight_map"].values()))]
+        return [base / name for name in sorted(set(read_json(base / INDEX, weight_map=dict)["weight_map"].values()))]
     if (base / SINGLE).is_file():
         return [base / SINGLE]
     raise ModelError(f"{base}: no safetensors weights (neither {INDEX} nor {SINGLE}); save the model as safetensors")

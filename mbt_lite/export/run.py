@@ -77,6 +77,9 @@ def export(run: Path, order: Order, console: Console) -> Path:
     folder = order.out if order.out is not None else run / "export" / _folder_name(source, order)
     if folder.exists():
         raise RunError(f"{folder}: is there already; remove it, or choose another place with --out")
+    source.run_dir.refuse_links_out(source.adapter)
+    if order.out is None:
+        source.run_dir.refuse_links_out(folder.parent)
     quieten_loading()
     with whole_folder(folder) as partial:
         if order.form == "adapter":

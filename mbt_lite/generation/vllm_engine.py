@@ -79,4 +79,4 @@ class VllmEngine:
 def _rank(adapter: Path) -> int:
     from mbt_lite.files import read_json
 
-    return int(read_json(adapter / "adapter_config.json")["r"])
+    return int(read_json(adapter / "adapter_config.json", r=int)["r"])

@@ -20,11 +20,11 @@ from mbt_lite.text.completion import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THI
 from mbt_lite.text.normalize import words
 
 # So many questions are scored in one go; each is five completions.
-_QUESTIONS_AT_ONCE = 64
+QUESTIONS_AT_ONCE = 64
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Sample:
+class Sample:
     """A completion that is to be rewarded, and what it got: `parts` are the weighed terms and the extras, by name."""
 
     name: str
@@ -52,21 +52,20 @@ def gold_findings(
     if (back := scorer.decode(encode(tags))) != tags:
         return [f"the tokenizer does not give {tags} back (got {back!r}); take one in which they are no special tokens"]
     findings: list[str] = []
-    for start in range(0, len(questions), _QUESTIONS_AT_ONCE):
-        asked = questions[start : start + _QUESTIONS_AT_ONCE]
+    for start in range(0, len(questions), QUESTIONS_AT_ONCE):
+        asked = questions[start : start + QUESTIONS_AT_ONCE]
         groups = [_samples(question, scorer, encode) for question in asked]
-        for question, group in zip(asked, _rewarded(asked, groups, reward, weights, scorer), strict=True):
+        for question, group in zip(asked, rewarded(asked, groups, reward, weights, scorer), strict=True):
             findings.extend(_judge(question, group, scorer.limits))
     return findings
 
 
-def _samples(question: Question, scorer: Scorer, encode: Encode) -> list[_Sample]:
+def _samples(question: Question, scorer: Scorer, encode: Encode) -> list[Sample]:
     """Give the gold sample, then the broken ones."""
     trace = f"It is {question.answer}."
     opening = "" if scorer.prefilled_think else "<think>\n"
     thinking = f"{opening}{trace}\n</think>\n\n"
-    # Longer than every gold word, so it shares no word with any gold.
-    wrong = "not" + "".join(words(" ".join(question.golds)))
+    wrong = wrong_answer(question)
     stopped = {
         "the gold completion": f"{thinking}<answer>{question.answer}</answer>",
         "a wrong answer": f"{thinking}<answer>{wrong}</answer>",
@@ -75,18 +74,23 @@ def _samples(question: Question, scorer: Scorer, encode: Encode) -> list[_Sample
     }
     stop_id = min(scorer.stop_ids)
     return [
-        *(_Sample(name, [*encode(text), stop_id]) for name, text in stopped.items()),
-        _Sample("a truncated completion", encode(f"{opening}{trace[: len(trace) // 2]}")),
+        *(Sample(name, [*encode(text), stop_id]) for name, text in stopped.items()),
+        Sample("a truncated completion", encode(f"{opening}{trace[: len(trace) // 2]}")),
     ]
 
 
-def _rewarded(
+def wrong_answer(question: Question) -> str:
+    """Give a wrong answer: a word longer than every gold word, so it shares no word with any gold."""
+    return "not" + "".join(words(" ".join(question.golds)))
+
+
+def rewarded(
     questions: Sequence[Question],
-    groups: Sequence[Sequence[_Sample]],
+    groups: Sequence[Sequence[Sample]],
     reward: Callable[[Batch], Rewarded],
     weights: Mapping[str, float],
     scorer: Scorer,
-) -> list[list[_Sample]]:
+) -> list[list[Sample]]:
     """Reward the samples of each question as a group; every token counts as certain."""
     size = len(groups[0])
     samples = [sample for group in groups for sample in group]
@@ -110,7 +114,7 @@ def _rewarded(
     return [rewarded[start : start + size] for start in range(0, len(rewarded), size)]
 
 
-def _judge(question: Question, samples: Sequence[_Sample], limits: RewardLimits) -> list[str]:
+def _judge(question: Question, samples: Sequence[Sample], limits: RewardLimits) -> list[str]:
     """Say what is wrong with the rewards of a question's samples, the gold one first."""
     where = f"reward of question {question.question_id}"
     gold, *broken = samples
@@ -125,10 +129,10 @@ def _judge(question: Question, samples: Sequence[_Sample], limits: RewardLimits)
             f"{where}: the gold completion does not fit (got {len(gold.ids)} tokens, "
             f"max_completion_tokens {limits.max_completion_tokens}); raise max_completion_tokens"
         )
-    return [*findings, *(f"{where}: {_preference(sample, gold)}" for sample in broken if sample.reward >= gold.reward)]
+    return [*findings, *(f"{where}: {preference(sample, gold)}" for sample in broken if sample.reward >= gold.reward)]
 
 
-def _preference(broken: _Sample, gold: _Sample) -> str:
+def preference(broken: Sample, gold: Sample) -> str:
     """Say that a broken completion scores no less than the gold one, and which part of the reward is to blame."""
     gains = {part: value - gold.parts[part] for part, value in broken.parts.items()}
     blamed = max(gains, key=lambda part: gains[part], default=None)

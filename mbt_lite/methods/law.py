@@ -9,6 +9,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
+from mbt_lite.methods.attacks import Attacked, attack
 from mbt_lite.methods.dry_run import gold_findings
 from mbt_lite.methods.method import Batch, Encode, Extra, PromptRow, Rewarded, Rule
 from mbt_lite.prompts import student_messages
@@ -66,6 +67,10 @@ class Law:
     def findings(self, questions: Sequence[Question], scorer: Scorer, encode: Encode) -> list[str]:
         """Compare gold completions with broken ones (see `dry_run`)."""
         return gold_findings(questions, self.reward, self.weights, scorer, encode)
+
+    def attacked(self, questions: Sequence[Question], scorer: Scorer, encode: Encode) -> Attacked:
+        """Compare attacks with gold and honest wrong completions (see `attacks`)."""
+        return attack(questions, self.reward, self.weights, scorer, encode)
 
     def healthy_ranges(self) -> tuple[Rule, ...]:
         """Give axolotl's ranges for GRPO (mean reward, entropy, gradient norm), and ours."""

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from mbt_lite.records import Message, Question
 from mbt_lite.rewards.law import Terms
 from mbt_lite.rewards.scorer import Scorer
+
+if TYPE_CHECKING:
+    from mbt_lite.methods.attacks import Attacked
 
 # Gives a text's tokens, special ones neither added nor left out.
 Encode = Callable[[str], Sequence[int]]
@@ -79,7 +82,8 @@ class Extra(Protocol):
     """One number a completion on top of the law, with the whole batch at hand.
 
     It joins the gold dry run, in which a gold completion and four broken ones are the group of a question, at step 1,
-    and every token counts as certain (log-probability 0): there is no policy to ask yet.
+    and every token counts as certain (log-probability 0): there is no policy to ask yet. Then attacks on the reward
+    are such a group (see `attacks`).
     """
 
     @property
@@ -117,6 +121,9 @@ class Method(Protocol):
 
     def findings(self, questions: Sequence[Question], scorer: Scorer, encode: Encode) -> list[str]:
         """Try the reward on golds before step one; give each thing that is wrong with it, [] if nothing is."""
+
+    def attacked(self, questions: Sequence[Question], scorer: Scorer, encode: Encode) -> Attacked:
+        """Try what attacks on the reward earn before step one; its findings stop the run."""
 
     def healthy_ranges(self) -> tuple[Rule, ...]:
         """Give the ranges in which the figures of a step are healthy."""

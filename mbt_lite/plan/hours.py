@@ -132,7 +132,8 @@ def _drafting(recipe: Recipe, workload: Workload, rates: Rates, run_folder: Path
         return _unmeasured("generation", _grpo_command(recipe))
     if workload.n_questions is None:
         return Hours(None, None, unknown=_NO_QUESTIONS)
-    written = [row["completion_tokens"] for row in read_jsonl(run_folder / "gen" / "rollouts.jsonl")]
+    drafted = read_jsonl(run_folder / "gen" / "rollouts.jsonl", completion_tokens=int)
+    written = [row["completion_tokens"] for row in drafted]
     drafts = workload.n_questions * gen.rollouts_per_question
     return hours_at((completions(drafts, _mean(written), gen.max_completion_tokens), rates.generate))
 
@@ -176,7 +177,7 @@ def _answering(recipe: Recipe, workload: Workload, rates: Rates, run_folder: Pat
     if workload.n_dev_questions is None:
         return Hours(None, None, unknown=_NO_QUESTIONS)
     files = sorted((run_folder / "eval").glob("*/completions.jsonl"))
-    written = [row["completion_tokens"] for file in files for row in read_jsonl(file)]
+    written = [row["completion_tokens"] for file in files for row in read_jsonl(file, completion_tokens=int)]
     answers = workload.n_dev_questions * settings.samples_per_question * len(settings.variants)
     return hours_at((completions(answers, _mean(written), settings.max_completion_tokens), rates.generate))
 

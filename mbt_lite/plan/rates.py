@@ -160,7 +160,7 @@ def _step_rate(run_folder: Path) -> Rate | None:
     rows = [row for row in read_jsonl(file) if "step_time" in row]
     if not rows:
         return None
-    grpo = read_json(run_folder / RECIPE_FILE)["grpo"]
+    grpo = read_json(run_folder / RECIPE_FILE, grpo=dict)["grpo"]
     completions = grpo["prompts_per_step"] * grpo["group_size"]
     return rate_of_steps([(completions * row["completions/mean_length"], row["step_time"]) for row in rows], str(file))
 
@@ -210,5 +210,5 @@ def _is_of_run(run_folder: Path, recipe: Recipe) -> bool:
     resolved = run_folder / RECIPE_FILE
     if not resolved.exists():
         return False
-    model = read_json(resolved)["model"]
+    model = read_json(resolved, model=dict)["model"]
     return _is_same(model["name"], model["quantization"], recipe)

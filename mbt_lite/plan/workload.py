@@ -116,7 +116,7 @@ def _count_questions(
 
 def _count_rows(traces: Path, count: CountTokens | None) -> tuple[Counted | None, float | None]:
     """Count the rows of sft: the prompt, the completion as one more message, its end; and completions, on average."""
-    rows = read_jsonl(traces)
+    rows = read_jsonl(traces, prompt=list, completion=list)
     if not rows:
         return None, None
     some = rows[:: -(-len(rows) // _MOST_COMPARED)]

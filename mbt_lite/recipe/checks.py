@@ -84,8 +84,8 @@ def _endpoint(endpoint: Endpoint) -> Iterator[Conflict]:
 
 def _url(endpoint: Endpoint, url: str) -> Iterator[Conflict]:
     key = f"{endpoint.key}.base_url"
-    if holds_secret(url):
-        # What stands there may be a key: it is not repeated.
+    # What stands there may be a key: it is not repeated.
+    if holds_secret(url) or re.search(r"[@?#]", url):
         yield Conflict(
             (key,),
             f"`{key}` holds more than an address (one of @ ? #, or a key); leave user, key and query out, "
@@ -94,6 +94,15 @@ def _url(endpoint: Endpoint, url: str) -> Iterator[Conflict]:
     elif not re.match(r"https?://[^\s/]", url):
         words = "".join(f"{word}, " for word in endpoint.words)
         yield Conflict((key,), f"`{key}` is no endpoint (got {url}); write {words}or a URL with http:// or https://")
+
+
+def _is_here(url: str) -> bool:
+    """Tell whether a URL leads to this machine.
+
+    >>> [_is_here(url) for url in ("http://localhost:8000/v1", "http://[::1]/v1", "https://api.example.com/v1")]
+    [True, True, False]
+    """
+    return re.match(r"https?://(localhost|127\.|\[::1\]|0\.0\.0\.0)", url) is not None
 
 
 def _speaker(speaker: Speaker) -> Iterator[Conflict]:
@@ -111,6 +120,11 @@ def _speaker(speaker: Speaker) -> Iterator[Conflict]:
         )
     if without_keys(speaker.model) != speaker.model:
         yield Conflict((f"{key}.model",), f"`{key}.model` looks like a key; name its variable in `{key}.api_key_env`")
+    if speaker.model == "scripted" and not all(map(_is_here, speaker.urls)):
+        yield Conflict(
+            (f"{key}.model", f"{key}.base_url"),
+            f"`{key}.model` is scripted, which no server elsewhere has; name the model of `{key}.base_url`",
+        )
     if speaker.base_url == EMBEDDED and speaker.model != "scripted":
         yield Conflict(
             (f"{key}.model", f"{key}.base_url"),
@@ -196,6 +210,15 @@ def _sft(recipe: Recipe) -> Iterator[Conflict]:
             ("sft.max_sequence_tokens", "data.max_prompt_tokens"),
             f"`sft.max_sequence_tokens` leaves no room for a trace (got {recipe.sft.max_sequence_tokens}); "
             f"it must be above `data.max_prompt_tokens` ({recipe.data.max_prompt_tokens})",
+        )
+    fewest = recipe.gen.trace_words[0]
+    most = recipe.sft.max_sequence_tokens - recipe.data.max_prompt_tokens
+    # a word is a token at least; kinds that keep drafts ask for no words
+    if recipe.gen.kind in ("mbt_r", "mbt_s", "direct_r", "distill_r") and 0 < most < fewest:
+        yield Conflict(
+            ("sft.max_sequence_tokens", "data.max_prompt_tokens", "gen.trace_words"),
+            f"`sft.max_sequence_tokens` leaves {most} tokens beside the longest prompt, too few for a trace of "
+            f"{fewest} words; raise it, or lower `data.max_prompt_tokens` or `gen.trace_words`",
         )
     if recipe.sft.patience is not None and recipe.sft.held_out_traces == 0:
         yield Conflict(

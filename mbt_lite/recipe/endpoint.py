@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from mbt_lite.recipe.section import Free, NonNegativeFloat, PositiveFloat, PositiveInt, Section
+from mbt_lite.recipe.section import Free, NonNegativeFloat, PositiveFloat, PositiveInt, Section, Size, Temperature
 
 NONE, EMBEDDED = "none", "embedded"
 
@@ -75,11 +75,11 @@ class Endpoint(Section):
     """`none`, or a URL (`http://localhost:8000/v1`), or a list of them."""
     api_key_env: Annotated[str | None, Free] = None
     """Name of the environment variable that holds the key; none for servers without keys."""
-    concurrency: Annotated[PositiveInt, Free] = 16
+    concurrency: Annotated[Annotated[int, Field(gt=0, le=4096)], Free] = 16
     """Requests under way at once."""
-    timeout_seconds: Annotated[PositiveFloat, Free] = 600.0
+    timeout_seconds: Annotated[Annotated[float, Field(gt=0, le=86_400)], Free] = 600.0
     """Longest wait for one reply."""
-    attempts: Annotated[PositiveInt, Free] = 5
+    attempts: Annotated[Size, Free] = 5
     """Tries of one request before it is given up."""
     budget_tokens: Annotated[PositiveInt | None, Free] = None
     """Most prompt and completion tokens of all its replies in a run; asking stops before it would be exceeded."""
@@ -112,7 +112,7 @@ class Speaker(Endpoint):
     """US dollars for a million tokens of completions."""
     model: str = "scripted"
     """The model's name at that endpoint."""
-    temperature: NonNegativeFloat = 0.6
+    temperature: Temperature = 0.6
     """Sampling temperature."""
     top_p: Annotated[float, Field(gt=0, le=1)] | None = 0.95
     """Nucleus; none leaves it to the server, for one that takes no nucleus beside a temperature."""
@@ -151,7 +151,7 @@ class Judge(Speaker):
     """`none`: no judge; `embedded`: the scripted one on a loopback server; else a URL or a list of them."""
     model: Annotated[str, Free] = "scripted"
     """The model's name at that endpoint."""
-    temperature: Annotated[NonNegativeFloat, Free] = 0.6
+    temperature: Annotated[Temperature, Free] = 0.6
     """Sampling temperature of the judge; above 0, so that asking again can give another reply."""
     top_p: Annotated[Annotated[float, Field(gt=0, le=1)] | None, Free] = 0.95
     """Nucleus of the judge; none leaves it to the server."""
@@ -165,7 +165,7 @@ class Judge(Speaker):
     the prompt alone says what a verdict is, and a model may think before it. Both are read as strictly."""
     verdict_attempts: Annotated[int, Field(gt=0, le=100), Free] = 3
     """Tries of one verdict, each with another seed; a reply that is none after the last leaves it unscored."""
-    repeats: Annotated[PositiveInt, Free] = 1
+    repeats: Annotated[Size, Free] = 1
     """Verdicts on the same thing; from 2 on the judge's agreement with itself is measured. The first one counts."""
 
 

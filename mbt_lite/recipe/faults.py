@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from pydantic_core import ErrorDetails, PydanticUndefined
 
+from mbt_lite.recipe.foreign import hint
 from mbt_lite.recipe.keys import choices, field_at, known_keys, section_of, section_of_items
 from mbt_lite.recipe.tree import Fault, Node, Path, dotted, kind_of
 
@@ -123,12 +124,14 @@ def _what_it_is(path: Path) -> str:
 
 
 def _what_was_meant(path: Path) -> str:
-    """Guess what was meant: nested keys written flat, the same name elsewhere, a near name here."""
+    """Guess what was meant: a name of other tools, nested keys written flat, a name from elsewhere, a near one here."""
     if dotted(path) in GONE:
         return GONE[dotted(path)].why
     if dotted(path) in RENAMED:
         return f"it is `{RENAMED[dotted(path)]}` now"
     section, name = path[:-1], str(path[-1])
+    if (meant := hint(dotted(section), name)) is not None:
+        return meant
     nested = (*section, *name.split("."))
     known = known_keys()
     if "." in name and nested in known:

@@ -19,7 +19,7 @@ from mbt_lite.recipe.endpoint import Judge as Judge
 from mbt_lite.recipe.endpoint import JudgeMeasure as JudgeMeasure
 from mbt_lite.recipe.endpoint import StudentModels as StudentModels
 from mbt_lite.recipe.endpoint import Teacher as Teacher
-from mbt_lite.recipe.section import Free, NonNegativeFloat, NonNegativeInt, PositiveInt, Section
+from mbt_lite.recipe.section import Free, NonNegativeInt, PositiveInt, Section, Seed, Size, Temperature
 from mbt_lite.recipe.training import Grpo as Grpo
 from mbt_lite.recipe.training import Reward as Reward
 from mbt_lite.recipe.training import RewardWeights as RewardWeights
@@ -71,7 +71,7 @@ class Data(Section):
     """Held-out questions that `eval` scores."""
     max_prompt_tokens: PositiveInt = 4096
     """Distractor documents are dropped until the prompt fits; a question that cannot fit is left out and counted."""
-    seed: int = 0
+    seed: Seed = 0
     """Chooses which questions `limit` keeps."""
 
 
@@ -81,7 +81,7 @@ class Lora(Section):
     variant: Literal["lora", "rslora", "dora"] = "lora"
     """`lora` scales the update by alpha / rank, `rslora` by alpha / sqrt(rank) (arXiv 2312.03732: for large ranks);
     `dora` learns each row's length apart from its direction (arXiv 2402.09353: a little better, much slower)."""
-    rank: PositiveInt = 32
+    rank: Size = 32
     """Rank of the update."""
     alpha: PositiveInt = 32
     """Scales the update, see `variant`."""
@@ -95,7 +95,7 @@ class Lora(Section):
 class Sampling(Section):
     """How the student samples its drafts; the defaults are the paper's."""
 
-    temperature: NonNegativeFloat = 0.6
+    temperature: Temperature = 0.6
     """0 is greedy."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
     """Nucleus."""
@@ -113,9 +113,9 @@ class Gen(Section):
     """`mbt_r` rewrites the student's drafts, `mbt_s` writes from scratch; the others are controls: `self_distill` and
     `teacher_distill` keep right drafts as they are, `direct_r` rewrites the teacher's drafts, `distill_r` rewrites the
     student's without the five phases."""
-    rollouts_per_question: PositiveInt = 1
+    rollouts_per_question: Size = 1
     """Drafts per question, of the student or (teacher_distill, direct_r) of the teacher; mbt_s has none."""
-    traces_per_draft: PositiveInt = 1
+    traces_per_draft: Size = 1
     """Traces per draft (mbt_r, direct_r, distill_r) or per question (mbt_s); a draft kept as it is is one."""
     trace_words: tuple[PositiveInt, PositiveInt] = (120, 300)
     """Fewest and most words of a trace, as the teacher is told; the gate holds rows to `sft.max_sequence_tokens`."""
@@ -131,11 +131,11 @@ class Gen(Section):
     """How the student's drafts are sampled."""
     max_completion_tokens: PositiveInt = 2048
     """Longest draft of the student; one that is cut off is not rewritten."""
-    batch_size: Annotated[PositiveInt, Free] = 16
+    batch_size: Annotated[Size, Free] = 16
     """Drafts generated at once."""
     student: GenStudent = GenStudent()
     """An endpoint that serves the student and writes its drafts."""
-    seed: int = 0
+    seed: Seed = 0
     """Seeds drafts and teacher requests."""
 
 
@@ -145,9 +145,9 @@ class Eval(Section):
     variants: tuple[WrittenVariant, ...] = ("base", "metacognitive", "sft", "grpo")
     """base and metacognitive (a five-phase system prompt) are untrained; sft and grpo use the adapters; any other is
     written out, `{name: ..., adapter: ..., prompt: ..., strategy: ...}`."""
-    samples_per_question: PositiveInt = 1
+    samples_per_question: Size = 1
     """Completions per question; from 2 on there are avg@k, maj@k and pass@k."""
-    temperature: NonNegativeFloat = 0.0
+    temperature: Temperature = 0.0
     """0 is greedy."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Nucleus; 1 switches it off, and greedy answers have none."""
@@ -155,7 +155,7 @@ class Eval(Section):
     """0 switches it off; greedy answers have none."""
     max_completion_tokens: PositiveInt = 2048
     """Longest completion; a longer one counts as degenerate."""
-    batch_size: Annotated[PositiveInt, Free] = 16
+    batch_size: Annotated[Size, Free] = 16
     """Completions generated at once."""
     engine: Literal["local", "vllm"] = "local"
     """`local`: the student of `model.backend`; `vllm`: vLLM in this process, where it is installed."""
@@ -163,7 +163,7 @@ class Eval(Section):
     """An endpoint that serves the student and answers."""
     aliases_path: Annotated[str | None, Free] = None
     """2Wiki's `id_aliases.json`: other right answers to the questions of `data.dev`, where that is a 2Wiki file."""
-    seed: int = 0
+    seed: Seed = 0
     """Seeds sampling and bootstrap."""
 
     @field_validator("variants")

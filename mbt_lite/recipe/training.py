@@ -9,24 +9,27 @@ from pydantic import Field
 from mbt_lite.recipe.section import (
     Fraction,
     Free,
+    LearningRate,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     Section,
+    Seed,
+    Size,
 )
 
 
 class Sft(Section):
     """Stage `sft`: traces to an adapter, loss on the completion only."""
 
-    learning_rate: PositiveFloat = 2e-4
+    learning_rate: LearningRate = 2e-4
     """About ten times the full fine-tuning rate."""
-    epochs: PositiveFloat = 1.0
+    epochs: Annotated[float, Field(gt=0, le=10_000)] = 1.0
     """Passes over the traces."""
-    micro_batch_size: PositiveInt = 2
+    micro_batch_size: Size = 2
     """Rows on the device at once; times `gradient_accumulation_steps` they are the rows of an optimizer step."""
-    gradient_accumulation_steps: PositiveInt = 8
+    gradient_accumulation_steps: Size = 8
     """Micro-batches per optimizer step."""
     max_sequence_tokens: PositiveInt = 8192
     """Longer rows are dropped and counted, never cut."""
@@ -40,7 +43,7 @@ class Sft(Section):
     """Trade a third more compute for much less memory."""
     save_every_steps: Annotated[PositiveInt, Free] = 25
     """Optimizer steps between checkpoints."""
-    save_every_minutes: Annotated[PositiveFloat | None, Free] = None
+    save_every_minutes: Annotated[Annotated[float, Field(gt=0, le=10_000)] | None, Free] = None
     """A checkpoint also after so many minutes without one; none counts steps only."""
     held_out_traces: NonNegativeInt = 0
     """Traces kept out of training, whole questions at a time, to measure a dev loss; the adapter with the lowest one is
@@ -49,7 +52,7 @@ class Sft(Section):
     """Optimizer steps between two dev losses; the last step has one too."""
     patience: PositiveInt | None = None
     """Dev losses in a row without a new lowest one after which sft stops; none goes on to the end."""
-    seed: int = 0
+    seed: Seed = 0
     """Seeds row order, adapter and the choice of held-out questions."""
 
 
@@ -92,13 +95,13 @@ class Grpo(Section):
     """`sft`: continue its adapter. `base`: a fresh adapter on the untrained student (GRPO only)."""
     steps: PositiveInt = 100
     """Optimizer steps."""
-    prompts_per_step: PositiveInt = 8
+    prompts_per_step: Size = 8
     """Groups per optimizer step."""
-    group_size: Annotated[int, Field(ge=2)] = 8
+    group_size: Annotated[int, Field(ge=2, le=65_536)] = 8
     """Completions per prompt."""
-    micro_batch_size: Annotated[PositiveInt, Free] = 2
+    micro_batch_size: Annotated[Size, Free] = 2
     """Completions on the device at once in the backward pass; a step always has prompts_per_step * group_size."""
-    rollout_batch_size: Annotated[PositiveInt, Free] = 32
+    rollout_batch_size: Annotated[Size, Free] = 32
     """Completions generated at once: this bounds the KV cache."""
     rollout_cache_gib: Annotated[PositiveFloat | None, Free] = None
     """Most that the KV cache of the rollouts may take; fewer prompts go at once where it would take more."""
@@ -113,21 +116,23 @@ class Grpo(Section):
     of `gen`, two a question at least; they cost nothing, but were written before `sft`. `start`: by rollouts of the
     adapter that training starts from. `off`: a group that is all equal costs its rollout only, and filtering costs
     rollouts too; it pays where questions come back."""
-    prefilter_samples: Annotated[int, Field(ge=2)] = 4
+    prefilter_samples: Annotated[int, Field(ge=2, le=65_536)] = 4
     """Completions per question for `prefilter: start`."""
     dev_questions: NonNegativeInt = 0
     """Score this many held-out questions, greedily, at the start and with each checkpoint; 0: none. They come from
     `data.dev`, and are none of those that `eval` scores: set `data.dev.limit` so that some are left."""
     keep_adapter: Literal["best", "last"] = "best"
-    """`best`: the adapter with the highest reward on `dev_questions`, the one training starts from included; without
-    dev questions it is the last."""
+    """`best`: the adapter with the highest mean (`keep_best_by`) on `dev_questions`, the one training starts from
+    included; without dev questions it is the last."""
+    keep_best_by: Literal["reward", "exact_match"] = "reward"
+    """What `best` means: the whole reward, whose shape may pay for more than answers, or exact matches alone."""
     stop_after_dead_steps: Annotated[PositiveInt | None, Free] = 5
     """Stop after so many steps in a row in which all rewards of each group were equal; none goes on to the end."""
-    learning_rate: PositiveFloat = 1e-5
+    learning_rate: LearningRate = 1e-5
     """Constant after the warm-up."""
     warmup_fraction: Fraction = 0.0
     """Share of the steps with a rising learning rate."""
-    temperature: PositiveFloat = 1.0
+    temperature: Annotated[float, Field(gt=0, le=5)] = 1.0
     """Sampling temperature of the rollouts."""
     max_completion_tokens: PositiveInt = 2048
     """Longest completion."""
@@ -149,7 +154,7 @@ class Grpo(Section):
     """The reward law's settings."""
     save_every_steps: Annotated[PositiveInt, Free] = 10
     """Optimizer steps between checkpoints."""
-    save_every_minutes: Annotated[PositiveFloat | None, Free] = None
+    save_every_minutes: Annotated[Annotated[float, Field(gt=0, le=10_000)] | None, Free] = None
     """A checkpoint also after so many minutes without one; none counts steps only."""
-    seed: int = 0
+    seed: Seed = 0
     """Seeds prompt order and rollouts."""

@@ -181,6 +181,9 @@ class _Builder:
         except yaml.MarkedYAMLError as error:
             self._refuse_syntax(error)
             return None
+        except RecursionError:
+            self.fault(1, (), "nested too deeply to be a recipe; write sections and keys")
+            return None
         except yaml.reader.ReaderError as error:
             line = text[: error.position].count("\n") + 1
             self.fault(

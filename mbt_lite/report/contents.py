@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from mbt_lite.errors import RunError
+from mbt_lite.errors import DataError, RunError
 from mbt_lite.files import read_json, read_jsonl
 from mbt_lite.metrics.traces import answer_inclusive_error
 from mbt_lite.recipe.variants import names_of
@@ -152,8 +152,15 @@ def scored_variants(path: Path) -> list[str]:
     there = {file.parent.name for file in (path / "eval").glob("*/metrics.json")}
     if not there:
         raise RunError(f"{path}: nothing is scored in it; run `mbt-lite eval` first")
-    listed = [name for name in names_of(read_json(path / RECIPE_FILE)["eval"]["variants"]) if name in there]
+    listed = [name for name in _listed_variants(path / RECIPE_FILE) if name in there]
     return [*listed, *sorted(there - set(listed))]
+
+
+def _listed_variants(recipe: Path) -> list[str]:
+    try:
+        return names_of(read_json(recipe, eval=dict)["eval"]["variants"])
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{recipe}: `eval.variants` is not what was written; bring a whole one back") from error
 
 
 def read_run(path: Path, variants: Sequence[str]) -> Run:
@@ -163,21 +170,21 @@ def read_run(path: Path, variants: Sequence[str]) -> Run:
     """
     run_dir = RunDir(path)
     folder = run_dir.stage_dir("eval")
-    rewards = read_jsonl(run_dir.stage_dir("grpo") / "metrics.jsonl")
+    rewards = read_jsonl(run_dir.stage_dir("grpo") / "metrics.jsonl", step=int)
     judgements = {variant: read_jsonl(folder / variant / "judgements.jsonl") for variant in variants}
     reward_terms = sorted({key for row in rewards for key in row if key.startswith("reward/")})
     return Run(
         name=path.resolve().name,
         recipe=read_json(path / RECIPE_FILE),
-        environment=read_json(path / "environment.json"),
+        environment=read_json(path / "environment.json", python=str, packages=dict),
         questions={question.question_id: question for question in read_asked(folder / "questions.jsonl")},
         metrics={variant: read_metrics(folder / variant / "metrics.json") for variant in variants},
         predictions={variant: read_predictions(folder / variant / "predictions.jsonl") for variant in variants},
         curves=(
-            curve("sft", "loss", read_jsonl(run_dir.stage_dir("sft") / "metrics.jsonl")),
+            curve("sft", "loss", read_jsonl(run_dir.stage_dir("sft") / "metrics.jsonl", step=int)),
             *(curve("grpo", key, rewards) for key in ["reward", *reward_terms]),
         ),
-        teachers=teachers(read_jsonl(run_dir.stage_dir("gen") / "traces.jsonl")),
+        teachers=teachers(read_jsonl(run_dir.stage_dir("gen") / "traces.jsonl", teacher=str, scripted=bool)),
         reaches={variant: reaches(rows) for variant, rows in judgements.items()},
         judged_phases={variant: judged_phases(rows) for variant, rows in judgements.items()},
         servers=servers(run_dir),
@@ -204,7 +211,7 @@ def read_asked(path: Path) -> list[Question]:
 
 def read_metrics(path: Path) -> dict[str, Any]:
     """Read a variant's means; RunError if an older version counted other phases."""
-    metrics: dict[str, Any] = read_json(path)
+    metrics: dict[str, Any] = read_json(path, n_questions=int, metrics=dict)
     if "phases" not in metrics:
         raise RunError(
             f"{path}: does not say how its phases were read, the run was scored by an older version; "

@@ -30,7 +30,7 @@ from rich.console import Console
 from mbt_lite.data.control_tokens import refuse_control_tokens
 from mbt_lite.data.overlap import read_overlap
 from mbt_lite.data.questions import read_questions
-from mbt_lite.data.trimming import trim_questions
+from mbt_lite.data.trimming import trim_question, trim_questions
 from mbt_lite.endpoint.budget import estimate
 from mbt_lite.endpoint.opening import Ask, Counting, open_endpoints
 from mbt_lite.endpoint.replies import TeacherRequest
@@ -41,6 +41,7 @@ from mbt_lite.generation.decoding import Decoding
 from mbt_lite.generation.local_rounds import Generate, LocalRounds
 from mbt_lite.generation.served_rounds import ServedRounds, requests_of
 from mbt_lite.progress import counting
+from mbt_lite.prompts import student_messages
 from mbt_lite.recipe.schema import Gen, Recipe, Teacher
 from mbt_lite.records import Completion, Question, to_row
 from mbt_lite.run_dir import RunDir
@@ -137,7 +138,7 @@ def _gate(recipe: Recipe) -> dict[str, Any]:
 
 def _has_another_gate(recipe: Recipe, run_dir: RunDir) -> bool:
     """Tell whether the traces passed another gate; marks written before gates were noted say nothing."""
-    before = read_json(run_dir.stage_dir("gen") / "done.json")["summary"].get("gate")
+    before = read_json(run_dir.stage_dir("gen") / "done.json", summary=dict)["summary"].get("gate")
     return before is not None and before != _gate(recipe)
 
 
@@ -235,7 +236,24 @@ def _fit(recipe: Recipe, kind: Kind, questions: Sequence[Question]) -> Fitted:
         recipe.data.train.path,
     )
     refuse_control_tokens(fitted.questions, counts.controls, recipe.data.train)
+    _check_later_prompts(recipe, fitted.questions, counts)
     return Fitted(fitted.questions, fitted.n_dropped, counts)
+
+
+def _check_later_prompts(recipe: Recipe, questions: Sequence[Question], counts: TokenCounts) -> None:
+    """Refuse a limit that no prompt of `eval` will fit into, before anything is paid: its system prompt is long."""
+    limit = recipe.data.max_prompt_tokens
+
+    def count(question: Question) -> int:
+        return counts.prompt(student_messages(question, metacognitive=True))
+
+    if any(variant.is_metacognitive for variant in recipe.eval.full_variants) and not any(
+        trim_question(question, limit, count).question for question in questions
+    ):
+        raise DataError(
+            f"data.max_prompt_tokens: no question fits beside eval's metacognitive system prompt (got {limit}, the "
+            f"shortest needs {min(map(count, questions))}); raise it, or leave that variant out of `eval.variants`"
+        )
 
 
 def _drafting(kind: Kind, gen: Gen) -> Settings:

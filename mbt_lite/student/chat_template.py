@@ -95,7 +95,7 @@ def record_template(folder: Path, tokenizer: Any) -> str:
 def refuse_other_template(folder: Path, found: str) -> None:
     """Raise RunError if a stage worked with another template: its adapter answers prompts of that one."""
     path = folder / _TEMPLATE_FILE
-    if path.exists() and (before := read_json(path)["chat_template"]) != found:
+    if path.exists() and (before := read_json(path, chat_template=str)["chat_template"]) != found:
         raise RunError(
             f"{folder}: the student's chat template changed since {folder.name} began (got {found}, was {before}); "
             f"put the old one back (a copy: {folder / 'adapter/chat_template.jinja'}), "

@@ -68,7 +68,7 @@ class BestAdapter(TrainerCallback):
 
 def dev_losses(metrics: Path) -> list[tuple[int, float]]:
     """Read (step, dev loss) of every evaluation so far."""
-    return [(row["step"], row[DEV_LOSS]) for row in read_jsonl(metrics) if DEV_LOSS in row]
+    return [(row["step"], row[DEV_LOSS]) for row in read_jsonl(metrics, step=int) if DEV_LOSS in row]
 
 
 def lowest(losses: Sequence[tuple[int, float]]) -> tuple[int, float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from transformers import TrainerCallback
@@ -62,8 +62,8 @@ def score_greedily(
     return {"questions": len(questions)} | {name: value / len(questions) for name, value in sums.items()}
 
 
-class BestByReward(TrainerCallback):
-    """Score the policy by `score_policy` (means, `reward` among them) at the start and at each save; keep the best.
+class BestByDev(TrainerCallback):
+    """Score the policy by `score_policy` at the start and at each save; keep the best by one of its means.
 
     ::
 
@@ -72,9 +72,15 @@ class BestByReward(TrainerCallback):
     """
 
     def __init__(
-        self, student: Student, folder: Path, score_policy: Callable[[], Mapping[str, float]], console: Console
+        self,
+        student: Student,
+        folder: Path,
+        score_policy: Callable[[], Mapping[str, float]],
+        by: Literal["reward", "exact_match"],
+        console: Console,
     ) -> None:
         self.student, self.score_policy, self.console = student, score_policy, console
+        self.by = "exact" if by == "exact_match" else by
         self.journal, self.adapters = folder / "dev_rewards.jsonl", folder / "best"
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -82,7 +88,7 @@ class BestByReward(TrainerCallback):
 
         A kill may have come between checkpoint and score, so this step's score is always made anew.
         """
-        write_jsonl(self.journal, [row for row in read_jsonl(self.journal) if row["step"] < state.global_step])
+        write_jsonl(self.journal, [row for row in self._scored() if row["step"] < state.global_step])
         self._score(state.global_step)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -90,8 +96,11 @@ class BestByReward(TrainerCallback):
         self._score(state.global_step)
 
     def best(self) -> dict[str, Any]:
-        """Give the row with the highest reward; of equals the later one."""
-        return max(read_jsonl(self.journal), key=lambda row: (row["reward"], row["step"]))
+        """Give the row with the highest mean; of equals the later one."""
+        return max(self._scored(), key=lambda row: (row[self.by], row["step"]))
+
+    def _scored(self) -> list[dict[str, Any]]:
+        return read_jsonl(self.journal, step=int, reward=int | float)
 
     def adapter_of(self, step: int) -> Path:
         """Give where the adapter of a best step is."""
@@ -104,11 +113,11 @@ class BestByReward(TrainerCallback):
         return best
 
     def _score(self, step: int) -> None:
-        rows = read_jsonl(self.journal)
+        rows = self._scored()
         if any(row["step"] == step for row in rows):
             return
         row = {"step": step, **self.score_policy()}
-        if all(row["reward"] >= other["reward"] for other in rows):
+        if all(row[self.by] >= other[self.by] for other in rows):
             save_adapter(self.student, self.adapter_of(step))
         with Journal(self.journal) as journal:
             journal.append(row)
@@ -122,8 +131,8 @@ class BestByReward(TrainerCallback):
         records: list[int] = []
         highest = float("-inf")
         for row in sorted(rows, key=lambda row: int(row["step"])):
-            if row["reward"] >= highest:
-                highest = row["reward"]
+            if row[self.by] >= highest:
+                highest = row[self.by]
                 records.append(row["step"])
         kept = {self.adapter_of(step) for step in records[-_KEPT:]}
         for folder in self.adapters.iterdir():

@@ -6,6 +6,7 @@ an adapter. The stage's own file says which files come of it. Import this after 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,13 +41,13 @@ from mbt_lite.student.unsloth_backend import engine_of, hiding_engine
 from mbt_lite.traces.kinds import kind_named
 from mbt_lite.traces.prefilter import sort_by_pass_rate
 from mbt_lite.training.checkpoints import resume_point, step_of
-from mbt_lite.training.dev_reward import BestByReward, score_greedily
+from mbt_lite.training.dev_reward import BestByDev, score_greedily
 from mbt_lite.training.grpo_reward import MethodReward
 from mbt_lite.training.grpo_rollouts import check_cache, check_log_probs, rollouts
 from mbt_lite.training.grpo_trainer import ReducedGRPOTrainer
 from mbt_lite.training.grpo_watch import AtSave, WatchCallback
 from mbt_lite.training.logit_tiles import narrow_without_triton
-from mbt_lite.training.pass_rates import measure_pass_rates
+from mbt_lite.training.pass_rates import measure_pass_rates, read_pass_rates
 from mbt_lite.training.save_clock import KeepNewest, SaveByMinutes
 from mbt_lite.training.trackers import Track, tracking
 from mbt_lite.training.training_log import TrainingLog
@@ -66,7 +67,7 @@ def train(recipe: Recipe, adapter: Path | None, rates: Path | None, folder: Path
         template = record_template(folder, student.tokenizer)
         questions = read_fitting(recipe.data, student, recipe.data.train)
         scorer = build_scorer(grpo, student)
-        _check_reward(method, questions, scorer, student)
+        attacked = _check_reward(method, questions, scorer, student, console)
         console.print(f"grpo: rewards are scored by the {scorer.form}", highlight=False)
         if adapter is None:
             add_adapter(student, recipe.lora, grpo.seed, gradient_checkpointing=checkpointing)
@@ -92,6 +93,7 @@ def train(recipe: Recipe, adapter: Path | None, rates: Path | None, folder: Path
     return {
         "questions": len(questions),
         "by_pass_rate": counts,
+        "attacks": attacked,
         "steps": trainer.state.global_step,
         "chat_template": template,
         "stopped_early": watch.stopped,
@@ -131,15 +133,25 @@ def build_scorer(grpo: Grpo, student: Student) -> Scorer:
     )
 
 
-def _check_reward(method: Method, questions: Sequence[Question], scorer: Scorer, student: Student) -> None:
-    """Before step one: a gold completion must earn most, broken ones less, or the reward teaches nothing."""
+def _check_reward(
+    method: Method, questions: Sequence[Question], scorer: Scorer, student: Student, console: Console
+) -> dict[str, Any]:
+    """Before step one: a gold completion must earn most, broken ones and attacks less, or the reward teaches nothing.
+
+    Tells which attacks earn more than an honest wrong answer; gives what all of them earn.
+    """
 
     def encode(text: str) -> list[int]:
         return list(student.tokenizer.encode(text, add_special_tokens=False))
 
     findings = method.findings(questions, scorer, encode)
-    if findings:
-        raise RecipeError([f"grpo.reward: {finding}" for finding in findings[:10]])
+    attacked = None if findings else method.attacked(questions, scorer, encode)
+    if attacked is None or attacked.findings:
+        said = findings if attacked is None else attacked.findings
+        raise RecipeError([f"grpo.reward: {finding}" for finding in said[:10]])
+    for line in attacked.told:
+        console.print(f"grpo: the reward pays an attack: {line}", markup=False, highlight=False, soft_wrap=True)
+    return attacked.row()
 
 
 def _leave_out(
@@ -152,7 +164,7 @@ def _leave_out(
     grpo = recipe.grpo
     counts: dict[str, int] = {}
     if grpo.prefilter != "off":
-        rows = read_jsonl(rates) if rates else _measured_pass_rates(grpo, student, questions, folder, console)
+        rows = read_pass_rates(rates) if rates else _measured_pass_rates(grpo, student, questions, folder, console)
         found = sort_by_pass_rate([question.question_id for question in questions], rows)
         questions = [question for question in questions if question.question_id in found.kept]
         counts = found.counts()
@@ -199,11 +211,11 @@ def _watchers(
     held_out: list[Question],
     folder: Path,
     console: Console,
-) -> tuple[WatchCallback, BestByReward | None, list[TrainerCallback]]:
+) -> tuple[WatchCallback, BestByDev | None, list[TrainerCallback]]:
     """Give the watch, the scorer of checkpoints (None without held-out questions), and all callbacks in their order."""
 
     def write_page() -> None:
-        rows = read_jsonl(folder / "completions.jsonl")
+        rows = read_jsonl(folder / "completions.jsonl", step=int, question_id=str, reward=int | float, terms=dict)
         page = completion_page(rows, questions, grpo.save_every_steps, folder.parent.name)
         write_text(folder / "completions.html", page)
 
@@ -213,7 +225,13 @@ def _watchers(
     callbacks = [KeepNewest(), *clock, watch, AtSave(write_page)]
     if not held_out:
         return watch, None, callbacks
-    dev = BestByReward(student, folder, lambda: score_greedily(student, held_out, grpo, limits_of(grpo)), console)
+    dev = BestByDev(
+        student,
+        folder,
+        functools.partial(score_greedily, student, held_out, grpo, limits_of(grpo)),
+        grpo.keep_best_by,
+        console,
+    )
     return watch, dev, [*callbacks, dev]
 
 
@@ -233,12 +251,13 @@ def build_trainer(
     check_cache(student, [row.prompt for row in rows], grpo)
     narrow_without_triton()
     completions = folder / "completions.jsonl"
-    write_jsonl(completions, [row for row in read_jsonl(completions) if row["step"] <= done])
+    write_jsonl(completions, [row for row in read_jsonl(completions, step=int, question_id=str) if row["step"] <= done])
     journal = Journal(completions)
     columns = _columns(rows)
 
     def questions_of(step: int) -> list[str]:
-        return list(dict.fromkeys(row["question_id"] for row in read_jsonl(completions) if row["step"] == step))
+        rows = read_jsonl(completions, step=int, question_id=str)
+        return list(dict.fromkeys(row["question_id"] for row in rows if row["step"] == step))
 
     log = TrainingLog(folder / "metrics.jsonl", "grpo", "reward", console, questions_of, track)
     shared = shares_prompts(student, student.model)
@@ -312,7 +331,7 @@ def to_grpo_config(grpo: Grpo, folder: Path, *, shuffles: bool = True) -> GRPOCo
     )
 
 
-def _keep_adapter(grpo: Grpo, student: Student, dev: BestByReward | None, step: int, folder: Path) -> dict[str, Any]:
+def _keep_adapter(grpo: Grpo, student: Student, dev: BestByDev | None, step: int, folder: Path) -> dict[str, Any]:
     """Write `grpo/adapter`, the best or the last; say which, of which step, with its dev reward."""
     if dev is None or grpo.keep_adapter == "last":
         save_adapter(student, folder / "adapter")

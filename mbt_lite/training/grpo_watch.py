@@ -82,9 +82,9 @@ class WatchCallback(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """On resume: forget warnings of steps that are made again, and see the others' figures once more."""
-        rows = [row for row in read_jsonl(self.path) if row["step"] <= state.global_step]
+        rows = [row for row in read_jsonl(self.path, step=int) if row["step"] <= state.global_step]
         write_jsonl(self.path, rows)
-        for row in read_jsonl(self.metrics):
+        for row in read_jsonl(self.metrics, step=int):
             if row["step"] <= state.global_step:
                 self.watch.see(row)
                 self._count(row)

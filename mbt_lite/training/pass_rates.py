@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from mbt_lite.files import Journal, read_jsonl
@@ -30,7 +31,7 @@ def measure_pass_rates(
 
     A row: question_id, rollouts, correct (stopped by itself, and an exact match). `on_question` is called for each.
     """
-    done = {row["question_id"] for row in read_jsonl(journal.path)}
+    done = {row["question_id"] for row in read_pass_rates(journal.path)}
     lengths = {q.question_id: student.count_prompt_tokens(student_messages(q)) for q in questions}
     ordered = sorted(questions, key=lambda question: (lengths[question.question_id], question.question_id))
     size = max(1, grpo.rollout_batch_size // grpo.prefilter_samples)
@@ -41,7 +42,12 @@ def measure_pass_rates(
             journal.extend(row for row in rows if row["question_id"] not in done)
         for _ in chunk:
             on_question()
-    return read_jsonl(journal.path)
+    return read_pass_rates(journal.path)
+
+
+def read_pass_rates(path: Path) -> list[dict[str, Any]]:
+    """Read the rows of a journal of pass rates."""
+    return read_jsonl(path, question_id=str, rollouts=int, correct=int)
 
 
 def _sample(student: Student, questions: Sequence[Question], grpo: Grpo, seed: int) -> list[dict[str, Any]]:

@@ -91,4 +91,4 @@ def _run_id(folder: Path) -> str:
     path = folder / "tracker.json"
     if not path.exists():
         write_json(path, {"run_id": uuid.uuid4().hex[:12]})
-    return str(read_json(path)["run_id"])
+    return str(read_json(path, run_id=str)["run_id"])

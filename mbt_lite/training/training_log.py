@@ -55,7 +55,7 @@ class TrainingLog(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Drop rows that will be repeated and start the bar."""
-        rows = [row for row in read_jsonl(self.path) if row["step"] <= state.global_step]
+        rows = [row for row in read_jsonl(self.path, step=int) if row["step"] <= state.global_step]
         write_jsonl(self.path, rows)
         self.journal = Journal(self.path)
         self.started = self.step_began = time.monotonic()

@@ -76,12 +76,12 @@ CONFLICTS = {
         "set it to local, or change `lora.variant`",
     ),
     "endpoint": (
-        "teacher:\n  base_url: localhost:8000\n",
+        "teacher:\n  base_url: localhost:8000\n  model: m\n",
         "a.yaml:5: `teacher.base_url` is no endpoint (got localhost:8000); "
         "write embedded, or a URL with http:// or https://",
     ),
     "key in a URL": (
-        "teacher:\n  base_url: https://user:sk-1234@a/v1\n",
+        "teacher:\n  base_url: https://user:sk-1234@a/v1\n  model: m\n",
         "a.yaml:5: `teacher.base_url` holds more than an address (one of @ ? #, or a key); leave user, key and query "
         "out, and name the key's variable in `teacher.api_key_env`",
     ),
@@ -90,12 +90,26 @@ CONFLICTS = {
         "a.yaml:6: `eval.student.base_url` holds more than an address (one of @ ? #, or a key); leave user, key and "
         "query out, and name the key's variable in `eval.student.api_key_env`",
     ),
+    "key in what is no URL": (
+        "teacher:\n  base_url: user:sk-1234@a/v1\n  model: m\n",
+        "a.yaml:5: `teacher.base_url` holds more than an address (one of @ ? #, or a key); leave user, key and query "
+        "out, and name the key's variable in `teacher.api_key_env`",
+    ),
+    "scripted model elsewhere": (
+        "teacher:\n  base_url: https://api.example.com/v1\n",
+        "a.yaml:5: `teacher.model` is scripted, which no server elsewhere has; name the model of `teacher.base_url`",
+    ),
+    "little room for a trace": (
+        "sft:\n  max_sequence_tokens: 4200\n",
+        "a.yaml:5: `sft.max_sequence_tokens` leaves 104 tokens beside the longest prompt, too few for a trace of 120 "
+        "words; raise it, or lower `data.max_prompt_tokens` or `gen.trace_words`",
+    ),
     "endpoint in a list": (
-        "teacher:\n  base_url: [http://a/v1, embedded]\n",
+        "teacher:\n  base_url: [http://a/v1, embedded]\n  model: m\n",
         "a.yaml:5: `teacher.base_url` is no endpoint (got embedded); write embedded, or a URL with http:// or https://",
     ),
     "endpoint twice": (
-        "teacher:\n  base_url: [http://a/v1, http://a/v1]\n",
+        "teacher:\n  base_url: [http://a/v1, http://a/v1]\n  model: m\n",
         "a.yaml:5: `teacher.base_url` names a URL twice (got http://a/v1, http://a/v1); keep one",
     ),
     "budget without prices": (

@@ -7,6 +7,8 @@ from recipe_texts import MINIMAL, Problems
 
 from mbt_lite.errors import RecipeError
 from mbt_lite.recipe import load_recipe
+from mbt_lite.recipe.foreign import KEYS, NONE
+from mbt_lite.recipe.keys import known_keys
 
 # What is added below MINIMAL (from line 4 on) -> the one problem.
 FAULTS = {
@@ -52,6 +54,26 @@ FAULTS = {
         "gen:\n  student: {budget_usd: 5}\n",
         "a.yaml:5: unknown key `gen.student.budget_usd`; "
         "a served student has no prices; delete the line, `budget_tokens` bounds what it is asked",
+    ),
+    "learning rate that cannot be meant": (
+        "grpo:\n  learning_rate: 5\n",
+        "a.yaml:5: `grpo.learning_rate` is out of range (got 5); it must be below 1",
+    ),
+    "batch that cannot be meant": (
+        "sft:\n  micro_batch_size: 100000000000000000\n",
+        "a.yaml:5: `sft.micro_batch_size` is out of range (got 100000000000000000); it must be at most 65536",
+    ),
+    "temperature that cannot be meant": (
+        "teacher:\n  temperature: 50\n",
+        "a.yaml:5: `teacher.temperature` is out of range (got 50); it must be at most 5",
+    ),
+    "seed that no generator takes": (
+        "grpo:\n  seed: -1\n",
+        "a.yaml:5: `grpo.seed` is out of range (got -1); it must be at least 0",
+    ),
+    "wait of a lifetime": (
+        "judge:\n  timeout_seconds: 1e17\n",
+        "a.yaml:5: `judge.timeout_seconds` is out of range (got 1e17); it must be at most 86400",
     ),
     "unknown key, nothing near": (
         "lora:\n  zzz: 1\n",
@@ -292,3 +314,51 @@ def test_load_recipe_refuses_a_folder_and_bytes_that_are_no_text(tmp_path: Path)
     (tmp_path / "loop.yaml").symlink_to("loop.yaml")
     with pytest.raises(RecipeError, match=r"loop\.yaml: cannot be read \(.+\); give"):
         load_recipe(tmp_path / "loop.yaml")
+
+
+# As in TRL's GRPOConfig, axolotl's and LLaMA-Factory's YAML, unsloth's notebooks: what each ends with.
+FOREIGN = {
+    "grpo.num_generations": "it is `grpo.group_size` here",
+    "grpo.beta": "it is `grpo.kl_coefficient` here",
+    "grpo.per_device_train_batch_size": "it is `grpo.micro_batch_size` here",
+    "grpo.max_completion_length": "it is `grpo.max_completion_tokens` here",
+    "grpo.max_prompt_length": "it is `data.max_prompt_tokens` here",
+    "grpo.epsilon": "it is `grpo.clip_low` here",
+    "sft.num_train_epochs": "it is `sft.epochs` here",
+    "sft.max_seq_length": "it is `sft.max_sequence_tokens` here",
+    "sft.warmup_ratio": "it is `sft.warmup_fraction` here",
+    "sft.lr": "it is `sft.learning_rate` here",
+    "sft.optim": "training uses AdamW; delete the line",
+    "lora.r": "it is `lora.rank` here",
+    "lora.lora_alpha": "it is `lora.alpha` here",
+    "lora.target_modules": "the adapter is on all linear layers; delete the line",
+    "lora.learning_rate": "it belongs in `sft` or `grpo`",
+    "model.load_in_4bit": "it is `model.quantization` here",
+    "model.bf16": "it is `model.dtype` here",
+    "model.trust_remote_code": "code of strangers is never run; delete the line",
+    "model_name_or_path": "it is `model.name` here",
+    "base_model": "it is `model.name` here",
+    "dataset": "it is `data.train.path` here",
+    "lora_r": "it is `lora.rank` here",
+    "sequence_len": "it is `sft.max_sequence_tokens` here",
+    "output_dir": "the run folder is named on the command line: --out runs/<name>",
+    "report_to": "it is `tracking.tracker` here",
+    "micro-batch": "it is `sft.micro_batch_size` or `grpo.micro_batch_size` here",
+    "fp16": "it is `model.dtype` here",
+}
+
+
+@pytest.mark.parametrize("key", FOREIGN)
+def test_load_recipe_knows_what_other_tools_call_it(key: str, problems: Problems) -> None:
+    section, _, name = key.rpartition(".")
+    model = MINIMAL.replace("name: tiny", f"name: tiny, {name}: 1") if section == "model" else MINIMAL
+    added = "" if section == "model" else f"{section}:\n  {name}: 1\n" if section else f"{name}: 1\n"
+    [found] = problems(model + added)
+    assert found.partition(": ")[2] == f"unknown key `{key}`; {FOREIGN[key]}"
+
+
+def test_every_foreign_name_stands_for_a_key_that_exists_and_is_none_of_ours() -> None:
+    known = {".".join(path) for path in known_keys()}
+    assert {key for keys in KEYS.values() for key in keys} <= known
+    assert not KEYS.keys() & NONE.keys()
+    assert not {name.rpartition(".")[2] for name in known} & (KEYS.keys() | NONE.keys()) - {"batch_size", "adapter"}

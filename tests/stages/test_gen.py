@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 import pytest
 from gen_lab import demo_questions, hand_over, make_recipe, run, stand_in
 
+from mbt_lite import generation
 from mbt_lite.data.questions import read_questions
 from mbt_lite.endpoint import client, opening
 from mbt_lite.errors import DataError, TeacherError
@@ -50,6 +51,17 @@ def test_run_mbt_s_needs_no_student(recipe, tmp_path):
     run(recipe("mbt_s"), tmp_path / "run")
     assert len(read_jsonl(tmp_path / "run/gen/traces.jsonl")) == 6
     assert not (tmp_path / "run/gen/rollouts.jsonl").exists()
+
+
+def test_run_refuses_a_limit_that_no_prompt_of_eval_fits_into_before_it_asks(recipe, tmp_path, monkeypatch):
+    counts = dataclasses.replace(
+        generation.local.read_counts(None), prompt=lambda messages: 5000 if messages[0]["role"] == "system" else 9
+    )
+    monkeypatch.setattr(generation.local, "read_counts", lambda model: counts)
+    with pytest.raises(DataError, match="no question fits beside eval's metacognitive system prompt") as caught:
+        run(recipe("mbt_s"), tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run/gen/replies.jsonl").exists()
 
 
 def test_run_again_sends_nothing_and_changes_nothing(recipe, tmp_path, monkeypatch):

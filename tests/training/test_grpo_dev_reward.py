@@ -19,19 +19,19 @@ from mbt_lite.prompts import student_messages
 from mbt_lite.recipe.schema import Grpo, Reward, RewardWeights
 from mbt_lite.records import Document, Question
 from mbt_lite.rewards.terms import RewardLimits
-from mbt_lite.training.dev_reward import BestByReward, score_greedily
+from mbt_lite.training.dev_reward import BestByDev, score_greedily
 
 
 class Run:
-    """Checkpoints with given rewards; every adapter's first weight is its step."""
+    """Checkpoints with given rewards, right where `exact` says so; every adapter's first weight is its step."""
 
-    def __init__(self, student, folder, rewards):
-        self.student, self.rewards, self.scored = student, rewards, []
-        self.best = BestByReward(student, folder, self.score, Console(file=io.StringIO()))
+    def __init__(self, student, folder, rewards, by="reward", exact=()):
+        self.student, self.rewards, self.exact, self.scored = student, rewards, exact, []
+        self.best = BestByDev(student, folder, self.score, by, Console(file=io.StringIO()))
 
     def score(self):
         self.scored.append(self.step)
-        return {"reward": self.rewards[self.step], "exact": 0.0}
+        return {"reward": self.rewards[self.step], "exact": float(self.step in self.exact)}
 
     def go(self, *steps):
         for number, step in enumerate(steps):
@@ -57,6 +57,12 @@ def test_write_best_copies_the_adapter_of_the_best_step(student, tmp_path, rewar
     run = Run(adapt(student), tmp_path, rewards).go(0, 1, 2)
     assert run.best.write_best(tmp_path / "adapter")["step"] == best
     assert step_in(tmp_path / "adapter") == best
+
+
+def test_write_best_by_exact_match_leaves_the_reward_aside(student, tmp_path):
+    run = Run(adapt(student), tmp_path, {0: 0.1, 1: 0.2, 2: 0.9}, "exact_match", exact=(1,)).go(0, 1, 2)
+    assert run.best.write_best(tmp_path / "adapter")["step"] == 1
+    assert step_in(tmp_path / "adapter") == 1
 
 
 def test_best_adapter_keeps_what_a_resume_from_either_checkpoint_needs(student, tmp_path):
