@@ -6,6 +6,7 @@
     {"id": {"0": "a", "1": "b"}, "answer": {"0": ...}}           pandas' `df.to_json()`: a column a field
     {"id": ["a", "b"], "answer": [...]}                          `Dataset.to_dict()`
     {"0": {"id": "a", "answer": ...}, "1": {...}}                `df.to_json(orient="index")`
+    {"a": {"question": ..., "answer": ...}, "b": {...}}          records by their ids
     {"columns": ["id", "answer"], "index": [0], "data": [[...]]} `df.to_json(orient="split")`
 """
 
@@ -28,8 +29,18 @@ def rows_in(one: Mapping[str, Any]) -> list[Any] | None:
     lists = [value for value in one.values() if _is_list_of(dict, value)]
     if len(lists) == 1:
         return list(lists[0])
+    return _from_index(one)
+
+
+def _from_index(one: Mapping[str, Any]) -> list[Any] | None:
+    """Give the rows that stand by an index or by their ids; None if the values are no records."""
     rows = list(one.values())
-    return rows if rows and all(type(row) is dict and any(name in row for name in IDS) for row in rows) else None
+    if not rows or not all(type(row) is dict and any(name in row for name in _OF_RECORDS) for row in rows):
+        return None
+    if all(any(name in row for name in IDS) for row in rows):
+        return rows
+    # our own layout is the one with documents
+    return [{"question_id" if "documents" in row else "id": key, **row} for key, row in one.items()]
 
 
 def _from_columns(one: Mapping[str, Any]) -> list[Any] | None:

@@ -13,6 +13,8 @@ from mbt_lite.errors import DataError
 
 NAMES = {str: "text", int: "a whole number", bool: "true or false", list: "a list", dict: "an object"}
 _NAMES_SHOWN = 12
+# What `str.strip` takes off, and what cannot be seen: byte order marks, zero width space and joiner.
+_BLANK = "".join(map(chr, (c for c in range(0x3001) if chr(c).isspace()))) + "\ufeff\u200b\u2060"
 _HALF = re.compile("[\ud800-\udfff]")
 
 
@@ -34,8 +36,8 @@ def of_type(value: Any, kind: type, where: str) -> Any:
 
 
 def text(row: Mapping[str, Any], name: str, where: str) -> str:
-    """Give a text field without the white space around it; DataError if nothing is left."""
-    value: str = field(row, name, str, where).strip()
+    """Give a text field without the white space and the marks of no width around it; DataError if nothing is left."""
+    value: str = field(row, name, str, where).strip(_BLANK)
     if not value:
         raise DataError(f'{where}: field "{name}" is empty (got {shown(row[name])}); fill it in or delete the record')
     return value

@@ -59,6 +59,13 @@ READ = {
     ),
     "df.to_json(orient=table)": json.dumps({"schema": {"fields": [{"name": "x"}]}, "data": ROWS}),
     "objects over many lines each, as jq writes them": "\n".join(json.dumps(one, indent=2) for one in ROWS),
+    "records by their ids": json.dumps(
+        {one["question_id"]: {name: value for name, value in one.items() if name != "question_id"} for one in ROWS}
+    ),
+    "marks of no width around texts": "\n".join(
+        json.dumps(one | {"question_id": f"\ufeff{one['question_id']}\u200b", "answer": "\ufeffAnn Lee \u2060"})
+        for one in ROWS
+    ),
     "blank lines first": "\n\n" + json.dumps({"data": ROWS}, indent=2) + "\n\n",
     "documents in columns": "\n".join(
         json.dumps(one | {"documents": {"title": ["Cat"], "text": ["It ran."], "is_supporting": [True]}})
@@ -69,7 +76,9 @@ READ = {
 
 @pytest.mark.parametrize("content", READ.values(), ids=READ)
 def test_read_questions_reads_what_other_tools_write(tmp_path: Path, content: str) -> None:
-    assert read(written(tmp_path / "q.json", content)) == ["a", "b", "c"]
+    path = written(tmp_path / "q.json", content)
+    assert read(path) == ["a", "b", "c"]
+    assert {question.answer for question in read_questions(Questions(path=str(path)), 0)} == {"Ann Lee"}
 
 
 @pytest.mark.parametrize("indent", [None, 2], ids=["on a line", "over many"])
@@ -189,6 +198,7 @@ PREDICTIONS = {
     "official": json.dumps({"answer": ANSWERS, "sp": {}}),
     "SQuAD's": json.dumps(ANSWERS, indent=4),
     "columns": json.dumps({"id": {"0": "a", "1": "b", "2": "c"}, "answer": dict(zip("012", ANSWERS.values()))}),  # noqa: B905
+    "records by their ids": json.dumps({name: {"answer": text} for name, text in ANSWERS.items()}),
     "wrapped": json.dumps({"model": "m", "results": [{"id": name, "answer": text} for name, text in ANSWERS.items()]}),
 }
 

@@ -101,8 +101,8 @@ def test_read_overlap_reads_a_file_that_changed_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["demo", "multihop"])
 def test_our_own_train_and_dev_share_nothing(name: str) -> None:
-    samples = {side: Questions(path=str(ROOT / f"data_samples/{name}_{side}.jsonl")) for side in ("train", "dev")}
-    assert read_overlap(Data(**samples)).lines == []
+    train, dev = (Questions(path=str(ROOT / f"data_samples/{name}_{side}.jsonl")) for side in ("train", "dev"))
+    assert read_overlap(Data(train=train, dev=dev)).lines == []
 
 
 @pytest.mark.parametrize(
