@@ -11,6 +11,7 @@
      "judged":    what `judged.py` gives, null without a judge,
      "phases":    how well their reader reads what it has not seen: {"accuracy", "unread", "n_paragraphs", "n_traces"},
                   and "undefined_reason" where there is none,
+     "same_texts_as": [variants before it that wrote the very same texts],
      "left_out":  [{"question_id", "reason"}, ...],
      "in_train":  how many of the dev questions train has: {"n", "n_by_id_alone", "of", "said"}}
 
@@ -64,10 +65,17 @@ def scorecards(
             "aes": _aes(variant, predictions, drawing),
             "judged": None if judged is None else dict(judged[variant]),
             "phases": dict(phases),
+            "same_texts_as": [other for other in cards if _are_same(rows, predictions[other])],
             "left_out": list(left_out),
             "in_train": None if in_train is None else dict(in_train),
         }
     return cards
+
+
+def _are_same(rows: Sequence[Prediction], others: Sequence[Prediction]) -> bool:
+    """Tell whether several completions are those of another variant, word for word."""
+    texts, theirs = ({(one.question_id, one.rollout_index): one.text for one in many} for many in (rows, others))
+    return len(texts) > 1 and texts == theirs
 
 
 def _aes(variant: str, predictions: Predictions, drawing: dict[str, Any]) -> Estimate | None:

@@ -222,7 +222,15 @@ def _terminal_cell(cell: Cell) -> Text:
 def remarks(metrics: Metrics) -> list[str]:
     """Give the lines under the table: what the brackets are, what is undefined and why, what was left out."""
     lines = ["[low, high]: 95 % interval (Wilson for shares, else bootstrap over questions); n: questions"]
-    return [*lines, *_in_train(metrics), *_aes(metrics), *_left_out(metrics), *_judged(metrics), *phase_lines(metrics)]
+    return [
+        *lines,
+        *_in_train(metrics),
+        *_same_texts(metrics),
+        *_aes(metrics),
+        *_left_out(metrics),
+        *_judged(metrics),
+        *phase_lines(metrics),
+    ]
 
 
 def phase_lines(metrics: Metrics, *, judged: bool = True) -> list[str]:
@@ -244,6 +252,19 @@ def _read(held_out: Mapping[str, Any]) -> str:
         f"read by a classifier fitted on the run's {held_out['n_traces']:,} labelled traces, held-out accuracy {right} "
         f"({unread} left unread, n={held_out['n_paragraphs']:,} paragraphs)"
     )
+
+
+def _same_texts(metrics: Metrics) -> list[str]:
+    """Say which variant wrote what another had written: servers answer so that do not know an adapter they were given.
+
+    Runs that were scored before this was noted say nothing.
+    """
+    return [
+        f"{label} wrote the very texts of {other}, all {value['n_predictions']}: one model answered for both, or "
+        "nothing was learnt"
+        for label, value in metrics.items()
+        for other in value.get("same_texts_as", ())
+    ]
 
 
 def _aes(metrics: Metrics) -> list[str]:

@@ -2,14 +2,15 @@
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from eval_lab import ANSWERS, Lab, metrics, question
 from teacher_server import Answer, Body, completion, refusal, teacher_server
 
-from mbt_lite.errors import ModelError, TeacherError
-from mbt_lite.files import read_jsonl, write_jsonl
+from mbt_lite.errors import ModelError, RunError, TeacherError
+from mbt_lite.files import read_json, read_jsonl, write_jsonl
 from mbt_lite.metrics import scorecard
 from mbt_lite.recipe.schema import EvalStudent, Questions, StudentModels
 from mbt_lite.records import PhaseSpan, Trace, to_row
@@ -178,6 +179,43 @@ def test_run_refuses_a_server_that_answers_as_one_model_to_two_names(lab: Lab) -
         lab.with_eval(student=EvalStudent(base_url=server.url, models=models))
         with pytest.raises(TeacherError, match=r"^eval\.student: student and student-sft are answered by one model"):
             lab.run()
+
+
+def test_run_tells_of_a_server_that_signs_as_asked_but_answers_by_one_model(lab: Lab) -> None:
+    models = StudentModels(base="student", sft="student-sft")
+
+    def answer(number: int, body: Body) -> Answer:
+        return completion(ANSWERS["base"], model=body["model"], usage=(3, 50))
+
+    with teacher_server(answer) as server:
+        lab.with_eval(student=EvalStudent(base_url=server.url, models=models), variants=("base", "sft"))
+        out = lab.run()
+    assert "sft wrote the very texts of base, all 6: one model answered for both" in out
+    assert metrics(lab, "sft")["same_texts_as"] == ["base"]
+    assert "wrote the very texts of base" in (lab.run_dir.path / "eval/report.html").read_text()
+
+
+def test_run_tells_what_servers_gave_away_in_the_report_too(lab: Lab) -> None:
+    with teacher_server(completion(ANSWERS["base"], model="gemma", usage=None)) as server:
+        student = EvalStudent(base_url=server.url, models=StudentModels(base="student"))
+        lab.with_eval(student=student, variants=("base",))
+        told = lab.run()
+    line = "6 of 6 replies of student are signed by another model, 'gemma'"
+    assert f"eval: eval.student: {line}" in told
+    # the journal is enough
+    assert f"eval: eval.student: {line}" in lab.run()
+    assert read_json(lab.run_dir.path / "eval/done.json")["summary"]["servers"] == [f"eval.student: {line}"]
+    assert line.replace("'", "&#39;") in (lab.run_dir.path / "eval/report.html").read_text()
+
+
+def test_run_without_scikit_learn_says_so_before_anything_is_answered(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    lab.with_judge(base_url="embedded")
+    with pytest.raises(RunError, match=r"^phases: scikit-learn is not installed; `pip install 'mbt-lite\[report\]'`$"):
+        lab.run()
+    assert lab.loaded == []
 
 
 def test_run_with_vllm_says_that_it_is_missing(lab: Lab) -> None:
