@@ -45,6 +45,7 @@ from mbt_lite.prompts import student_messages
 from mbt_lite.recipe.schema import Gen, Recipe, Teacher
 from mbt_lite.records import Completion, Question, to_row
 from mbt_lite.run_dir import RunDir
+from mbt_lite.screen import say
 from mbt_lite.strategies import single
 from mbt_lite.strategies.rounds import Answers, Key, first_prompts, play
 from mbt_lite.strategies.strategy import Settings
@@ -236,12 +237,12 @@ def _fit(recipe: Recipe, kind: Kind, questions: Sequence[Question]) -> Fitted:
         recipe.data.train.path,
     )
     refuse_control_tokens(fitted.questions, counts.controls, recipe.data.train)
-    _check_later_prompts(recipe, fitted.questions, counts)
+    _tell_of_later_prompts(recipe, fitted.questions, counts)
     return Fitted(fitted.questions, fitted.n_dropped, counts)
 
 
-def _check_later_prompts(recipe: Recipe, questions: Sequence[Question], counts: TokenCounts) -> None:
-    """Refuse a limit that no prompt of `eval` will fit into, before anything is paid: its system prompt is long."""
+def _tell_of_later_prompts(recipe: Recipe, questions: Sequence[Question], counts: TokenCounts) -> None:
+    """Say, before anything is paid, if no prompt of `eval` will fit into the limit: its system prompt is long."""
     limit = recipe.data.max_prompt_tokens
 
     def count(question: Question) -> int:
@@ -250,9 +251,10 @@ def _check_later_prompts(recipe: Recipe, questions: Sequence[Question], counts: 
     if any(variant.is_metacognitive for variant in recipe.eval.full_variants) and not any(
         trim_question(question, limit, count).question for question in questions
     ):
-        raise DataError(
-            f"data.max_prompt_tokens: no question fits beside eval's metacognitive system prompt (got {limit}, the "
-            f"shortest needs {min(map(count, questions))}); raise it, or leave that variant out of `eval.variants`"
+        say(
+            f"gen: data.max_prompt_tokens: no question fits beside eval's metacognitive system prompt (got {limit}, "
+            f"the shortest needs {min(map(count, questions))}); raise it now, or leave that variant out of `eval.variants`",
+            error=True,
         )
 
 

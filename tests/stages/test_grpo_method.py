@@ -15,6 +15,7 @@ from trl import GRPOTrainer
 
 from mbt_lite.errors import ModelError, RecipeError
 from mbt_lite.files import read_json, read_jsonl
+from mbt_lite.methods.attacks import GOLD, WRONG, Attacked
 from mbt_lite.methods.law import Law
 from mbt_lite.methods.method import Batch, Encode, PromptRow, Rewarded, Rule
 from mbt_lite.prompts import student_messages
@@ -58,6 +59,10 @@ class Doubt:
         """Find what the test says."""
         assert encode("we")
         return list(self.wrong)
+
+    def attacked(self, questions: Sequence[Question], scorer: Scorer, encode: Encode) -> Attacked:
+        """Fear nothing."""
+        return Attacked(0, {GOLD: 1.0, WRONG: 0.0}, {}, ())
 
     def healthy_ranges(self) -> tuple[Rule, ...]:
         """Expect the impossible."""

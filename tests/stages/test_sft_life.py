@@ -76,7 +76,8 @@ class Life:
             model=Model(name=str(self.student), dtype="float32"),
             data=Data(train=TRAIN, dev=DEV, max_prompt_tokens=512),
             lora=Lora(rank=4, alpha=8),
-            sft=Sft(**{**SFT, **settings}),
+            # past the bounds too: a rate at which a loss is no number
+            sft=Sft(**SFT).model_copy(update=settings),
             grpo=GRPO,
             eval=Eval(variants=("sft",), max_completion_tokens=8),
             tracking=Tracking(tracker=self.tracker),
