@@ -253,7 +253,7 @@ def _tell_of_later_prompts(recipe: Recipe, questions: Sequence[Question], counts
     ):
         say(
             f"gen: data.max_prompt_tokens: no question fits beside eval's metacognitive system prompt (got {limit}, "
-            f"the shortest needs {min(map(count, questions))}); raise it now, or leave that variant out of `eval.variants`",
+            f"the shortest needs {min(map(count, questions))}); raise it, or leave that variant out of `eval.variants`",
             error=True,
         )
 
