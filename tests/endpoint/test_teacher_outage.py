@@ -67,7 +67,7 @@ def wait_for(path: Path, n: int) -> None:
 
 def test_complete_waits_for_a_server_that_restarts(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
     with restarting(after=12, away_seconds=2.0) as url:
-        replies = ask(url, n=40, concurrency=4, attempts=2)
+        replies = ask(url, n=40, concurrency=4, attempts=5)
     assert [reply.text for reply in replies.values()] == [str(seed) for seed in range(40)]
     told = capsys.readouterr().err.splitlines()
     assert [line.partition("/v1: ")[2].partition(" after")[0] for line in told] == [
