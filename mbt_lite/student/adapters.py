@@ -58,13 +58,15 @@ def load_with_adapter(model: schema.Model, lora: schema.Lora, seed: int, *, grad
 
 def check_same_kind(adapter: Path, lora: schema.Lora) -> None:
     """Refuse an adapter folder whose rank, alpha or variant differ from the recipe's: training keeps the adapter's."""
-    from peft import LoraConfig
-
-    found = LoraConfig.from_pretrained(str(adapter))
-    variant = "dora" if found.use_dora else "rslora" if found.use_rslora else "lora"
+    config = adapter / "adapter_config.json"
+    kind = read_json(config).get("peft_type")
+    if kind != "LORA":
+        raise ModelError(f"{adapter}: not a LoRA adapter (got {kind}); continue one that is, or begin a fresh one")
+    found = read_json(config, r=int, lora_alpha=int | float)
+    variant = "dora" if found.get("use_dora") else "rslora" if found.get("use_rslora") else "lora"
     for key, value, wanted in (
-        ("rank", found.r, lora.rank),
-        ("alpha", found.lora_alpha, lora.alpha),
+        ("rank", found["r"], lora.rank),
+        ("alpha", found["lora_alpha"], lora.alpha),
         ("variant", variant, lora.variant),
     ):
         if value != wanted:

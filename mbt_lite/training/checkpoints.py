@@ -7,13 +7,13 @@ there are, and partial folders are set aside.
 
 from __future__ import annotations
 
-import json
 import zipfile
 from pathlib import Path
 
 from rich.console import Console
 
-from mbt_lite.errors import RunError
+from mbt_lite.errors import DataError, RunError
+from mbt_lite.files import read_json
 
 # Everything a resumed step reads. The trainer writes the state last, but a kill can leave any of them short.
 REQUIRED = (
@@ -82,8 +82,9 @@ def is_complete(checkpoint: Path) -> bool:
     ):
         return False
     try:
-        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-    except json.JSONDecodeError:
+        read_json(checkpoint / "adapter_config.json")
+        state = read_json(checkpoint / "trainer_state.json", global_step=int)
+    except DataError:
         return False
     if state["global_step"] != step_of(checkpoint):
         return False

@@ -1,6 +1,7 @@
 """Faults by the hundred: kills, full disks, odd replies, broken recipes, fuzzed inputs.
 
     cd tests && python -m faults --long          160 kills, 30 full disks, 40 replies, 60 recipes, 50,000 inputs
+    cd tests && python -m faults --long --only kills
     cd tests && python -m faults --seed 1        the small form, as CI runs it (test_faults.py), with other chances
 
 What must hold after each: the process ended by itself or by our kill, never by an exception without a name; the same

@@ -13,9 +13,8 @@ JOURNALS = {"gen": "replies.jsonl", "eval": "judge_replies.jsonl"}
 
 def kill_often(lab: Lab, kills: int, chance: random.Random) -> list[str]:
     """Kill stages in turn; give what was wrong afterwards."""
-    return [
-        wrong for number in range(kills) for wrong in _kill(lab, STAGES[number % len(STAGES)], f"kill-{number}", chance)
-    ]
+    stages = [STAGES[number % len(STAGES)] for number in range(kills)]
+    return [wrong for number, stage in enumerate(stages) for wrong in _kill(lab, stage, f"kill-{number}", chance)]
 
 
 def _kill(lab: Lab, stage: str, name: str, chance: random.Random) -> list[str]:

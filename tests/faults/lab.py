@@ -88,8 +88,9 @@ class Running:
         return self.process.exitcode, b"".join(self.output).decode(errors="replace")
 
     def kill(self) -> None:
-        """Kill it as `kill -9` does."""
-        self.process.kill()
+        """Kill it as `kill -9` does, unless it has ended: its number may be another's by now."""
+        if self.process.is_alive():
+            self.process.kill()
         self.process.join()
 
 
@@ -113,6 +114,8 @@ class Lab:
         with scripted.serve(on_request=self._count) as url:
             self.recipe = self.folder / "recipe.yaml"
             self.recipe.write_text(json.dumps(sections(self.folder / "student", url)))
+            # the server imports before it forks for the first time, which is no part of a stage
+            self.start("--version", self.whole).finish()
             for stage in STAGES:
                 if self.whole.exists():
                     shutil.copytree(self.whole, self.ready(stage))
@@ -141,6 +144,8 @@ class Lab:
     def start(self, stage: str, out: Path, *settings: str, largest_file: int | None = None) -> Running:
         """Start a stage in a process of its own."""
         words = [stage, str(self.recipe), "--out", str(out), *(f"--set={one}" for one in settings)]
+        if stage == "--version":
+            words = [stage]
         if stage == "export":
             words = ["export", str(out), "--format", "merged", "--verify", "2"]
         reader, writer = multiprocessing.Pipe(duplex=False)

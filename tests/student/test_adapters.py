@@ -4,7 +4,7 @@ pytest.importorskip("peft")
 
 import torch
 
-from mbt_lite.errors import ModelError
+from mbt_lite.errors import MbtError, ModelError
 from mbt_lite.recipe import schema
 from mbt_lite.student.adapters import (
     add_adapter,
@@ -90,3 +90,19 @@ def test_load_with_adapter_refuses_an_earlier_one_of_another_kind(adapted, chang
     lora = schema.Lora(rank=4, alpha=8, continue_from=str(tmp_path / "adapter")).model_copy(update=change)
     with pytest.raises(ModelError, match=problem):
         check_same_kind(tmp_path / "adapter", lora)
+
+
+@pytest.mark.parametrize(
+    ("config", "problem"),
+    [
+        ('{"r": ', "not JSON"),
+        ('{"peft_type": "LORA", "r": "four"}', "`r` is not what was written .got str"),
+        ('{"peft_type": "IA3"}', "not a LoRA adapter .got IA3"),
+    ],
+    ids=["cut", "of other types", "of another kind"],
+)
+def test_check_same_kind_tells_a_damaged_adapter_in_one_line(config, problem, tmp_path):
+    (tmp_path / "adapter_config.json").write_text(config)
+    with pytest.raises(MbtError, match=problem) as refused:
+        check_same_kind(tmp_path, schema.Lora())
+    assert "\n" not in str(refused.value)

@@ -51,11 +51,18 @@ def test_newest_complete_sets_a_checkpoint_without_a_file_aside(tmp_path, name):
     assert not newer.exists()
 
 
-@pytest.mark.parametrize("name", [*(name for name in REQUIRED if name != "adapter_config.json"), "rng_state.pth"])
+@pytest.mark.parametrize("name", [*REQUIRED, "rng_state.pth"])
 def test_is_complete_refuses_a_file_cut_in_half(tmp_path, name):
     checkpoint = make_checkpoint(tmp_path, 3)
     content = (checkpoint / name).read_bytes()
     (checkpoint / name).write_bytes(content[: len(content) // 2])
+    assert not is_complete(checkpoint)
+
+
+@pytest.mark.parametrize("content", [b"[1]", b'{"global_step": "3"}', b"\0" * 40, b"\xff", b"{}"])
+def test_is_complete_refuses_a_state_of_another_form(tmp_path, content):
+    checkpoint = make_checkpoint(tmp_path, 3)
+    (checkpoint / "trainer_state.json").write_bytes(content)
     assert not is_complete(checkpoint)
 
 
