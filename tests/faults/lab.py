@@ -1,32 +1,23 @@
-"""Runs of a tiny student, forked from a server that has imported the libraries, so that a fault costs no import."""
+"""Runs of a tiny student in processes of their own, beside a run that was left alone."""
 
 import collections
 import contextlib
-import dataclasses
 import hashlib
 import json
-import multiprocessing
-import os
-import resource
 import shutil
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+from forked import Running, start_command
 
 from mbt_lite.files import read_json, read_jsonl
 from mbt_lite.scripted import server as scripted
 
 ROOT = Path(__file__).parents[2]
 STAGES = ("gen", "sft", "grpo", "eval", "export")
-LIBRARIES = [
-    "torch", "transformers", "bitsandbytes", "peft", "datasets", "trl", "trl.trainer.sft_trainer",
-    "trl.trainer.grpo_trainer", "sklearn.linear_model", "altair", "vl_convert", "mbt_lite.cli", "mbt_lite.export.run",
-    "mbt_lite.training.sft", "mbt_lite.training.grpo", "mbt_lite.stages.gen", "mbt_lite.stages.eval",
-]  # fmt: skip
 QUESTIONS, DEV_QUESTIONS = 12, 4
 
 
@@ -58,52 +49,14 @@ def sections(student: Path, url: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def run_command(words: list[str], output: Connection, largest_file: int | None) -> None:
-    """Run a command in this process as `python -m mbt_lite` does; no file may grow beyond `largest_file` bytes."""
-    from mbt_lite.cli import main
-
-    os.chdir(ROOT)
-    sys.argv = ["mbt-lite", *words]
-    for descriptor in (1, 2):
-        os.dup2(output.fileno(), descriptor)
-    sys.stdout, sys.stderr = (os.fdopen(descriptor, "w", buffering=1, encoding="utf-8") for descriptor in (1, 2))
-    if largest_file is not None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
-    main()
-
-
-@dataclasses.dataclass(slots=True)
-class Running:
-    """A command under way; its output is read all the time."""
-
-    process: Any
-    reader: threading.Thread
-    output: list[bytes]
-
-    def finish(self, seconds: float = 300) -> tuple[int, str]:
-        """Give exit code and output; a command that hangs is killed, and has none."""
-        self.process.join(seconds)
-        assert not self.process.is_alive() or self.kill() is None, "it hangs"
-        self.reader.join(10)
-        return self.process.exitcode, b"".join(self.output).decode(errors="replace")
-
-    def kill(self) -> None:
-        """Kill it as `kill -9` does, unless it has ended: its number may be another's by now."""
-        if self.process.is_alive():
-            self.process.kill()
-        self.process.join()
-
-
 class Lab:
-    """The student, the recipe, the fork server, and a teacher that counts; `whole` is the run that was left alone."""
+    """The student, the recipe, and a teacher that counts; `whole` is the run that was left alone."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.whole = folder, folder / "whole"
         self.seconds: dict[str, float] = {}
         self.seen: collections.Counter[str] = collections.Counter()
         self.lock = threading.Lock()
-        self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(LIBRARIES)
 
     @contextlib.contextmanager
     def open(self) -> Iterator["Lab"]:
@@ -148,14 +101,7 @@ class Lab:
             words = [stage]
         if stage == "export":
             words = ["export", str(out), "--format", "merged", "--verify", "2"]
-        reader, writer = multiprocessing.Pipe(duplex=False)
-        process = self.context.Process(target=run_command, args=(words, writer, largest_file))
-        process.start()
-        writer.close()
-        output: list[bytes] = []
-        thread = threading.Thread(target=_drain, args=(reader, output), daemon=True)
-        thread.start()
-        return Running(process, thread, output)
+        return start_command(*words, largest_file=largest_file)
 
     def difference(self, stage: str, out: Path) -> str | None:
         """Say what a stage made otherwise than the whole run; None if nothing."""
@@ -164,19 +110,15 @@ class Lab:
         return f"{stage}: {', '.join(differing)}" if differing else None
 
 
-def _drain(reader: Connection, output: list[bytes]) -> None:
-    while chunk := os.read(reader.fileno(), 65536):
-        output.append(chunk)
-    reader.close()
-
-
 def made(stage: str, out: Path) -> dict[str, Any]:
     """Give all that a stage made and that may not differ, by name."""
     folder = out / stage
     if stage == "export":
         files = [path for path in (folder / "grpo-merged").iterdir() if path.name != "README.md"]
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    found: dict[str, Any] = {"done.json": read_json(folder / "done.json")["summary"]}
+    summary = read_json(folder / "done.json")["summary"]
+    # what a server said of itself is the server's
+    found: dict[str, Any] = {"done.json": {key: value for key, value in summary.items() if key != "servers"}}
     names = {
         "gen": ("traces.jsonl", "rejected.jsonl"),
         "sft": ("adapter/adapter_model.safetensors",),

@@ -6,10 +6,7 @@ runs here is what trains a real student.
 
 import collections
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -18,6 +15,7 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the training stack: pip install 'mbt-lite[train]'")
 
+import forked
 import yaml
 from safetensors.torch import load_file
 
@@ -70,28 +68,27 @@ def recipe(student_folder: Path, tmp_path: Path) -> Path:
     return path
 
 
-def command(stage: str, recipe: Path, out: Path, *overrides: str) -> list[str]:
+def begin(stage: str, recipe: Path, out: Path, *overrides: str) -> forked.Running:
     settings = [word for override in overrides for word in ("--set", override)]
-    return [sys.executable, "-m", "mbt_lite", stage, str(recipe), "--out", str(out), *settings]
+    return forked.start_command(stage, str(recipe), "--out", str(out), *settings)
 
 
 def run(stage: str, recipe: Path, out: Path, *overrides: str) -> str:
-    done = subprocess.run(command(stage, recipe, out, *overrides), cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    code, said = begin(stage, recipe, out, *overrides).finish()
+    assert code == 0, said
+    return said
 
 
 def kill_when(path: Path, lines: int, stage: str, recipe: Path, out: Path, *overrides: str) -> None:
     """Start a stage and kill it once a file has so many lines."""
-    with (out.parent / f"{out.name}-{stage}-killed.log").open("w") as log:
-        process = subprocess.Popen(command(stage, recipe, out, *overrides), cwd=ROOT, stdout=log, stderr=log)
-        deadline = time.monotonic() + 240
-        while len(read_jsonl(path)) < lines:
-            assert process.poll() is None, Path(log.name).read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.003)
-        os.kill(process.pid, signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+    running = begin(stage, recipe, out, *overrides)
+    deadline = time.monotonic() + 240
+    while len(read_jsonl(path)) < lines:
+        assert running.process.is_alive(), running.finish()
+        assert time.monotonic() < deadline
+        time.sleep(0.003)
+    running.kill()
+    assert running.process.exitcode == -signal.SIGKILL
     assert not (out / stage / "done.json").exists()
 
 
@@ -146,33 +143,24 @@ def test_gen_killed_while_drafting_and_while_asking_does_nothing_twice(recipe: P
     assert summary["traces"] == QUESTIONS - summary["drafts_cut_off"] > 0
 
 
-@pytest.fixture
-def traces(recipe: Path, tmp_path: Path) -> Path:
-    """Run gen once (mbt_s: no student needed) in the folder of the run that is not killed."""
-    whole = tmp_path / "whole"
-    run("gen", recipe, whole)
-    assert read_json(whole / "gen/done.json")["summary"]["traces"] == QUESTIONS
-    return whole
-
-
 @pytest.mark.slow
-def test_sft_and_grpo_killed_go_on_from_the_newest_complete_checkpoint(
-    recipe: Path, traces: Path, tmp_path: Path
-) -> None:
-    whole, killed = traces, tmp_path / "killed"
-    subprocess.run(["cp", "-r", str(whole), str(killed)], check=True)
-    for stage, steps, kill_at in (("sft", 24, 9), ("grpo", 10, 5)):
-        run(stage, recipe, whole)
-        kill_when(killed / stage / "metrics.jsonl", kill_at, stage, recipe, killed)
-        partial = damage_newest_checkpoint(killed / stage / "checkpoints")
-        said = run(stage, recipe, killed)
-        assert f"partial-{partial}" in said
-        assert f"{stage}: going on from" in said
-        ours, theirs = losses(killed / stage / "metrics.jsonl"), losses(whole / stage / "metrics.jsonl")
-        assert list(ours) == list(theirs) == list(range(1, steps + 1))
-        assert ours == theirs
-        adapters = [out / stage / "adapter/adapter_model.safetensors" for out in (killed, whole)]
-        assert largest_difference(*adapters) == 0
+def test_grpo_alone_killed_goes_on_from_the_newest_complete_checkpoint(recipe: Path, tmp_path: Path) -> None:
+    """From a fresh adapter, without gen and sft; the kills of all stages together are in tests/faults."""
+    whole, killed, alone = tmp_path / "whole", tmp_path / "killed", "grpo.start=base"
+    run("grpo", recipe, whole, alone)
+    kill_when(killed / "grpo/metrics.jsonl", 5, "grpo", recipe, killed, alone)
+    partial = damage_newest_checkpoint(killed / "grpo/checkpoints")
+    said = run("grpo", recipe, killed, alone)
+    assert f"partial-{partial}" in said
+    assert "grpo: going on from" in said
+    ours, theirs = losses(killed / "grpo/metrics.jsonl"), losses(whole / "grpo/metrics.jsonl")
+    assert list(ours) == list(theirs) == list(range(1, 11))
+    assert ours == theirs
+    adapters = [out / "grpo/adapter/adapter_model.safetensors" for out in (killed, whole)]
+    assert largest_difference(*adapters) == 0
+    # B starts at zero: the steps with their different rewards have moved it
+    assert max(float(weight.abs().max()) for name, weight in load_file(adapters[0]).items() if "lora_B" in name) > 0
+    assert not (whole / "sft").exists()
     completions = read_jsonl(killed / "grpo/completions.jsonl")
     assert collections.Counter(row["step"] for row in completions) == dict.fromkeys(range(1, 11), 8)
     assert completions == read_jsonl(whole / "grpo/completions.jsonl")
@@ -182,13 +170,3 @@ def test_sft_and_grpo_killed_go_on_from_the_newest_complete_checkpoint(
         assert kept == read_jsonl(whole / "grpo" / name)
         assert len(kept) >= rows
     assert read_json(killed / "grpo/done.json")["summary"] == read_json(whole / "grpo/done.json")["summary"]
-
-
-@pytest.mark.slow
-def test_grpo_alone_starts_from_a_fresh_adapter(recipe: Path, tmp_path: Path) -> None:
-    out = tmp_path / "alone"
-    run("grpo", recipe, out, "grpo.start=base", "grpo.steps=1")
-    saved = load_file(out / "grpo/adapter/adapter_model.safetensors")
-    # B starts at zero: the one step with its different rewards has moved it
-    assert max(float(weight.abs().max()) for name, weight in saved.items() if "lora_B" in name) > 0
-    assert not (out / "sft").exists()

@@ -1,15 +1,14 @@
 """A strategy of two rounds through eval: killed in and between its rounds, it ends as if it had never stopped."""
 
-import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("torch", reason="needs the training stack: pip install 'mbt-lite[train]'")
+import forked
+import two_rounds
 from llama_server import LlamaServer
 from teacher_server import Answer, Body, completion, teacher_server
 from two_rounds import reply
@@ -17,26 +16,23 @@ from two_rounds import reply
 from mbt_lite.files import read_json, read_jsonl
 from mbt_lite.records import CallCompletion, from_row
 
-HERE = Path(__file__).parent
 MADE = ("completions.jsonl", "predictions.jsonl", "metrics.json")
 
 
-def start(folder: Path, where: str, kill_at: int = 0, samples: int = 1) -> subprocess.Popen[str]:
+def start(folder: Path, where: str, kill_at: int = 0, samples: int = 1) -> forked.Running:
     folder.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "two_rounds", folder, samples, where, kill_at]
-    root = HERE.parents[1]
-    paths = {"PYTHONPATH": os.pathsep.join([str(root), str(HERE)])}
-    return subprocess.Popen(
-        list(map(str, command)), cwd=root, env=os.environ | paths,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    return forked.start(two_rounds.run, folder, samples, where, kill_at)
 
 
-def finish(process: subprocess.Popen[str]) -> int:
+def finish(running: forked.Running) -> int:
     """Wait for the end; give how many completions this process made."""
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, out + err
-    return int(out.split()[-1])
+    code, said = running.finish(120)
+    assert code == 0, said
+    return int(said.split()[-1])
+
+
+def killed_at_last(running: forked.Running) -> bool:
+    return running.finish(120)[0] == -signal.SIGKILL
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -48,9 +44,7 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_rounds_here_survive_a_kill(tmp_path: Path, samples: int, kill_at: int) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert finish(start(whole, "here", samples=samples)) == 12 * samples
-    dying = start(killed, "here", kill_at, samples)
-    dying.communicate(timeout=120)
-    assert dying.returncode == -signal.SIGKILL
+    assert killed_at_last(start(killed, "here", kill_at, samples))
     calls = killed / "run/eval/base/calls.jsonl"
     assert len(read_jsonl(calls)) == kill_at - 1
     again = finish(start(killed, "here", samples=samples))
@@ -69,22 +63,21 @@ def test_rounds_here_survive_a_kill(tmp_path: Path, samples: int, kill_at: int) 
 
 def test_rounds_at_an_endpoint_survive_a_kill(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    dying: list[subprocess.Popen[str]] = []
+    dying: list[forked.Running] = []
 
     def answer(number: int, body: Body) -> Answer:
         content = body["messages"][-1]["content"]
         if dying and not content.startswith("Plan: "):
-            os.kill(dying.pop().pid, signal.SIGKILL)
+            dying.pop().process.kill()
         return completion(reply(content))
 
     with teacher_server(answer) as server:
         finish(start(whole, server.url))
         assert len(server.bodies) == 12
         server.bodies.clear()
-        process = start(killed, server.url)
-        dying.append(process)
-        process.communicate(timeout=120)
-        assert process.returncode == -signal.SIGKILL
+        running = start(killed, server.url)
+        dying.append(running)
+        assert killed_at_last(running)
         finish(start(killed, server.url))
         asked = Counter(body["messages"][-1]["content"] for body in server.bodies)
     plans = [content for content in asked if content.startswith("Plan: ")]

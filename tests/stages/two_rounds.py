@@ -1,12 +1,11 @@
 """A toy strategy, plan and then answer, through the eval stage in a process of its own that may be killed in it.
 
-Run as `python -m two_rounds FOLDER SAMPLES URL|here KILL_AT`: the student stands in here, or is served at a URL; here
-it kills its process with SIGKILL instead of making completion number KILL_AT (0: never).
+The student stands in here, or is served at a URL; here it kills its process with SIGKILL instead of making completion
+number `kill_at` (0: never).
 """
 
 import os
 import signal
-import sys
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
@@ -36,6 +35,7 @@ def reply(content: str) -> str:
 
 
 def run(folder: Path, samples: int, where: str, kill_at: int) -> None:
+    """Print how many completions were made here."""
     patch = pytest.MonkeyPatch()
     lab = make_lab(folder, patch)
     made: list[str] = []
@@ -58,7 +58,3 @@ def run(folder: Path, samples: int, where: str, kill_at: int) -> None:
         lab.with_eval(student=EvalStudent(base_url=where, models=StudentModels(base="m"), concurrency=2))
     lab.run()
     print(len(made))
-
-
-if __name__ == "__main__":
-    run(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4]))
