@@ -52,18 +52,24 @@ class RunError(MbtError):
 
 
 _FULL = "make room on that disk, then run the same command: it goes on"
-_RIGHTS = "choose a place you may write to: --out for the run, XDG_CACHE_HOME for the cache"
+_RIGHTS = "see to the rights, or choose another place: --out for the run, XDG_CACHE_HOME and HF_HOME for the cache"
 _LOCKS = "its file system has no locks: choose another disk with --out"
 _CURES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _FULL),
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), _RIGHTS),
     **dict.fromkeys((errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP), _LOCKS),
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "too many files are open: raise `ulimit -n`"),
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG), "choose another name"),
 }
 # What libraries raise in place of an OSError when a file cannot be written whole: torch, safetensors.
 _UNWRITTEN = ("inline_container", "PytorchStreamWriter", "No space left on device")
 # safetensors, tokenizers and what else is written in Rust
 _RUST = re.compile(r"\(os error (\d+)\)")
+
+
+def is_of_the_machine(error: BaseException) -> bool:
+    """Tell whether the machine refused (disk, rights, locks, handles), whoever's code was running."""
+    return isinstance(error, OSError) and error.errno in _CURES
 
 
 def machine_line(error: BaseException) -> str | None:

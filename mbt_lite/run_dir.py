@@ -232,9 +232,8 @@ class RunDir:
             except BlockingIOError as error:
                 raise RunError(f"{folder}: another process is running this stage; wait for it or use --out") from error
             except OSError as error:
-                raise RunError(
-                    f"{self.path}: cannot be a run folder ({error.strerror}); choose another with --out"
-                ) from error
+                # flock names no file
+                raise OSError(error.errno, error.strerror, str(folder)) from error
             if inputs is not None:
                 self._hold_to_inputs(stage, inputs)
             self._write_recipe()

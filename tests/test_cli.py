@@ -219,7 +219,7 @@ def test_a_recipe_with_five_faults_reports_all_five_and_exits_2(calls: Calls) ->
 def test_a_run_folder_that_is_a_file_is_one_line_and_exit_2(out: str, calls: Calls) -> None:
     result = invoke("gen", "a.yaml", "--out", out)
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"{out}: cannot be a run folder (")
+    assert result.stderr.startswith(f"{out}/gen: not a directory (")
     assert result.stderr.count("\n") == 1
 
 

@@ -1,5 +1,6 @@
 """The run folder: what survives a kill, what may be resumed, what is refused."""
 
+import errno
 import subprocess
 import sys
 import textwrap
@@ -266,9 +267,19 @@ def test_fingerprint_source_is_of_the_file_or_of_the_records(tmp_path: Path) -> 
     assert first != other
 
 
-def test_locked_of_a_file_in_the_way_is_one_line(tmp_path: Path) -> None:
+def test_locked_of_a_file_in_the_way_names_the_place(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("not a folder")
-    with pytest.raises(RunError, match="cannot be a run folder"), RunDir(tmp_path / "run").locked("gen"):
+    with pytest.raises(NotADirectoryError, match="run/gen"), RunDir(tmp_path / "run").locked("gen"):
+        pytest.fail("the block ran")
+
+
+def test_locked_where_there_are_no_locks_names_the_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Lustre without -o flock, some FUSE mounts
+    def flock(file: object, operation: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(OSError, match=r"not implemented: .*run/gen"), RunDir(tmp_path / "run").locked("gen"):
         pytest.fail("the block ran")
 
 

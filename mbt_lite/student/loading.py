@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from mbt_lite.architecture.families import RANDOM_PREFIX
-from mbt_lite.errors import MbtError, ModelError
+from mbt_lite.errors import MbtError, ModelError, is_of_the_machine
 from mbt_lite.memory import in_phase, is_out_of_memory
 from mbt_lite.recipe import schema
 from mbt_lite.records import Message
@@ -247,14 +247,14 @@ def quantization_config(model: schema.Model, dtype: torch.dtype) -> Any:
 def loading(name: str, cure: str = _ANOTHER_MODEL) -> Iterator[None]:
     """Turn the many ways in which a model cannot be found or read into one line: all that runs here is other people's.
 
-    Lack of memory passes: it has a line of its own.
+    Lack of memory, and what the machine refuses, pass: they have lines of their own.
     """
     try:
         yield
     except MbtError:
         raise
     except Exception as error:
-        if is_out_of_memory(error):
+        if is_out_of_memory(error) or is_of_the_machine(error):
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(f"{name}: cannot be loaded ({reason}); {cure}") from error

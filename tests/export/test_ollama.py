@@ -14,7 +14,18 @@ from mbt_lite.recipe.schema import Data, Eval, Model, Questions, Recipe
 DEFAULT_SYSTEM = "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nBe kind<|im_end|>\n{% endif %}" + TEMPLATE
 NO_SYSTEM = TEMPLATE.replace("{% for m in messages %}", "{% for m in messages if m['role'] != 'system' %}")
 PREFILLED = TEMPLATE.replace("assistant\n{% endif", "assistant\n<think>\n{% endif")
-TEMPLATES = {"ChatML": TEMPLATE, "default system": DEFAULT_SYSTEM, "no system": NO_SYSTEM, "prefilled": PREFILLED}
+WHEN_TOLD = TEMPLATE.replace(
+    "assistant\n{% endif",
+    "assistant\n{% if enable_thinking %}<think>\n{% else %}<think>\n\n</think>\n\n{% endif %}{% endif",
+)
+TEMPLATES = {
+    "ChatML": TEMPLATE,
+    "default system": DEFAULT_SYSTEM,
+    "no system": NO_SYSTEM,
+    "prefilled": PREFILLED,
+    "thinks when told": WHEN_TOLD,
+    "named": {"default": TEMPLATE, "tool_use": TEMPLATE + "{# tools #}"},
+}
 
 
 def fill(template: str, system: str, prompt: str) -> str:
@@ -31,7 +42,9 @@ def test_ollama_template_asks_as_the_chat_template_does(name, system, chat_token
     chat_tokenizer.chat_template = TEMPLATES[name]
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": "Who?\nWhere?"})
-    wanted = chat_tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    wanted = chat_tokenizer.apply_chat_template(
+        messages, tokenize=False, add_generation_prompt=True, enable_thinking=True
+    )
     assert fill(ollama_template(chat_tokenizer), system, "Who?\nWhere?") == wanted
 
 

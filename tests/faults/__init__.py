@@ -1,6 +1,7 @@
-"""Faults by the hundred: kills, full disks, odd replies, broken recipes, fuzzed inputs.
+"""Faults by the hundred: kills, damaged files, full disks, odd replies, broken recipes, fuzzed inputs.
 
-    cd tests && python -m faults --long          160 kills, 30 full disks, 40 replies, 60 recipes, 50,000 inputs
+    cd tests && python -m faults --long          160 kills, 150 damages, 30 full disks, 54 replies, 60 recipes, 50,000
+                                                 inputs
     cd tests && python -m faults --long --only kills
     cd tests && python -m faults --seed 1        the small form, as CI runs it (test_faults.py), with other chances
 

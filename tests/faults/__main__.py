@@ -10,14 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import faults
+from faults.damages import damage_often
 from faults.full_disks import fill_often
 from faults.inputs import break_recipes, fuzz
 from faults.kills import kill_often
 from faults.lab import Lab
 from faults.replies import answer_oddly
 
-SMALL = {"recipes": 60, "inputs": 3000, "replies": 4, "full disks": 3, "kills": 5}
-LONG = {"recipes": 60, "inputs": 50_000, "replies": 40, "full disks": 30, "kills": 160}
+SMALL = {"recipes": 60, "inputs": 3000, "replies": 4, "full disks": 3, "damages": 6, "kills": 5}
+LONG = {"recipes": 60, "inputs": 50_000, "replies": 54, "full disks": 30, "damages": 150, "kills": 160}
 
 
 def run(counts: dict[str, int], seed: int, say: Callable[[str], object]) -> list[str]:
@@ -31,6 +32,7 @@ def run(counts: dict[str, int], seed: int, say: Callable[[str], object]) -> list
         kinds = {
             "replies": functools.partial(answer_oddly, lab),
             "full disks": functools.partial(fill_often, lab),
+            "damages": functools.partial(damage_often, lab),
             "kills": functools.partial(kill_often, lab),
         }
         return wrong + _each(kinds, counts, seed, say)

@@ -99,6 +99,8 @@ class Lab:
         words = [stage, str(self.recipe), "--out", str(out), *(f"--set={one}" for one in settings)]
         if stage == "--version":
             words = [stage]
+        if stage == "report":
+            words = [stage, str(out)]
         if stage == "export":
             words = ["export", str(out), "--format", "merged", "--verify", "2"]
         return start_command(*words, largest_file=largest_file)

@@ -34,6 +34,12 @@ FAULTS: dict[str, Odd] = {
     "negative usage": lambda text: completion(text, usage=(-7, -3)),
     "content in parts": lambda text: completion([{"type": "text", "text": text}]),
     "a stream": lambda text: stream(delta(content=text), delta("stop")),
+    "huge": lambda text: completion(text * 100_000),
+    "status 501": lambda text: refusal(501),
+    "status 503": lambda text: refusal(503),
+    "reasoning alone": lambda text: completion("", reasoning_content=text),
+    "a byte order mark": lambda text: Answer(200, "\ufeff" + completion(text).content),
+    "a wait of no calendar": lambda text: refusal(429, retry_after="Mon, 01 Jan 999999 00:00:00 GMT"),
     "a stream broken off": lambda text: stream(delta(content=text[: len(text) // 2]), done=False),
 }  # fmt: skip
 

@@ -19,4 +19,4 @@ def test_fuzzed_inputs_are_read_or_refused_by_name() -> None:
 @pytest.mark.slow
 def test_stages_survive_kills_full_disks_and_odd_replies() -> None:
     pytest.importorskip("torch", reason="needs the training stack: pip install 'mbt-lite[train]'")
-    assert run({kind: SMALL[kind] for kind in ("replies", "full disks", "kills")}, 0, print) == []
+    assert run({kind: SMALL[kind] for kind in ("replies", "full disks", "damages", "kills")}, 0, print) == []

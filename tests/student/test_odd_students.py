@@ -1,5 +1,6 @@
 """What people bring as a student: read rightly, or refused in one line with a cure."""
 
+import errno
 import json
 import shutil
 
@@ -165,3 +166,10 @@ def test_a_damaged_adapter_is_one_line(adapter, student_folder, harm):
     with pytest.raises(ModelError, match=rf"^{adapter}: cannot be loaded \(.+\); it is damaged") as caught:
         loading.load_student(model(student_folder), adapter)
     assert "\n" not in str(caught.value)
+
+
+def test_what_the_machine_refuses_while_a_student_is_loaded_is_no_fault_of_the_student() -> None:
+    with pytest.raises(OSError, match="/cache"), loading.loading("embedded:smollm2-135m"):
+        raise OSError(errno.EROFS, "Read-only file system", "/cache")
+    with pytest.raises(ModelError, match="cannot be loaded"), loading.loading("no-such/repository"):
+        raise OSError("it is not a local folder and is not a valid model identifier")
