@@ -186,16 +186,20 @@ def chat(
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders with scored variants.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The page; its plots go beside it.")] = Path("report.html"),
+    whole: Annotated[bool, typer.Option("--all", help="Print the rows of traces and judge too.")] = False,
     open_: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
 ) -> None:
-    """Compare runs by a table, a page and plots."""
+    """Compare runs by a verdict, a table, a page and plots."""
     from mbt_lite.console import Screen
     from mbt_lite.report.contents import read_report
     from mbt_lite.report.html import write_report
     from mbt_lite.report.table import ComparisonTable
+    from mbt_lite.report.verdict import verdicts
 
     found = read_report(runs)
-    Screen().print(ComparisonTable(found.metrics))
+    Screen().print(ComparisonTable(found.metrics, whole))
+    for line in verdicts(found):
+        say(line)
     write_report(out, found, datetime.datetime.now(datetime.UTC))
     say(f"report: {out}")
     if open_:

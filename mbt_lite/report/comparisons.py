@@ -46,7 +46,7 @@ def uncompared(report: Report) -> list[str]:
         f"{run.name} is not compared with {first.name}: they were asked different questions "
         f"({len(run.questions.keys() & first.questions.keys())} in common)."
         for run in others
-        if not _same_questions(run, first)
+        if not same_questions(run, first)
     ]
 
 
@@ -61,12 +61,13 @@ def _between(report: Report) -> Iterator[tuple[str, Mapping[str, Any]]]:
     first, *others = report.runs
     for run in others:
         for variant in run.predictions:
-            if variant in first.predictions and _same_questions(run, first):
+            if variant in first.predictions and same_questions(run, first):
                 found = compare(run.predictions[variant], first.predictions[variant], samples=SAMPLES, seed=SEED)
                 yield f"{run.name}/{variant} against {first.name}/{variant}", found
 
 
-def _same_questions(run: Run, other: Run) -> bool:
+def same_questions(run: Run, other: Run) -> bool:
+    """Tell whether two runs were asked the same questions, so that they can be paired."""
     return run.questions.keys() == other.questions.keys()
 
 
@@ -78,17 +79,18 @@ def _comparison(pair: str, found: Mapping[str, Any]) -> Comparison:
 
 
 def _won(tested: Mapping[str, Any]) -> Cell:
-    return Cell(f"{tested['won']}, {tested['lost']}", "", _p(tested["p"]))
+    return Cell(f"{tested['won']}, {tested['lost']}", "", p_text(tested["p"]))
 
 
 def _difference(found: Mapping[str, Any], kind: Kind) -> Cell:
     bounds = "" if found["low"] is None else f"[{_signed(found['low'], kind)}, {_signed(found['high'], kind)}]"
-    return Cell(_signed(found["difference"], kind), bounds, _p(found["p"]))
+    return Cell(_signed(found["difference"], kind), bounds, p_text(found["p"]))
 
 
 def _signed(value: float, kind: Kind) -> str:
     return ("+" if value > 0 else "") + shown(kind, value)
 
 
-def _p(value: float) -> str:
+def p_text(value: float) -> str:
+    """Write a p-value."""
     return "p < 0.001" if value < 0.001 else f"p {value:.3f}"

@@ -30,8 +30,11 @@ from mbt_lite.report.palette import page_css, variant_colours
 from mbt_lite.report.plane import thinking_plane
 from mbt_lite.report.plots import accuracy_against_tokens, failures, lengths
 from mbt_lite.report.training import training_plots
+from mbt_lite.report.verdict import verdicts
 from mbt_lite.run_dir import flatten
 
+# the plots beside the verdict: how many answers are right at what length, and how the others fail
+LEAD = 2
 PACKAGES_SHOWN = ("mbt-lite", "torch", "transformers", "trl", "peft", "unsloth")
 
 
@@ -81,8 +84,10 @@ def render(report: Report, plots: Iterable[Plot], written_at: datetime.datetime)
         css=page_css() + "\n" + _file("report.css"),
         script_hashes=" ".join(map(_script_hash, (javascript, library))),
         colours=variant_colours(list(dict.fromkeys(series.variant for series in report.series))),
-        rows=table.rows(report.metrics),
+        verdicts=verdicts(report),
+        groups=_groups(report),
         remarks=table.remarks(report.metrics),
+        lead=[plot for plot in shown if plot.spec][:LEAD],
         plots=shown,
         comparisons=comparisons(report),
         compared=[*(label for _, label, _ in COLUMNS), "won, lost"],
@@ -119,6 +124,13 @@ def _script_hash(script: str) -> str:
 
 def _drawn(plot: Plot) -> dict[str, Any]:
     return {"spec": plot.spec, "columns": plot.columns, "margin": plot.margin}
+
+
+def _groups(report: Report) -> dict[str, list[table.Row]]:
+    """Give the table's rows by what they are measures of."""
+    rows = table.rows(report.metrics)
+    found = {group: [row for row in rows if row.group == group] for group in table.GROUPS}
+    return {group: ones for group, ones in found.items() if ones}
 
 
 def _facts(run: Run) -> list[str]:

@@ -36,7 +36,7 @@ def accuracy_against_tokens(report: Report) -> Plot:
         base.mark_rule(aria=False).encode(x=x, y=alt.Y("exact_low:Q"), y2="exact_high:Q"),
         base.mark_rule(aria=False).encode(x=alt.X("tokens_low:Q"), x2="tokens_high:Q", y=y),
         base.mark_point().encode(x=x, y=y, **by_run(report)).add_params(chosen),
-        height=280,
+        height=200,
     )
     return Plot(
         key="accuracy",
@@ -80,7 +80,7 @@ def _failures(report: Report, dataset: str, *, alone: bool) -> Plot:
         reading="Found and lost: wrong, though a gold answer stands in the trace. Never found: wrong, and none does. "
         "Paler: degenerate, that is cut off or without a closed answer.",
         spec=to_spec(
-            alt.layer(bars, numbers, height=38 * len({row["name"] for row in rows})),
+            alt.layer(bars, numbers, height=32 * len({row["name"] for row in rows})),
             f"Correct, found and lost, and never found on {dataset}, in percent of each variant's completions",
         ),
         margin=150,

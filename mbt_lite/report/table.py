@@ -17,6 +17,8 @@ from rich.text import Text
 from mbt_lite.errors import DataError
 
 Kind = Literal["share", "tokens", "score", "level"]
+Group = Literal["answers", "traces", "judged"]
+GROUPS: tuple[Group, ...] = ("answers", "traces", "judged")
 Metrics = Mapping[str, Mapping[str, Any]]
 
 # characters: what most rows need, so that four series fit into 100
@@ -84,29 +86,30 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Row:
-    """One measure over all variants, in the order of the columns."""
+    """One measure over all variants, in the order of the columns; what it is a measure of is its group."""
 
     measure: Measure
     cells: tuple[Cell, ...]
+    group: Group = "answers"
 
 
 def rows(metrics: Metrics) -> list[Row]:
     """Give the rows of the table for label -> metrics.json value; DataError names a metric that is missing."""
     always = [Row(m, tuple(_cell(m, label, value) for label, value in metrics.items())) for m in MEASURES]
     optional = [
-        Row(measure, tuple(_optional_cell(measure, section, value) for value in metrics.values()))
-        for section, measures in _optional_measures(metrics)
+        Row(measure, tuple(_optional_cell(measure, section, value) for value in metrics.values()), group)
+        for section, group, measures in _optional_measures(metrics)
         for measure in measures
         if any(_optional(value, section, measure.key) is not None for value in metrics.values())
     ]
     return always + optional
 
 
-def _optional_measures(metrics: Metrics) -> list[tuple[str, Sequence[Measure]]]:
-    """Give section -> measures that the table shows where they were measured."""
+def _optional_measures(metrics: Metrics) -> list[tuple[str, Group, Sequence[Measure]]]:
+    """Give section, group and measures that the table shows where they were measured."""
     at_k = dict.fromkeys(key for value in metrics.values() for key in value.get("at_k", ()))
     repeated = [Measure(key, key, "share", AT_K[key.partition("@")[0]]) for key in at_k]
-    return [("metrics", BY_RULE), ("at_k", repeated), ("judged", JUDGED)]
+    return [("at_k", "answers", repeated), ("metrics", "traces", BY_RULE), ("judged", "judged", JUDGED)]
 
 
 def _optional(value: Mapping[str, Any], section: str, key: str) -> Mapping[str, Any] | None:
@@ -184,29 +187,41 @@ def shown(kind: Kind, value: float, *, unit: bool = False) -> str:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ComparisonTable:
-    """The table for a terminal, of label -> metrics.json value: as many series side by side as its width holds."""
+    """The table for a terminal, of label -> metrics.json value: as many series side by side as its width holds.
+
+    It shows the answers' rows; with `whole` also those of the traces and of the judge.
+    """
 
     metrics: Metrics
+    whole: bool = False
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Give the tables one below the other, then the remarks and what the rows mean."""
         labels = list(self.metrics)
         n_columns = max(1, (options.max_width - LABEL_WIDTH) // SERIES_WIDTH)
         for first in range(0, len(labels), n_columns):
-            yield _table({label: self.metrics[label] for label in labels[first : first + n_columns]})
+            yield _table({label: self.metrics[label] for label in labels[first : first + n_columns]}, whole=self.whole)
             yield Text()
-        meanings = (f"{row.measure.label}: {row.measure.meaning}" for row in rows(self.metrics))
-        yield from (Text(line, "dim") for line in [*remarks(self.metrics), *meanings])
+        every = rows(self.metrics)
+        shown_rows = _chosen(every, whole=self.whole)
+        meanings = [f"{row.measure.label}: {row.measure.meaning}" for row in shown_rows]
+        n_more = len(every) - len(shown_rows)
+        more = [f"{n_more} more of traces and judge: `mbt-lite report RUN --all`, or the page"] if n_more else []
+        yield from (Text(line, "dim") for line in [*remarks(self.metrics), *meanings, *more])
 
 
-def _table(metrics: Metrics) -> Table:
+def _chosen(every: Sequence[Row], *, whole: bool) -> list[Row]:
+    return [row for row in every if whole or row.group == "answers"]
+
+
+def _table(metrics: Metrics, *, whole: bool) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("", no_wrap=True)
     for label, value in metrics.items():
         # the run stands above its variant: both are names of any length
         run, _, variant = label.rpartition("/")
         table.add_column(Text("\n".join(filter(None, (run, variant, f"n={value['n_questions']}")))), min_width=7)
-    for row in rows(metrics):
+    for row in _chosen(rows(metrics), whole=whole):
         table.add_row(row.measure.label, *(_terminal_cell(cell) for cell in row.cells))
     return table
 

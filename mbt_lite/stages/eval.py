@@ -55,6 +55,7 @@ from mbt_lite.records import Message, Prediction, Question, to_row
 from mbt_lite.report.contents import Report, read_run
 from mbt_lite.report.html import write_report
 from mbt_lite.report.table import ComparisonTable
+from mbt_lite.report.verdict import verdicts
 from mbt_lite.run_dir import RunDir, adapter_files
 from mbt_lite.strategies import strategy_named
 from mbt_lite.strategies.rounds import Answers, Place, Played, first_prompts, play
@@ -101,7 +102,7 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
         metrics = _score(recipe, exam, folder, console)
         console.print(ComparisonTable(metrics))
         report = Report((read_run(run_dir.path, [variant.name for variant in variants]),))
-        for line in report.runs[0].servers:
+        for line in (*report.runs[0].servers, *verdicts(report)):
             console.print(f"eval: {line}")
         write_report(folder / "report.html", report, datetime.datetime.now(datetime.UTC))
         summary = {

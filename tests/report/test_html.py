@@ -67,8 +67,8 @@ def test_render_gives_a_page_with_every_part(source: str) -> None:
         "How long completions are", "Training loss, sft",
     ]  # fmt: skip
     assert page.count("figure") == 6
-    # the results and the numbers of each plot
-    assert page.count("table") == 1 + 6
+    # the measures of answers and of traces, and the numbers of each plot
+    assert page.count("table") == 2 + 6
     assert any("2026-11-21 12:00 UTC" in text for text in page.texts["p"])
 
 

@@ -72,6 +72,27 @@ def test_page_draws_every_plot_within_its_width(size: str, scheme: str, open_pag
         assert inner["height"] > 100
 
 
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (420, 900)])
+def test_first_screen_holds_the_verdict_and_two_plots(
+    width: int, height: int, open_page: Callable[..., Page], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SIZES, "screen", (width, height))
+    page = open_page("screen")
+    expect(page.locator(".lead svg.marks")).to_have_count(2)
+    for part in [page.locator(".verdict"), *page.locator(".lead .chart").all()]:
+        box = part.bounding_box()
+        assert box is not None
+        assert box["y"] + box["height"] <= height
+
+
+def test_rows_of_traces_and_judge_are_folded(open_page: Callable[..., Page]) -> None:
+    page = open_page()
+    row = page.get_by_role("rowheader", name="phases shown")
+    expect(row).to_be_hidden()
+    page.get_by_text("What the traces are like").click()
+    expect(row).to_be_visible()
+
+
 def test_page_takes_its_colours_from_the_reader_and_from_the_button(open_page: Callable[..., Page]) -> None:
     page = open_page(scheme="dark")
     ground = "getComputedStyle(document.body).backgroundColor"

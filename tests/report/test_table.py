@@ -23,7 +23,6 @@ tokens           210 [170, 270]      230 [190, 290]      104 [64, 164]
 found and lost   25.0% [15.0, 35.0]  25.0% [15.0, 35.0]  25.0% [15.0, 35.0]
 never found      55.0% [45.0, 65.0]  50.0% [40.0, 60.0]  25.0% [15.0, 35.0]
 AES              -                   undefined           +2.31 [1.42, 3.50]
-phases shown     30.0% [20.0, 40.0]  30.0% [20.0, 40.0]  30.0% [20.0, 40.0]
 
 [low, high]: 95 % interval (Wilson for shares, else bootstrap over questions); n: questions
 AES of metacognitive: base accuracy is 0
@@ -33,14 +32,25 @@ exact match: the answer is a gold, but for case, punctuation and articles
 """
 
 
-def printed(metrics: dict[str, Any], width: int = 100) -> str:
+def printed(metrics: dict[str, Any], width: int = 100, *, whole: bool = False) -> str:
     console = Console(file=io.StringIO(), width=width)
-    console.print(table.ComparisonTable(metrics))
+    console.print(table.ComparisonTable(metrics, whole))
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined]
 
 
 def test_comparison_table_prints_this_when_piped(make_report: Callable[..., Report]) -> None:
     assert printed(make_report().metrics).startswith(GOLDEN.rstrip())
+
+
+def test_comparison_table_shows_the_rest_when_asked_and_says_that_there_is_one(
+    make_report: Callable[..., Report],
+) -> None:
+    metrics = make_report().metrics
+    short, whole = printed(metrics), printed(metrics, whole=True)
+    assert short.endswith("1 more of traces and judge: `mbt-lite report RUN --all`, or the page")
+    assert "phases shown" not in short
+    assert "phases shown     30.0% [20.0, 40.0]  30.0% [20.0, 40.0]" in whole
+    assert "more of" not in whole
 
 
 def test_comparison_table_puts_fewer_series_side_by_side_where_it_is_narrow(make_report: Callable[..., Report]) -> None:
@@ -118,7 +128,7 @@ def test_rows_show_what_one_series_has_measured(make_report: Callable[..., Repor
         row.measure.label: [cell.value for cell in row.cells] for row in table.rows(metrics)[len(table.MEASURES) :]
     }
     assert found == {
-        "phases shown": ["30.0%"] * 3, "said again": ["-", "-", "12.5%"], "pass@2": ["-", "-", "50.0%"],
+        "pass@2": ["-", "-", "50.0%"], "phases shown": ["30.0%"] * 3, "said again": ["-", "-", "12.5%"],
     }  # fmt: skip
 
 
@@ -156,7 +166,7 @@ def test_comparison_table_says_who_judged_and_what_is_unscored(make_report: Call
     judged = {"judge": "scripted", "scripted": True, "metrics": {"metacognition": estimate(3.5, 3, 4, 60)}}
     metrics["sft"]["judged"] = judged | {"verdicts": verdicts}
     metrics["base"]["judged"] = None
-    text = printed(metrics, width=140)
+    text = printed(metrics, width=140, whole=True)
     assert "metacognition    -                   -                   3.50 [3.00, 4.00] n=60" in text
     assert "sft judged by scripted, a scripted judge: rules, no language model; 60 verdicts, 3 replies left" in text
 
