@@ -1,7 +1,7 @@
 """The NVIDIA cards of this machine, as nvidia-smi tells them, and which build of torch can use them.
 
-Needs nothing but Python, because the Makefile asks before anything is installed: `python -m mbt_lite.cards index` prints
-the address to install torch from, `python -m mbt_lite.cards` what was found.
+Needs nothing but Python, because the Makefile asks before anything is installed: `python -m mbt_lite.cards index`
+prints the address to install torch from, `python -m mbt_lite.cards` what was found.
 
 nvidia-smi is asked, not torch, so that a card that torch cannot use is seen too. The driver decides the CUDA release:
 within a major release, older drivers run newer minor releases
@@ -73,8 +73,9 @@ def read_cards() -> tuple[Card, ...]:
     if "no devices were found" in said.lower():
         return ()
     if code:
-        cure = "restart the machine" if "mismatch" in said else "install the NVIDIA driver anew, then restart"
-        raise ModelError(f"nvidia-smi: the driver does not answer (got {' '.join(said.split())[:200]}); {cure}")
+        cure = "restart the machine" if "mismatch" in said else "install the NVIDIA driver anew and restart"
+        got = " ".join(said.split())[:200]
+        raise ModelError(f"nvidia-smi: the driver does not answer (got {got}); {cure}, or set CUDA_VISIBLE_DEVICES=")
     return tuple(map(read_line, said.splitlines()))
 
 
@@ -108,25 +109,41 @@ def best_card(cards: tuple[Card, ...]) -> Card | None:
     return max(cards, key=lambda card: (card.capability or (0, 0), card.memory or 0), default=None)
 
 
-def choose_build(card: Card) -> Build:
-    """Give the newest build that driver and card can run; ModelError, with the cure, where there is none."""
-    for build in BUILDS:
-        fits = card.capability is None or build.oldest <= card.capability <= build.newest
-        if fits and driver_version(card.driver) >= build.driver:
+def choose_build(card: Card, wanted: str | None = None) -> Build:
+    """Give the first build that driver and card can run, of all or the one `wanted`.
+
+    Raises ModelError, with the cure, where there is none.
+    """
+    builds = [build for build in BUILDS if wanted in (None, build.name)]
+    fitting = [
+        build for build in builds if card.capability is None or build.oldest <= card.capability <= build.newest
+    ]
+    if not fitting:
+        raise ModelError(f"{card}: no torch for {' or '.join(build.name for build in builds)} is made for this card")
+    for build in fitting:
+        if driver_version(card.driver) >= build.driver:
             return build
-    newer = (
-        BUILDS[0].driver if card.capability is not None and card.capability > BUILDS[-1].newest else BUILDS[-1].driver
-    )
-    if driver_version(card.driver) >= newer:
-        raise ModelError(f"{card}: no build of torch is made for it any more; use a card since 2014")
-    wanted = ".".join(map(str, newer))
-    raise ModelError(f"{card}: the driver is too old for torch (got {card.driver}); update it to {wanted} or newer")
+    oldest = ".".join(map(str, fitting[-1].driver))
+    raise ModelError(f"{card}: the driver is too old for torch (got {card.driver}); update it to {oldest} or newer")
 
 
 def driver_version(driver: str) -> tuple[int, int]:
     """Give the first two numbers of a driver's version; zeros where there are none."""
     found = re.match(r"(\d+)\.(\d+)", driver)
     return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def precision_of(capability: Capability) -> str:
+    """Name the precision of a card: bfloat16 since Ampere (8.0), float16 since Volta (7.0), both by tensor cores.
+
+    Older cards multiply float16 at a fraction of their float32 speed.
+
+    >>> precision_of((7, 5)), precision_of((8, 6)), precision_of((6, 1))
+    ('float16', 'bfloat16', 'float32')
+    """
+    if capability >= (8, 0):
+        return "bfloat16"
+    return "float16" if capability >= (7, 0) else "float32"
 
 
 def unseen(card: Card, cuda: str | None) -> tuple[str, str]:
@@ -145,12 +162,15 @@ def unseen(card: Card, cuda: str | None) -> tuple[str, str]:
 
 
 def main(*asked: str) -> None:
-    """Print the index to install torch from, or what was found; exit with a line where no torch fits."""
+    """Print the index to install torch from, of the best build or of one asked for, or what was found.
+
+    Exits with a line where none fits.
+    """
     try:
         card = best_card(read_cards())
         if card is None:
             raise ModelError("nvidia-smi: no card of NVIDIA is here; `make setup` is for a machine without one")
-        build = choose_build(card)
+        build = choose_build(card, *asked[1:])
     except ModelError as error:
         sys.exit(str(error))
     said = f"{card}: torch for CUDA {build.cuda} (needs driver {'.'.join(map(str, build.driver))})"

@@ -79,11 +79,11 @@ def test_read_cards_of_an_nvidia_smi_that_knows_no_capability(driver: str, smi: 
 
 
 REFUSED = {
-    "old driver": ("NVIDIA GeForce GTX 1080 Ti, 11264, 442.92, 6.1", r"too old for torch \(got 442.92\); update it to 525"),
+    "old driver": ("NVIDIA GeForce GTX 1080 Ti, 11264, 442.92, 6.1", r"too old .* \(got 442.92\); update it to 525"),
     "old driver of a new card": (
         "NVIDIA GeForce RTX 5090, 32607, 570.133.07, 12.0", r"too old for torch \(got 570.133.07\); update it to 580.65"
     ),
-    "old card": ("Tesla K80, 11441, 535.183.01, 3.7", "no build of torch is made for it any more"),
+    "old card": ("Tesla K80, 11441, 535.183.01, 3.7", "no torch for cu130 or cu126 is made for this card"),
 }  # fmt: skip
 
 
@@ -93,6 +93,16 @@ def test_choose_build_refuses_with_the_cure(name: str, smi: Path) -> None:
     says(smi, text)
     with pytest.raises(ModelError, match=said):
         cards.choose_build(cards.read_cards()[0])
+
+
+def test_choose_build_of_one_asked_for() -> None:
+    """vLLM is compiled for one CUDA."""
+    card = cards.Card("NVIDIA GeForce RTX 3090", 24 * GIB, "580.95.05", (8, 6))
+    assert cards.choose_build(card, "cu130").cuda == "13.0"
+    with pytest.raises(ModelError, match="update it to 580.65 or newer"):
+        cards.choose_build(cards.Card(card.name, card.memory, "550.54.15", (8, 6)), "cu130")
+    with pytest.raises(ModelError, match="no torch for cu130 is made for this card"):
+        cards.choose_build(cards.Card("Tesla V100-SXM2-16GB", 16 * GIB, "580.95.05", (7, 0)), "cu130")
 
 
 FAILED = {

@@ -43,9 +43,12 @@ def choose_target(vram_gib: float | None) -> Target:
 def read_card() -> tuple[str, int] | None:
     """Give name and memory in bytes of the card that stages use, as nvidia-smi tells them; None without one.
 
-    A card that shares the machine's memory has what is free there.
+    A card that shares the machine's memory has what is free there. Of a driver that does not answer, doctor tells.
     """
-    card = best_card(read_cards())
+    try:
+        card = best_card(read_cards())
+    except ModelError:
+        return None
     if card is None:
         return None
     return card.name, free_memory_bytes() if card.memory is None else card.memory
@@ -78,7 +81,7 @@ def make_setup(recipe: Recipe, architecture: Architecture, target: Target) -> Se
     if dtype not in sizes:
         raise ModelError(f"model.dtype: unknown to the plan (got {dtype}); use {' or '.join(sizes)}")
     # a card elsewhere is planned with unsloth; the one that is here, with what is installed
-    has_unsloth = target.device == "cuda" and (backend.has_unsloth() or not read_cards())
+    has_unsloth = target.device == "cuda" and (backend.has_unsloth() or read_card() is None)
     wanted = {stage: backend.preferred_backend(recipe, stage) for stage in STAGES}
     if not has_unsloth and recipe.model.backend == "auto":
         wanted = dict.fromkeys(STAGES, "transformers")

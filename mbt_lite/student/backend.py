@@ -64,7 +64,7 @@ def in_stage(recipe: Recipe, stage: str) -> Recipe:
 def refuse_unseen_card() -> None:
     """Raise ModelError where nvidia-smi sees a card that torch cannot use: the processor would take weeks instead.
 
-    CUDA_VISIBLE_DEVICES="" says that the processor is meant. Without torch nothing can be loaded, so nothing is refused.
+    CUDA_VISIBLE_DEVICES="" says that the processor is meant. Without torch nothing can be loaded, nothing is refused.
     """
     card = best_card(read_cards())
     if card is None or importlib.util.find_spec("torch") is None:

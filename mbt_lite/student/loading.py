@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from mbt_lite.architecture.families import RANDOM_PREFIX
-from mbt_lite.cards import Capability
+from mbt_lite.cards import precision_of
 from mbt_lite.errors import MbtError, ModelError
 from mbt_lite.memory import in_phase, is_out_of_memory
 from mbt_lite.recipe import schema
@@ -30,6 +30,7 @@ from mbt_lite.student import rollout_weights, unsloth_backend
 from mbt_lite.student.backend import Backend, choose_backend, import_backend, refuse_unseen_card
 from mbt_lite.student.embedded import PREFIX, embedded_folder
 from mbt_lite.student.freed_memory import give_back_freed_memory
+from mbt_lite.student.grouped_attention import repeat_keys
 from mbt_lite.student.libraries import quieten_loading
 from mbt_lite.student.random_weights import random_folder
 
@@ -110,7 +111,7 @@ def _check_engine(model: schema.Model) -> None:
 
 
 def choose_dtype(wanted: str) -> torch.dtype:
-    """Resolve `model.dtype`: what the device multiplies natively, see `card_dtype`; on a CPU bfloat16, else float32.
+    """Resolve `model.dtype`: what a card multiplies natively, see `precision_of`; on a CPU bfloat16, else float32.
 
     Raises ModelError for float16 without a card: processors have neither its speed nor a scaler for its gradients.
     """
@@ -119,22 +120,9 @@ def choose_dtype(wanted: str) -> torch.dtype:
     if wanted != "auto":
         return {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}[wanted]
     if torch.cuda.is_available():
-        return card_dtype(torch.cuda.get_device_capability())
+        return getattr(torch, precision_of(torch.cuda.get_device_capability()))  # type: ignore[no-any-return]
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return torch.bfloat16 if native else torch.float32
-
-
-def card_dtype(capability: Capability) -> torch.dtype:
-    """Give the precision of a card: bfloat16 since Ampere (8.0), float16 since Volta (7.0), both by tensor cores.
-
-    Older cards multiply float16 at a fraction of their float32 speed.
-
-    >>> card_dtype((7, 5)), card_dtype((8, 6)), card_dtype((6, 1))
-    (torch.float16, torch.bfloat16, torch.float32)
-    """
-    if capability >= (8, 0):
-        return torch.bfloat16
-    return torch.float16 if capability >= (7, 0) else torch.float32
 
 
 def folder_or_id(name: str) -> str:
@@ -222,6 +210,7 @@ def _load_with_transformers(model: schema.Model, adapter: Path | None, trainable
 
     quieten_loading()
     dtype = choose_dtype(model.dtype)
+    repeat_keys(dtype)
     tokenizer = load_tokenizer(model)
     with loading(model.name):
         loaded: Any = AutoModelForCausalLM.from_pretrained(

@@ -263,8 +263,13 @@ def build_trainer(
 
     log = TrainingLog(folder / "metrics.jsonl", "grpo", "reward", console, questions_of, track)
     shared = shares_prompts(student, student.model)
-    if not shared:
-        console.print("grpo: this model or backend computes the prompt anew for each completion", highlight=False)
+    if student.backend == "unsloth" and grpo.micro_batch_size % grpo.group_size:
+        console.print(
+            "grpo: unsloth computes a prompt once in micro-batches of whole groups only (got grpo.micro_batch_size "
+            f"{grpo.micro_batch_size}, grpo.group_size {grpo.group_size})", highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    elif student.backend != "unsloth" and not shared:
+        console.print("grpo: this model computes the prompt anew for each completion", highlight=False)
     trainer = ReducedGRPOTrainer(
         model=student.model,
         reward_funcs=[MethodReward(method, scorer, tuple(columns), grpo.group_size, journal.extend)],
@@ -274,6 +279,7 @@ def build_trainer(
         callbacks=[log, *callbacks],
         rollout_func=rollouts(student, grpo, log_probs=method.wants_log_probs),
         shares_prompts=shared,
+        whole_groups=student.backend == "unsloth",
     )
     log.quieten(trainer)
     return trainer, log, journal
