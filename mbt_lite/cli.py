@@ -26,6 +26,7 @@ import mbt_lite
 from mbt_lite.bench import commands as bench_commands
 from mbt_lite.errors import MbtError, machine_line
 from mbt_lite.export import Base, Form, GgufType, Order, Stage
+from mbt_lite.launch import ProcessEndedError, check_can_share, read_launch, run_alone
 from mbt_lite.screen import lose_no_run, say
 from mbt_lite.student.libraries import prepare
 
@@ -61,6 +62,9 @@ def _exit_codes() -> Iterator[None]:
     """Turn how a command ends into what the user sees; typer itself would hide an EOFError's traceback."""
     try:
         yield
+    except ProcessEndedError as error:
+        # it has said why
+        raise typer.Exit(error.code) from error
     except MbtError as error:
         say(error, error=True)
         raise typer.Exit(2) from error
@@ -321,7 +325,6 @@ def _run_stages(
     command: str, recipe_file: Path, settings: list[str], out: Path | None, dry_run: bool, overwrite: bool
 ) -> None:
     """Run or plan one stage of a recipe, or all for `run`, in its run folder."""
-    from mbt_lite.launch import check_can_share, read_launch
     from mbt_lite.recipe import load_recipe
     from mbt_lite.run_dir import STAGES, RunDir
 
@@ -329,6 +332,8 @@ def _run_stages(
     launch = read_launch()
     check_can_share(stages, launch)
     recipe = load_recipe(recipe_file, settings)
+    backends = importlib.import_module("mbt_lite.student.backend")
+    backends.refuse_unseen_card()
     path = _run_folder(recipe_file, out)
     redo = stages[0] if overwrite else None
     if dry_run:
@@ -340,8 +345,13 @@ def _run_stages(
     if launch.processes > 1:
         importlib.import_module("mbt_lite.training.processes").wait_for_all()
     console = Screen(quiet=not launch.leads)
+    alone = backends.backends_differ(recipe, stages)
     for stage in stages:
-        importlib.import_module(f"mbt_lite.stages.{stage}").run(recipe, run_dir, console)
+        if alone:
+            overrides = [word for setting in settings for word in ("--set", setting)]
+            run_alone([stage, str(recipe_file), "--out", str(path), *overrides])
+        else:
+            importlib.import_module(f"mbt_lite.stages.{stage}").run(recipe, run_dir, console)
     if len(stages) > 1:
         say(f"all stages are done: {path}")
 

@@ -29,7 +29,7 @@ LAYERS = (
     ("text", "architecture", "progress"),
     ("recipe", "run_dir", "launch"),
     ("layouts",),
-    ("records", "files", "memory", "console"),
+    ("records", "files", "memory", "console", "cards"),
     ("screen",),
     ("errors", "__init__"),
 )

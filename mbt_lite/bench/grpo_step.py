@@ -100,7 +100,7 @@ def build(kind: str, load: dict[str, Any], folder: Path, clock: _Clock) -> tuple
     student = _load_endless_student(recipe)
     questions = generate_questions(FILES[0])[: load["prompts"] * load["steps"]]
     lengths: list[int] = []
-    config = to_grpo_config(recipe.grpo, folder)
+    config = to_grpo_config(recipe.grpo, folder, student.compute_dtype)
     config.save_strategy = "no"
     common: dict[str, Any] = {
         "model": student.model,

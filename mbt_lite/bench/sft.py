@@ -19,6 +19,7 @@ from mbt_lite.files import read_jsonl, write_jsonl
 from mbt_lite.recipe import load_recipe
 from mbt_lite.records import Measurement, to_row
 from mbt_lite.student import process
+from mbt_lite.student.backend import backend_of
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY")
@@ -120,10 +121,11 @@ def run_alone(job: Job, folder: Path) -> Run:
     """Run a job in a fresh process; RunError with the end of what it wrote if it fails."""
     folder.mkdir()
     asked, result = folder / "job.json", folder / "result.json"
-    job = dataclasses.replace(job, folder=str(folder / "out"), result=str(result))
+    backend = backend_of(load_recipe(Path(job.recipe), list(job.settings)), "sft")
+    settings = (*job.settings, f"model.backend={backend}")
+    job = dataclasses.replace(job, settings=settings, folder=str(folder / "out"), result=str(result))
     asked.write_text(json.dumps(dataclasses.asdict(job)), encoding="utf-8")
-    backend = load_recipe(Path(job.recipe), list(job.settings)).model.backend if job.trainer == "mbt-lite" else "none"
-    command = process.command(backend, "mbt_lite.bench.sft_run", str(asked))
+    command = process.command(backend if job.trainer == "mbt-lite" else "none", "mbt_lite.bench.sft_run", str(asked))
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or ["nothing was written"]

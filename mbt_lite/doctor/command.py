@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mbt_lite.doctor.findings import Finding
+from mbt_lite.doctor.driver import check_driver
 from mbt_lite.doctor.libraries import check_libraries
-from mbt_lite.doctor.machine import card_name, check_caches, check_machine, read_machine
+from mbt_lite.doctor.machine import check_caches, check_machine, read_machine
 from mbt_lite.doctor.services import check_services
 from mbt_lite.doctor.versions import check_python, check_versions
 from mbt_lite.errors import MbtError, RunError
 from mbt_lite.plan.make_plan import Plan, make_plan
 from mbt_lite.plan.target import choose_target
 from mbt_lite.recipe.schema import Recipe
+from mbt_lite.run_dir import STAGES
 from mbt_lite.screen import say
 
 
@@ -23,12 +25,17 @@ def examine(recipe: Recipe | None, run_folder: Path) -> Iterator[Finding]:
     """Run every check, those of a recipe only with one."""
     yield check_python()
     yield from check_versions()
-    yield from check_libraries(card_name())
+    card, findings = check_driver()
+    yield from findings
+    yield from check_libraries(card)
     plan = None
     if recipe is not None:
         plan, problem = _plan(recipe, run_folder)
         if problem is not None:
             yield problem
+        if plan is not None:
+            chosen = (f"{stage} by {plan.setup.in_stage(stage).backend}" for stage in STAGES)
+            yield Finding("backend", ", ".join(chosen))
     yield from check_machine(read_machine(run_folder), plan)
     yield from check_caches()
     if recipe is not None:

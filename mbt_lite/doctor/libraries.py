@@ -6,16 +6,17 @@ import importlib.util
 from collections.abc import Iterator
 from typing import Any
 
+from mbt_lite.cards import Card, precision_of, unseen
 from mbt_lite.doctor.findings import Finding
 from mbt_lite.doctor.probe import ProbeError, ask
 
-# Compute capability of the first cards that multiply bfloat16 natively.
-_AMPERE = (8, 0)
+# Compute capability of the first cards that Triton compiles for.
+_VOLTA = (7, 0)
 _REINSTALL = "pip install --force-reinstall -c constraints-base.txt {package}"
 
 
-def check_libraries(card: str | None) -> Iterator[Finding]:
-    """Probe torch, bitsandbytes, Triton and unsloth; `card` is what nvidia-smi sees, None without one."""
+def check_libraries(card: Card | None) -> Iterator[Finding]:
+    """Probe torch, bitsandbytes, Triton and unsloth; `card` is the one that nvidia-smi sees, if any."""
     if importlib.util.find_spec("torch") is None:
         yield Finding("torch", "not installed, so only gen with an endpoint runs", "make setup, or make setup-gpu")
         return
@@ -36,24 +37,21 @@ def check_libraries(card: str | None) -> Iterator[Finding]:
         yield _probe("unsloth", "imports", "make setup-gpu, or set model.backend to transformers")
 
 
-def check_torch(found: dict[str, Any], card: str | None) -> Iterator[Finding]:
+def check_torch(found: dict[str, Any], card: Card | None) -> Iterator[Finding]:
     """Say what torch sees of the card."""
     if found["device"] is None:
         if card is None:
             yield Finding("cuda", "no card; everything runs on the processor")
-        elif found["cuda"] is None:
-            yield Finding("cuda", f"{card} is there, but this torch is built without CUDA", "make setup-gpu")
         else:
-            cure = "update the NVIDIA driver (nvidia-smi shows its CUDA version), or install a torch for an older CUDA"
-            yield Finding("cuda", f"{card} is there, but torch for CUDA {found['cuda']} cannot use it", cure)
+            yield Finding("cuda", *unseen(card, found["cuda"]))
         return
     major, minor = found["capability"]
-    yield Finding("cuda", f"{found['device']}, CUDA {found['cuda']}, compute capability {major}.{minor}")
-    if (major, minor) < _AMPERE or not found["bfloat16"]:
-        cure = "set model.dtype to float32 (slow), or use a card since Ampere (2020)"
-        yield Finding("bfloat16", "this card has no native bfloat16", cure)
+    said = f"{found['device']}, CUDA {found['cuda']}, compute capability {major}.{minor}"
+    if (major, minor) < _VOLTA:
+        yield Finding("cuda", f"{said}, which Triton's kernels do not run on", "use a card since Volta (2017)")
     else:
-        yield Finding("bfloat16", "native")
+        yield Finding("cuda", said)
+    yield Finding("precision", precision_of((major, minor)))
 
 
 def _probe(name: str, said: str, cure: str) -> Finding:

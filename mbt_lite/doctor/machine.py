@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mbt_lite.doctor.findings import Finding
 from mbt_lite.plan.make_plan import Plan
-from mbt_lite.plan.target import free_memory_bytes, read_card
+from mbt_lite.plan.target import free_memory_bytes
 from mbt_lite.student.embedded import cache_root, cached_folder
 from mbt_lite.student.random_weights import WRITING
 
@@ -97,9 +97,3 @@ def _is_stale(name: str, present: str) -> bool:
     if name.startswith("random-"):
         return not name.endswith(f"-{WRITING}")
     return name.startswith(present.rpartition("-")[0]) and name != present
-
-
-def card_name() -> str | None:
-    """Name the card that nvidia-smi sees."""
-    card = read_card()
-    return None if card is None else card[0]

@@ -42,7 +42,6 @@ def _torch() -> dict[str, Any]:
         "cuda": torch.version.cuda,
         "device": torch.cuda.get_device_name(),
         "capability": list(torch.cuda.get_device_capability()),
-        "bfloat16": torch.cuda.is_bf16_supported(including_emulation=False),
         "memory": torch.cuda.get_device_properties(0).total_memory,
     }
 

@@ -1,4 +1,4 @@
-"""The installed versions against the two tested sets, `constraints-base.txt` and `constraints-unsloth.txt`.
+"""The installed versions against the sets `constraints-base.txt`, `constraints-unsloth.txt`, `constraints-vllm.txt`.
 
 The files here are copies of those beside pyproject.toml, so that an installed wheel has them; a test compares them.
 """
@@ -12,16 +12,17 @@ from collections.abc import Iterator
 
 from mbt_lite.doctor.findings import Finding
 
-SETS = ("base", "unsloth")
+SETS = ("base", "unsloth", "vllm")
 _PYTHONS = ((3, 11), (3, 13))
+_BROUGHT_ALONG = "# brought along"
 # What the command line itself needs; the others belong to the extra `train`.
 _CORE = ("openai", "pydantic", "pyyaml", "rich", "typer")
 
 
 def read_set(name: str) -> dict[str, str]:
-    """Read a tested set: versions by lower-case package name."""
+    """Read a tested set: versions by lower-case package name; what its packages bring along is left out."""
     text = importlib.resources.files(__package__).joinpath(f"constraints-{name}.txt").read_text(encoding="utf-8")
-    lines = (line.strip() for line in text.splitlines())
+    lines = (line.strip() for line in text.partition(_BROUGHT_ALONG)[0].splitlines())
     pins = (line.split("==") for line in lines if line and not line.startswith("#"))
     return {package.lower(): version for package, version in pins}
 
@@ -35,8 +36,8 @@ def check_python(version: tuple[int, int] = (sys.version_info[0], sys.version_in
 
 
 def check_versions() -> Iterator[Finding]:
-    """Compare every package with the set that is installed: unsloth's where unsloth is there, else base."""
-    name = "unsloth" if _installed_version("unsloth") else "base"
+    """Compare every package with the set that is installed: that of vLLM or unsloth where it is there, else base."""
+    name = next((name for name in ("vllm", "unsloth") if _installed_version(name)), "base")
     tested = read_set(name)
     for package, wanted in tested.items():
         yield _check_version(package, wanted, name)

@@ -12,6 +12,7 @@ from mbt_lite.errors import ModelError
 from mbt_lite.plan.stages import Lengths
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.student import process
+from mbt_lite.student.backend import backend_of
 
 MEASURED = ("sft", "grpo")
 
@@ -21,6 +22,7 @@ def measure(stage: str, recipe: Recipe, lengths: Lengths, vram_gib: float | None
 
     Raises ModelError if the steps did not run through, with the last line that the process said.
     """
+    recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"backend": backend_of(recipe, stage)})})
     request = {
         "stage": stage,
         "recipe": recipe.model_dump(mode="json"),

@@ -51,7 +51,7 @@ class Setup:
     """What holds for every stage: the student, how it is stored, and where it runs; `rank` is the adapter's.
 
     `has_plain_lora`: neither DoRA nor dropout. `engine_bytes`: what vLLM may take of the card in grpo, the student's
-    weights included; 0 without it.
+    weights included; 0 without it. `backends` has the stages that take another than `backend` (see `in_stage`).
     """
 
     architecture: Architecture
@@ -62,6 +62,11 @@ class Setup:
     rank: int
     has_plain_lora: bool = True
     engine_bytes: int = 0
+    backends: Mapping[str, Literal["transformers", "unsloth"]] = dataclasses.field(default_factory=dict)
+
+    def in_stage(self, stage: str) -> Setup:
+        """Give the setup of a stage."""
+        return dataclasses.replace(self, backend=self.backends.get(stage, self.backend))
 
     @property
     def computing(self) -> Computing:

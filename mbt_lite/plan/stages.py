@@ -36,10 +36,10 @@ class Lengths:
 def phases_of(recipe: Recipe, setup: Setup, lengths: Lengths) -> dict[str, list[Phase]]:
     """Give the phases of each stage that needs the student's memory; a stage that needs none is left out."""
     stages = {
-        "gen": _gen(recipe, setup, lengths),
-        "sft": _sft(recipe, setup, lengths),
-        "grpo": _grpo(recipe, setup, lengths),
-        "eval": _eval(recipe, setup, lengths),
+        "gen": _gen(recipe, setup.in_stage("gen"), lengths),
+        "sft": _sft(recipe, setup.in_stage("sft"), lengths),
+        "grpo": _grpo(recipe, setup.in_stage("grpo"), lengths),
+        "eval": _eval(recipe, setup.in_stage("eval"), lengths),
     }
     return {stage: phases for stage, phases in stages.items() if phases}
 

@@ -43,6 +43,7 @@ def heading(plan: Plan) -> Iterator[str]:
     yield (
         f"{plan.target.said}: {_gib(plan.target.memory)} GiB; {size:.2f}B parameters, {stored}, "
         f"computed in {8 * setup.dtype_bytes} bits, {setup.backend}"
+        + "".join(f", {stage} by {one}" for stage, one in setup.backends.items())
     )
     for counted in plan.workload.counted:
         yield _said(counted)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Literal
 
 from mbt_lite.architecture.numbers import Architecture
+from mbt_lite.cards import best_card, read_cards
 from mbt_lite.errors import ModelError
 from mbt_lite.plan.phases import Setup
 from mbt_lite.recipe.schema import Recipe
+from mbt_lite.run_dir import STAGES
+from mbt_lite.student import backend
 
 GIB = 2**30
 _CPU_INFO = Path("/proc/cpuinfo")
@@ -40,17 +41,17 @@ def choose_target(vram_gib: float | None) -> Target:
 
 
 def read_card() -> tuple[str, int] | None:
-    """Ask nvidia-smi for the first card's name and memory in bytes; None without one."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
+    """Give name and memory in bytes of the card that stages use, as nvidia-smi tells them; None without one.
+
+    A card that shares the machine's memory has what is free there. Of a driver that does not answer, doctor tells.
+    """
+    try:
+        card = best_card(read_cards())
+    except ModelError:
         return None
-    asked = [program, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
-    done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=20)
-    first = done.stdout.strip().splitlines()[:1]
-    if done.returncode != 0 or not first:
+    if card is None:
         return None
-    name, _, mebibytes = first[0].rpartition(",")
-    return name.strip(), int(mebibytes) * 2**20
+    return card.name, free_memory_bytes() if card.memory is None else card.memory
 
 
 def free_memory_bytes() -> int:
@@ -69,20 +70,25 @@ def _multiplies_bfloat16() -> bool:
 
 
 def make_setup(recipe: Recipe, architecture: Architecture, target: Target) -> Setup:
-    """Resolve `auto` keys for a target. On CUDA: bfloat16 (cards since 2020), and unsloth, as `make setup-gpu` has it.
+    """Resolve `auto` keys for a target. On CUDA: 16 bits, and in each stage its backend, as `make setup-gpu` has it.
 
     Raises ModelError for a precision that the plan does not know.
     """
-    dtype, backend = recipe.model.dtype, recipe.model.backend
+    dtype = recipe.model.dtype
     if dtype == "auto":
         dtype = "bfloat16" if target.device == "cuda" or _multiplies_bfloat16() else "float32"
-    if backend == "auto":
-        backend = "unsloth" if target.device == "cuda" else "transformers"
-    sizes = {"bfloat16": 2, "float32": 4}
+    sizes = {"bfloat16": 2, "float16": 2, "float32": 4}
     if dtype not in sizes:
         raise ModelError(f"model.dtype: unknown to the plan (got {dtype}); use {' or '.join(sizes)}")
+    # a card elsewhere is planned with unsloth; the one that is here, with what is installed
+    has_unsloth = target.device == "cuda" and (backend.has_unsloth() or read_card() is None)
+    wanted = {stage: backend.preferred_backend(recipe, stage) for stage in STAGES}
+    if not has_unsloth and recipe.model.backend == "auto":
+        wanted = dict.fromkeys(STAGES, "transformers")
+    common = wanted["eval"]
     quantized = recipe.model.quantization == "nf4"
     plain = recipe.lora.variant != "dora" and recipe.lora.dropout == 0
     share = recipe.grpo.vllm_memory_fraction if recipe.grpo.rollout_engine == "vllm" else 0.0
     engine = int(share * target.memory)
-    return Setup(architecture, target.device, backend, sizes[dtype], quantized, recipe.lora.rank, plain, engine)
+    others = {stage: one for stage, one in wanted.items() if one != common}
+    return Setup(architecture, target.device, common, sizes[dtype], quantized, recipe.lora.rank, plain, engine, others)

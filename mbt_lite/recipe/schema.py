@@ -35,11 +35,13 @@ class Model(Section):
     """Hub id, local folder, `embedded:smollm2-135m` (needs neither hub nor GPU), or `random:qwen3-4b` (random weights
     of a known architecture, to measure memory and speed)."""
     backend: Annotated[Literal["auto", "unsloth", "transformers"], Free] = "auto"
-    """`auto`: unsloth where CUDA and unsloth are there, transformers + peft + bitsandbytes elsewhere."""
+    """`auto`: in sft unsloth, where CUDA and unsloth are there, and in grpo for `rollout_engine: vllm`; everywhere else
+    transformers + peft + bitsandbytes, whose rollouts and updates compute the prompt of a group once."""
     quantization: Literal["nf4", "none"] = "nf4"
     """`nf4`: 4-bit with double quantization (QLoRA). `none`: 16-bit, faster where it fits."""
-    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
-    """Compute precision; `auto`: bfloat16 where the device multiplies it natively, float32 elsewhere."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Compute precision; `auto`: bfloat16 where the device multiplies it natively, float16 on cards before Ampere (a
+    T4), float32 elsewhere. float16 trains with a scaled loss, on cards only."""
 
 
 # The names of all layouts there are; a type checker cannot follow.

@@ -24,9 +24,9 @@ from rich.console import Console
 from mbt_lite.data.overlap import read_overlap
 from mbt_lite.data.questions import read_questions
 from mbt_lite.errors import RecipeError, RunError
-from mbt_lite.recipe.schema import Grpo, Model, Recipe
+from mbt_lite.recipe.schema import Recipe
 from mbt_lite.run_dir import RunDir, adapter_files
-from mbt_lite.student.backend import choose_backend, import_backend
+from mbt_lite.student.backend import backend_of, in_stage
 from mbt_lite.training.out_of_memory import naming_out_of_memory
 from mbt_lite.training.trackers import check_tracker
 
@@ -65,11 +65,11 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
         return
     for line in read_overlap(recipe.data).lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    check_reference(recipe.grpo, recipe.model)
+    check_reference(recipe)
     check_tracker(recipe.tracking.tracker)
     with run_dir.locked("grpo", inputs) as folder, naming_out_of_memory(recipe, "grpo", folder):
         # trl and what it brings, after the backend that patches it
-        import_backend(recipe.model.backend)
+        recipe = in_stage(recipe, "grpo")
         from mbt_lite.training.grpo import train
 
         summary = train(recipe, adapter, rates, folder, console)
@@ -78,10 +78,10 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
     console.print(f"grpo: adapter in {folder / 'adapter'} ({which})", highlight=False, soft_wrap=True)
 
 
-def check_reference(grpo: Grpo, model: Model) -> None:
+def check_reference(recipe: Recipe) -> None:
     """Refuse a reference model under unsloth: it would be the untrained model, and undo what sft taught."""
-    kl = grpo.kl_coefficient
-    if kl > 0 and choose_backend(model.backend) == "unsloth":
+    kl = recipe.grpo.kl_coefficient
+    if kl > 0 and backend_of(recipe, "grpo") == "unsloth":
         raise RecipeError(
             [
                 "grpo.kl_coefficient: unsloth would pull to the untrained model, away from the SFT adapter "

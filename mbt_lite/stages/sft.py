@@ -18,7 +18,7 @@ from mbt_lite.files import read_jsonl
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.records import Trace, from_row
 from mbt_lite.run_dir import RunDir, adapter_files
-from mbt_lite.student.backend import import_backend
+from mbt_lite.student.backend import in_stage
 from mbt_lite.training.out_of_memory import naming_out_of_memory
 from mbt_lite.training.trackers import check_tracker
 
@@ -49,7 +49,7 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
     check_tracker(recipe.tracking.tracker)
     with run_dir.locked("sft", inputs) as folder, naming_out_of_memory(recipe, "sft", folder):
         # trl and what it brings, after the backend that patches it
-        import_backend(recipe.model.backend)
+        recipe = in_stage(recipe, "sft")
         from mbt_lite.training.sft import train
 
         summary = train(recipe, traces, folder, console)

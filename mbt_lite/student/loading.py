@@ -19,15 +19,18 @@ from typing import Any
 import torch
 
 from mbt_lite.architecture.families import RANDOM_PREFIX
+from mbt_lite.cards import precision_of
 from mbt_lite.errors import MbtError, ModelError, is_of_the_machine
 from mbt_lite.memory import in_phase, is_out_of_memory
 from mbt_lite.recipe import schema
 from mbt_lite.records import Message
+from mbt_lite.screen import say
 from mbt_lite.student import chat_template as chat
 from mbt_lite.student import rollout_weights, unsloth_backend
-from mbt_lite.student.backend import Backend, choose_backend, import_backend
+from mbt_lite.student.backend import Backend, choose_backend, import_backend, refuse_unseen_card
 from mbt_lite.student.embedded import PREFIX, embedded_folder
 from mbt_lite.student.freed_memory import give_back_freed_memory
+from mbt_lite.student.grouped_attention import repeat_keys
 from mbt_lite.student.libraries import quieten_loading
 from mbt_lite.student.random_weights import random_folder
 
@@ -108,13 +111,16 @@ def _check_engine(model: schema.Model) -> None:
 
 
 def choose_dtype(wanted: str) -> torch.dtype:
-    """Resolve `model.dtype`: bfloat16 where the device multiplies it natively, else float32."""
-    if wanted == "bfloat16":
-        return torch.bfloat16
-    if wanted == "float32":
-        return torch.float32
+    """Resolve `model.dtype`: what a card multiplies natively, see `precision_of`; on a CPU bfloat16, else float32.
+
+    Raises ModelError for float16 without a card: processors have neither its speed nor a scaler for its gradients.
+    """
+    if wanted == "float16" and not torch.cuda.is_available():
+        raise ModelError("model.dtype: float16 is for cards (got no CUDA device); use bfloat16, float32 or auto")
+    if wanted != "auto":
+        return {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}[wanted]
     if torch.cuda.is_available():
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+        return getattr(torch, precision_of(torch.cuda.get_device_capability()))  # type: ignore[no-any-return]
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return torch.bfloat16 if native else torch.float32
 
@@ -171,6 +177,7 @@ def load_student(
     `trainable` loads the adapter to be continued; it does nothing without one. `gradient_checkpointing` is for unsloth,
     which decides at loading; elsewhere the trainer does. Raises ModelError naming the model.
     """
+    refuse_unseen_card()
     if engine is not None:
         _check_engine(model)
     if import_backend(model.backend) == "unsloth":
@@ -181,7 +188,21 @@ def load_student(
     close_cpu_repacking(student.model)
     train_in_float32(student.model)
     give_back_freed_memory()
+    if student.device.type == "cuda":
+        say(f"student: {model.name} by {student.backend} in {_precision(student)} on {_card_used()}")
     return student
+
+
+def _precision(student: Student) -> str:
+    return str(student.compute_dtype).removeprefix("torch.")
+
+
+def _card_used() -> str:
+    """Name the card of this process, and say so where others stay idle."""
+    index, count = torch.cuda.current_device(), torch.cuda.device_count()
+    name = torch.cuda.get_device_name(index)
+    others = f", number {index} of {count}; CUDA_VISIBLE_DEVICES chooses another" if count > 1 else ""
+    return f"{name}{others}"
 
 
 def _load_with_transformers(model: schema.Model, adapter: Path | None, trainable: bool) -> Student:
@@ -189,6 +210,7 @@ def _load_with_transformers(model: schema.Model, adapter: Path | None, trainable
 
     quieten_loading()
     dtype = choose_dtype(model.dtype)
+    repeat_keys(dtype)
     tokenizer = load_tokenizer(model)
     with loading(model.name):
         loaded: Any = AutoModelForCausalLM.from_pretrained(

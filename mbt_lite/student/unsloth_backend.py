@@ -84,6 +84,9 @@ def load(
         trust_remote_code=False,
         **shared,
     )
+    if dtype == torch.float32:
+        # its trainers would switch a 16-bit autocast on
+        loaded[0]._unsloth_forced_float32 = True
     if engine is not None:
         check_loaded(loaded[0], engine)
     return loaded

@@ -34,6 +34,7 @@ from mbt_lite.records import Question
 from mbt_lite.report.completion_page import completion_page
 from mbt_lite.rewards.scorer import Scorer, choose_scorer
 from mbt_lite.student.adapters import add_adapter, check_rollouts_use_adapter, save_adapter
+from mbt_lite.student.backend import Backend
 from mbt_lite.student.chat_template import record_template, refuse_other_template
 from mbt_lite.student.control_tokens import control_finder
 from mbt_lite.student.loading import Student, kept_in_float32, load_student
@@ -50,6 +51,7 @@ from mbt_lite.training.logit_tiles import narrow_without_triton
 from mbt_lite.training.pass_rates import measure_pass_rates, read_pass_rates
 from mbt_lite.training.save_clock import KeepNewest, SaveByMinutes
 from mbt_lite.training.trackers import Track, tracking
+from mbt_lite.training.trainer_settings import common_settings, on_one_card
 from mbt_lite.training.training_log import TrainingLog
 
 
@@ -261,17 +263,23 @@ def build_trainer(
 
     log = TrainingLog(folder / "metrics.jsonl", "grpo", "reward", console, questions_of, track)
     shared = shares_prompts(student, student.model)
-    if not shared:
-        console.print("grpo: this model or backend computes the prompt anew for each completion", highlight=False)
+    if student.backend == "unsloth" and grpo.micro_batch_size % grpo.group_size:
+        console.print(
+            "grpo: unsloth computes a prompt once in micro-batches of whole groups only (got grpo.micro_batch_size "
+            f"{grpo.micro_batch_size}, grpo.group_size {grpo.group_size})", highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    elif student.backend != "unsloth" and not shared:
+        console.print("grpo: this model computes the prompt anew for each completion", highlight=False)
     trainer = ReducedGRPOTrainer(
         model=student.model,
         reward_funcs=[MethodReward(method, scorer, tuple(columns), grpo.group_size, journal.extend)],
-        args=to_grpo_config(grpo, folder, shuffles=not method.lays_out_steps),
+        args=to_grpo_config(grpo, folder, student.compute_dtype, student.backend, shuffles=not method.lays_out_steps),
         train_dataset=Dataset.from_dict({"prompt": [row.prompt for row in rows], **columns}),
         processing_class=student.tokenizer,
         callbacks=[log, *callbacks],
         rollout_func=rollouts(student, grpo, log_probs=method.wants_log_probs),
         shares_prompts=shared,
+        whole_groups=student.backend == "unsloth",
     )
     log.quieten(trainer)
     return trainer, log, journal
@@ -287,14 +295,25 @@ def _columns(rows: Sequence[PromptRow]) -> dict[str, list[Any]]:
     }
 
 
-def to_grpo_config(grpo: Grpo, folder: Path, *, shuffles: bool = True) -> GRPOConfig:
-    """Map the recipe's `grpo` section to TRL's names; one generation batch is one optimizer step."""
+def to_grpo_config(
+    grpo: Grpo,
+    folder: Path,
+    precision: torch.dtype = torch.float32,
+    backend: Backend = "transformers",
+    *,
+    shuffles: bool = True,
+) -> GRPOConfig:
+    """Map the recipe's `grpo` section to TRL's names; one generation batch is one optimizer step.
+
+    `precision` and `backend` are the student's.
+    """
     rows = grpo.prompts_per_step * grpo.group_size
     if rows % grpo.micro_batch_size:
         raise RecipeError(
             [f"grpo.micro_batch_size: must divide prompts_per_step x group_size = {rows} (got {grpo.micro_batch_size})"]
         )
-    return GRPOConfig(
+    config = GRPOConfig(
+        **common_settings(precision, backend),
         output_dir=str(folder / "checkpoints"),
         max_steps=grpo.steps,
         learning_rate=grpo.learning_rate,
@@ -314,21 +333,15 @@ def to_grpo_config(grpo: Grpo, folder: Path, *, shuffles: bool = True) -> GRPOCo
         beta=grpo.kl_coefficient,
         max_grad_norm=grpo.max_gradient_norm,
         gradient_checkpointing=grpo.gradient_checkpointing,
-        save_strategy="steps",
+        # the length term is for completions that were cut off: they train, too
+        mask_truncated_completions=False,
         save_steps=grpo.save_every_steps,
-        logging_steps=1,
-        # a loss that is no number is to be seen, not averaged away
-        logging_nan_inf_filter=False,
         seed=grpo.seed,
         data_seed=grpo.seed,
-        bf16=False,
-        fp16=False,
-        use_cpu=not torch.cuda.is_available(),
-        report_to=[],
-        disable_tqdm=True,
-        dataloader_pin_memory=torch.cuda.is_available(),
         remove_unused_columns=False,
     )
+    on_one_card(config)
+    return config
 
 
 def _keep_adapter(grpo: Grpo, student: Student, dev: BestByDev | None, step: int, folder: Path) -> dict[str, Any]:

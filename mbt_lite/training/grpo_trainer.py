@@ -3,13 +3,14 @@
 Differs from TRL's in seven places, none of which changes the loss of the rows that are trained:
 1. rollouts come from `generate` (the prompt of a group is computed once; completions are generated in bounded batches);
 2. log-probabilities too compute the prompt of a group once (`packed_attention`), score completion tokens only
-   (`lm_head`), and micro-batches hold neighbours, not shuffled rows: the gradient of a step is their sum in any order;
+   (`lm_head`), and micro-batches hold neighbours, not shuffled rows: the gradient of a step is their sum in any order.
+   unsloth shares a prompt between neighbours by its own means, where a micro-batch holds whole groups;
 3. rows whose advantage is zero cost no forward or backward pass: their gradient is zero without a reference model;
 4. a group whose rewards differ by less than 1e-6 has advantages of exactly zero: TRL's keep rounding noise;
 5. a step without any such row leaves weights and optimizer untouched: momentum alone moves nothing;
 6. where prompts are not shared, padding that all rows of a micro-batch share is cut away before the forward pass;
 7. where they are, each LoRA layer is one operation in the model's precision (`lora_linear`), as in rollouts on a CPU.
-On CUDA unsloth puts its own loss in place of TRL's, past this class: then 2, 3, 5, 6 and 7 do not act.
+Under unsloth all but the first half of 2, and 7, act around its own loss; of 3, whole groups only, which it shares by.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from trl import GRPOTrainer
 from mbt_lite.training import packed_attention
 from mbt_lite.training.batches import IGNORED
 from mbt_lite.training.lean_model import make_lean
+from mbt_lite.training.loss_scale import pass_dead_steps
 from mbt_lite.training.named_phases import NamedPhases
 
 # rewards of a group that differ by less are equal: what is left is rounding
@@ -35,7 +37,8 @@ _EQUAL_BELOW = 1e-6
 class ReducedGRPOTrainer(NamedPhases, GRPOTrainer):
     """GRPOTrainer that trains on the rows with something to learn.
 
-    `shares_prompts` needs a model of `shared_prefix.is_supported`, trained by transformers.
+    `shares_prompts` needs a model of `shared_prefix.is_supported`, trained by transformers. `whole_groups`: rows of zero
+    advantage stay beside rows of their group that have one.
     """
 
     # TRL sets these without types
@@ -44,9 +47,11 @@ class ReducedGRPOTrainer(NamedPhases, GRPOTrainer):
     num_generations: int
     _buffered_inputs: Any
 
-    def __init__(self, *args: Any, shares_prompts: bool, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, shares_prompts: bool, whole_groups: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.shares_prompts = shares_prompts
+        self.kept_together = self.num_generations if whole_groups else 1
+        pass_dead_steps(self)
         if shares_prompts:
             make_lean(self.model, self.temperature)
 
@@ -77,7 +82,7 @@ class ReducedGRPOTrainer(NamedPhases, GRPOTrainer):
 
     def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
         """Give the next micro-batch; TRL would shuffle the step's rows, which tears groups apart."""
-        if not self.shares_prompts or not self.model.training:
+        if not self.model.training:
             return super()._prepare_inputs(generation_batch)  # type: ignore[no-any-return]
         if self._step % self.args.steps_per_generation == 0 or self._buffered_inputs is None:
             scored = self._generate_and_score_completions(generation_batch)
@@ -85,15 +90,16 @@ class ReducedGRPOTrainer(NamedPhases, GRPOTrainer):
         batch: dict[str, Any] = self._buffered_inputs[self._step % self.args.steps_per_generation]
         return batch
 
-    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
+        """Give the loss of the rows that have one; zero, without a gradient, if none has."""
         rows = len(inputs["advantages"])
         if self.beta == 0.0:
-            inputs = live_rows(inputs)
+            inputs = live_rows(inputs, self.kept_together)
         live = len(inputs["advantages"])
         if live == 0:
             # reaches no parameter: without any gradient the optimizer leaves weights and momentum alone
             return torch.zeros((), device=inputs["advantages"].device, requires_grad=True)
-        loss: Tensor = super()._compute_loss(model, without_shared_padding(inputs))  # type: ignore[no-untyped-call]
+        loss: Tensor = super().compute_loss(model, without_shared_padding(inputs), *args, **kwargs)
         # these two divide by the number of rows they see; dapo divides by the tokens of the whole step
         return loss * (live / rows) if self.loss_type in ("grpo", "dr_grpo") else loss
 
@@ -178,17 +184,6 @@ def pack_rows(ids: Tensor, mask: Tensor, width: int) -> tuple[packed_attention.P
     return packed, torch.tensor(scored, device=ids.device)
 
 
-_ROW_KEYS = (
-    "prompt_ids",
-    "prompt_mask",
-    "completion_ids",
-    "completion_mask",
-    "advantages",
-    "old_per_token_logps",
-    "ref_per_token_logps",
-)
-
-
 def equal_groups(rewards: Tensor, group_size: int) -> Tensor:
     """Tell which groups have no spread. Shapes: [P·G] -> [P]."""
     grouped = rewards.view(-1, group_size)
@@ -198,16 +193,27 @@ def equal_groups(rewards: Tensor, group_size: int) -> Tensor:
 def _micro_batches(scored: dict[str, Any], size: int) -> list[dict[str, Any]]:
     """Cut the rows of a step into micro-batches of neighbours; what is no row goes to each."""
     count = len(scored["advantages"])
-    return [
-        {key: value[start : start + size] if key in _ROW_KEYS else value for key, value in scored.items()}
-        for start in range(0, count, size)
-    ]
+    return [_rows_at(scored, slice(start, start + size)) for start in range(0, count, size)]
 
 
-def live_rows(inputs: dict[str, Any]) -> dict[str, Any]:
-    """Keep the rows whose advantage is not zero."""
+def live_rows(inputs: dict[str, Any], together: int = 1) -> dict[str, Any]:
+    """Keep the rows whose advantage is not zero; of so many neighbours `together`, all or none.
+
+    Rows that are no multiple of that many are cut groups, and stay or go one by one.
+    """
     live = inputs["advantages"] != 0
-    return {key: value[live] if key in _ROW_KEYS else value for key, value in inputs.items()}
+    if len(live) % together == 0:
+        live = live.view(-1, together).any(dim=1).repeat_interleave(together)
+    return _rows_at(inputs, live)
+
+
+def _rows_at(inputs: dict[str, Any], which: slice | Tensor) -> dict[str, Any]:
+    """Take rows of every tensor that has one for each advantage, whoever added it."""
+    count = len(inputs["advantages"])
+    return {
+        key: value[which] if isinstance(value, Tensor) and value.dim() and len(value) == count else value
+        for key, value in inputs.items()
+    }
 
 
 def without_shared_padding(inputs: dict[str, Any]) -> dict[str, Any]:

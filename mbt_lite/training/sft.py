@@ -17,6 +17,7 @@ from mbt_lite.launch import read_launch
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.records import Trace
 from mbt_lite.student.adapters import copy_adapter, load_with_adapter, save_adapter
+from mbt_lite.student.backend import Backend
 from mbt_lite.student.chat_template import record_template
 from mbt_lite.student.loading import Student, kept_in_float32
 from mbt_lite.training.checkpoints import resume_point, step_of
@@ -29,13 +30,17 @@ from mbt_lite.training.rows import Row, Rows, encode_traces
 from mbt_lite.training.save_clock import KeepNewest, SaveByMinutes
 from mbt_lite.training.sft_trainer import choose_trainer
 from mbt_lite.training.trackers import Track, tracking
+from mbt_lite.training.trainer_settings import common_settings, on_one_card
 from mbt_lite.training.training_log import TrainingLog
 
 
-def to_sft_config(recipe: Recipe, folder: Path) -> SFTConfig:
-    """Map the recipe's `sft` section to TRL's names."""
+def to_sft_config(
+    recipe: Recipe, folder: Path, precision: torch.dtype = torch.float32, backend: Backend = "transformers"
+) -> SFTConfig:
+    """Map the recipe's `sft` section to TRL's names; `precision` and `backend` are the student's."""
     sft = recipe.sft
-    return SFTConfig(
+    config = SFTConfig(
+        **common_settings(precision, backend),
         output_dir=str(folder / "checkpoints"),
         learning_rate=sft.learning_rate,
         num_train_epochs=sft.epochs,
@@ -46,27 +51,19 @@ def to_sft_config(recipe: Recipe, folder: Path) -> SFTConfig:
         lr_scheduler_type=sft.schedule,
         max_grad_norm=sft.max_gradient_norm,
         gradient_checkpointing=sft.gradient_checkpointing,
-        save_strategy="steps",
         save_steps=sft.save_every_steps,
         eval_strategy="steps" if sft.held_out_traces else "no",
         eval_steps=sft.evaluate_every_steps,
         per_device_eval_batch_size=sft.micro_batch_size,
         prediction_loss_only=True,
-        logging_steps=1,
-        # a loss that is no number is to be seen, not averaged away
-        logging_nan_inf_filter=False,
         seed=sft.seed,
         data_seed=sft.seed,
-        bf16=False,
-        fp16=False,
-        use_cpu=not torch.cuda.is_available(),
         completion_only_loss=True,
         # every weight of the adapter is used in every pass
         ddp_find_unused_parameters=False,
-        report_to=[],
-        disable_tqdm=True,
-        dataloader_pin_memory=torch.cuda.is_available(),
     )
+    on_one_card(config)
+    return config
 
 
 def train(recipe: Recipe, traces: list[Trace], folder: Path, console: Console) -> dict[str, Any]:
@@ -144,7 +141,7 @@ def build_trainer(
     log = TrainingLog(folder / "metrics.jsonl", "sft", "loss", console, lambda step: fed.names(), track)
     trainer = choose_trainer(student)(
         model=student.model,
-        args=to_sft_config(recipe, folder),
+        args=to_sft_config(recipe, folder, student.compute_dtype, student.backend),
         train_dataset=to_dataset(rows),
         eval_dataset=to_dataset(dev_rows) if dev_rows else None,
         processing_class=student.tokenizer,

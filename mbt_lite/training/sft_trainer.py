@@ -6,8 +6,9 @@ Differs from TRL's in four places; loss and gradient of a step are the same up t
 3. on a CPU the head scores the trained positions only (on CUDA TRL's kernel does so already);
 4. each LoRA layer is one operation in the model's precision, with its trained weights in float32.
 
-unsloth brings its own trainer, loss and layers: with that backend TRL's trainer stays as unsloth patches it. So it does
-for models that attend in another way than fully (sliding windows, linear attention).
+unsloth brings its own trainer, loss and layers: with that backend TRL's trainer stays as unsloth patches it, but for the
+count of tokens, which its loss leaves out. TRL's stays, too, for models that attend in another way than fully (sliding
+windows, linear attention).
 """
 
 from __future__ import annotations
@@ -44,7 +45,20 @@ class RowTrainer(NamedPhases, SFTTrainer):
         return super().compute_loss(model, inputs, *arguments, **keywords)
 
 
+class CountingTrainer(NamedPhases, SFTTrainer):
+    """SFTTrainer as unsloth patches it, which counts the tokens of its rows as TRL's does."""
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *arguments: Any, **keywords: Any) -> Any:
+        """Count, then hand over; rows end to end have no mask."""
+        if self.model.training:
+            mask = inputs.get("attention_mask")
+            self._total_train_tokens += int(inputs["input_ids"].numel() if mask is None else mask.sum())
+            self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
+        return super().compute_loss(model, inputs, *arguments, **keywords)
+
+
 def choose_trainer(student: Student) -> type[SFTTrainer]:
     """Give the trainer that fits a student with an adapter."""
-    fits = student.backend == "transformers" and is_supported(student.model.get_base_model())
-    return RowTrainer if fits else SFTTrainer
+    if student.backend == "unsloth":
+        return CountingTrainer
+    return RowTrainer if is_supported(student.model.get_base_model()) else SFTTrainer

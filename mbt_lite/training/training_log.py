@@ -20,6 +20,7 @@ from transformers import TrainerCallback
 from mbt_lite.errors import ModelError
 from mbt_lite.files import Journal, read_jsonl, write_jsonl
 from mbt_lite.memory import peak_bytes
+from mbt_lite.training.loss_scale import MOST_SKIPPED
 from mbt_lite.training.trackers import Track
 
 # What an evaluation says besides its losses: of how fast it was, nothing is kept.
@@ -46,12 +47,15 @@ class TrainingLog(TrainerCallback):
         self.console, self.rows_of_step, self.track = console, rows_of_step, track
         self.progress: Progress | None = None
         self.journal: Journal | None = None
+        self.accelerator: Any = None
+        self.skipped = 0
 
     def quieten(self, trainer: Any) -> None:
         """Take the trainer's own printing away: this log says the same in one line."""
         from transformers import PrinterCallback
 
         trainer.remove_callback(PrinterCallback)
+        self.accelerator = trainer.accelerator
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Drop rows that will be repeated and start the bar."""
@@ -97,7 +101,17 @@ class TrainingLog(TrainerCallback):
             seconds = time.monotonic() - self.step_began
             values["speed/tokens_per_second"] = round((logs["num_tokens"] - self.tokens) / seconds, 1)
             self.tokens = logs["num_tokens"]
+        if self.accelerator is not None and self.accelerator.scaler is not None:
+            self.tell_scale(values, self.accelerator.scaler.get_scale())
         return values
+
+    def tell_scale(self, values: dict[str, Any], scale: float) -> None:
+        """Add the loss scale of float16 training; a step that it skipped has no gradient norm, unless all are skipped."""
+        skipped = not math.isfinite(values.get("grad_norm", 0.0))
+        self.skipped = self.skipped + 1 if skipped else 0
+        values |= {"loss_scale/scale": scale, "loss_scale/skipped": float(skipped)}
+        if skipped and self.skipped <= MOST_SKIPPED:
+            del values["grad_norm"]
 
     def check_numbers(self, values: dict[str, Any], step: int) -> None:
         """Raise ModelError if the loss or its gradient is no number, naming the rows of the step."""

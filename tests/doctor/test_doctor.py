@@ -15,6 +15,9 @@ import pytest
 from typer.testing import CliRunner
 
 from mbt_lite import cli
+from mbt_lite.cards import Card
+from mbt_lite.doctor.command import examine
+from mbt_lite.doctor.driver import check_driver
 from mbt_lite.doctor.findings import Finding
 from mbt_lite.doctor.libraries import check_libraries, check_torch
 from mbt_lite.doctor.machine import Machine, check_caches, check_machine, read_machine
@@ -24,8 +27,10 @@ from mbt_lite.plan.make_plan import make_plan
 from mbt_lite.plan.target import GIB, Target
 from mbt_lite.recipe import load_recipe
 from mbt_lite.recipe.schema import Recipe, Teacher
+from mbt_lite.run_dir import STAGES
 
 ROOT = Path(__file__).parents[2]
+CARD = Card("NVIDIA GeForce RTX 3090", 24 * GIB, "535.183.01", (8, 6))
 HEALTHY = Machine(disk=10**12, cache_disk=10**12, memory=10**12, kernel="Linux version 6.1")
 
 
@@ -124,29 +129,74 @@ FAKE_TORCH = """
 import types
 version = types.SimpleNamespace(cuda="13.0")
 cuda = types.SimpleNamespace(is_available=lambda: {there}, get_device_name=lambda: "Card",
-    get_device_capability=lambda: {capability}, is_bf16_supported=lambda including_emulation: {bfloat16},
+    get_device_capability=lambda: {capability},
     get_device_properties=lambda index: types.SimpleNamespace(total_memory=8 << 30))
 """
 
 
 def test_doctor_finds_a_torch_that_cannot_use_the_card(site: Path) -> None:
-    put_package(site, "torch", FAKE_TORCH.format(there=False, capability=None, bfloat16=False))
-    found = problems(check_libraries(card="NVIDIA Some Card"))
-    assert "update the NVIDIA driver" in found["cuda"]
+    put_package(site, "torch", FAKE_TORCH.format(there=False, capability=None))
+    assert problems(check_libraries(CARD))["cuda"].startswith("update the driver to 580.65 or newer, or `make setup-gpu`")
 
 
 def test_doctor_finds_an_old_card_and_a_broken_triton_and_unsloth(site: Path) -> None:
-    put_package(site, "torch", FAKE_TORCH.format(there=True, capability=(7, 5), bfloat16=False))
+    put_package(site, "torch", FAKE_TORCH.format(there=True, capability=(6, 1)))
     put_package(site, "triton", "raise RuntimeError('Failed to find C compiler')\n")
     put_package(site, "unsloth", "raise ImportError('needs another torch')\n")
-    found = problems(check_libraries(card="NVIDIA Some Card"))
-    assert "float32" in found["bfloat16"]
+    found = problems(check_libraries(CARD))
+    assert found["cuda"] == "use a card since Volta (2017)"
     assert "C compiler" in found["triton"]
     assert "make setup-gpu" in found["unsloth"]
 
 
 def test_doctor_finds_a_torch_without_cuda_beside_a_card() -> None:
-    assert problems(check_torch({"device": None, "cuda": None}, card="NVIDIA Some Card")) == {"cuda": "make setup-gpu"}
+    assert problems(check_torch({"device": None, "cuda": None}, CARD)) == {"cuda": "make setup-gpu"}
+
+
+@pytest.mark.parametrize(("capability", "precision"), [([7, 5], "float16"), ([8, 6], "bfloat16")])
+def test_check_torch_names_the_precision_of_the_card(capability: list[int], precision: str) -> None:
+    findings = list(check_torch({"device": "Card", "cuda": "12.6", "capability": capability}, CARD))
+    assert {finding.check: finding.said for finding in findings}["precision"] == precision
+    assert not problems(findings)
+
+
+DRIVERS = {
+    "right": ("NVIDIA GeForce RTX 3090, 24576, 580.95.05, 8.6", {}, "for torch with CUDA 13.0"),
+    "older": ("NVIDIA A10, 23028, 525.85.12, 8.6", {}, "for torch with CUDA 12.6"),
+    "two cards": (
+        "NVIDIA TITAN V, 12288, 570.86.15, 7.0\nNVIDIA RTX 5880 Ada Generation, 49140, 570.86.15, 8.9", {},
+        "NVIDIA RTX 5880 Ada Generation (driver 570.86.15), for torch with CUDA 12.6; the best of 2 cards",
+    ),
+    "too old": (
+        "NVIDIA GeForce GTX 1080 Ti, 11264, 442.92, 6.1", {"driver": "update it to 525.60 or newer"}, "(got 442.92)",
+    ),
+    "none": ("No devices were found", {}, ""),
+    "broken": (
+        "Failed to initialize NVML: Driver/library version mismatch",
+        {"driver": "restart the machine, or set CUDA_VISIBLE_DEVICES="}, "version mismatch",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DRIVERS)
+def test_check_driver_reads_what_nvidia_smi_says(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said, cures, expected = DRIVERS[name]
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\necho '{said}'\nexit {0 if ', ' in said else 9}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    _, findings = check_driver()
+    assert problems(findings) == cures
+    assert expected in "".join(finding.said for finding in findings)
+
+
+def test_doctor_names_the_backend_of_each_stage() -> None:
+    """The choice of plan, which is that of the stages."""
+    setup = make_plan(load_recipe(ROOT / "recipes/mbt_r.yaml"), Target("cuda", 24 * GIB, "a card"), ROOT / "runs").setup
+    assert [setup.in_stage(stage).backend for stage in STAGES] == ["transformers", "unsloth", *["transformers"] * 2]
+    [said] = [finding.said for finding in examine(demo(), ROOT / "runs") if finding.check == "backend"]
+    assert said == "gen by transformers, sft by transformers, grpo by transformers, eval by transformers"
 
 
 @pytest.mark.slow

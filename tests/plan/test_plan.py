@@ -168,7 +168,7 @@ def test_read_architecture_refuses_a_config_it_cannot_read(text: str, said: str,
 
 def test_choose_target_asks_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "nvidia-smi"
-    program.write_text("#!/bin/sh\necho 'NVIDIA Some Card, 24564'\n")
+    program.write_text("#!/bin/sh\necho 'NVIDIA Some Card, 24564, 580.95.05, 8.6'\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     assert choose_target(None) == Target("cuda", 24564 * 2**20, "NVIDIA Some Card")
@@ -180,7 +180,7 @@ def test_command_prints_json() -> None:
     assert result.exit_code == 0, result.stderr
     row = json.loads(result.stdout)
     assert row["margin_bytes"] < 0
-    assert row["fit"]["grpo.rollout_batch_size"] == 8
+    assert row["fit"]["grpo.rollout_batch_size"] == 16
     assert row["teacher_requests"] == {"solution": 2000, "mbt_r": 2000}
 
 

@@ -209,7 +209,7 @@ def first(*_, **__):
     print(sorted({"transformers", "trl", "peft"} & set(sys.modules)))
     raise SystemExit
 
-grpo.import_backend = first
+grpo.in_stage = first
 grpo.run(Recipe.model_validate_json(sys.argv[1]), RunDir(Path(sys.argv[2])), Console())
 """
 

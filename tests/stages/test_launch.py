@@ -17,7 +17,6 @@ from mbt_lite import cli
 from mbt_lite.errors import ModelError
 from mbt_lite.files import read_json, read_jsonl
 from mbt_lite.run_dir import RunDir
-from mbt_lite.student.backend import choose_backend
 from mbt_lite.training.processes import share_of_steps
 
 ROOT = Path(__file__).parents[2]
@@ -111,17 +110,6 @@ def test_steps_that_cannot_be_shared_are_refused(monkeypatch: pytest.MonkeyPatch
     assert share_of_steps(6) == 3
     with pytest.raises(ModelError, match=r"2 processes cannot share them evenly \(got 3\); choose a multiple of 2"):
         share_of_steps(3)
-
-
-def test_unsloth_is_for_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    assert choose_backend("auto") == "unsloth"
-    monkeypatch.setenv("RANK", "1")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert choose_backend("auto") == "transformers"
-    with pytest.raises(ModelError, match="unsloth is not tried in several processes"):
-        choose_backend("unsloth")
 
 
 def test_a_process_that_does_not_lead_writes_nothing(tmp_path: Path) -> None:

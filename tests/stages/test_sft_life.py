@@ -240,8 +240,8 @@ def test_grpo_stops_on_a_loss_that_is_no_number_and_names_its_questions(
 ) -> None:
     from mbt_lite.training.grpo_trainer import ReducedGRPOTrainer
 
-    whole = ReducedGRPOTrainer._compute_loss
-    monkeypatch.setattr(ReducedGRPOTrainer, "_compute_loss", lambda *arguments: whole(*arguments) * torch.nan)
+    whole = ReducedGRPOTrainer.compute_loss
+    monkeypatch.setattr(ReducedGRPOTrainer, "compute_loss", lambda *given, **named: whole(*given, **named) * torch.nan)
     with pytest.raises(ModelError, match=r"grpo step 1: the loss is no number \(got nan, trained on ") as caught:
         trained.run(grpo)
     rows = read_jsonl(trained.path / "grpo/completions.jsonl")

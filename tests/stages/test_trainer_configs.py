@@ -227,10 +227,10 @@ def test_check_reference_refuses_what_unsloth_would_pull_to(
     backend: str, kl_coefficient: float, refused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`auto` becomes a backend on the machine only: a recipe cannot know."""
-    monkeypatch.setattr("mbt_lite.stages.grpo.choose_backend", lambda wanted: backend)
-    grpo = GRPO.model_copy(update={"kl_coefficient": kl_coefficient})
+    monkeypatch.setattr("mbt_lite.stages.grpo.backend_of", lambda made, stage: backend)
+    made = recipe(grpo=GRPO.model_copy(update={"kl_coefficient": kl_coefficient}))
     if refused:
         with pytest.raises(RecipeError, match=r"grpo.kl_coefficient: .* \(got 0.04\)"):
-            check_reference(grpo, Model(name="tiny"))
+            check_reference(made)
     else:
-        check_reference(grpo, Model(name="tiny"))
+        check_reference(made)

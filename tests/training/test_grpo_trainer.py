@@ -28,3 +28,11 @@ def test_without_shared_padding_keeps_every_token():
     assert cut["prompt_ids"].tolist() == [[0, 5], [6, 7]]
     assert cut["completion_ids"].tolist() == [[1, 2], [3, 0]]
     assert cut["completion_mask"].sum() == 3
+
+
+def test_live_rows_keeps_whole_groups_where_the_backend_shares_by_them():
+    groups = {"advantages": torch.tensor([0.0, 0.0, 0.0, 0.5]), "rows": torch.arange(4), "step": torch.tensor(7)}
+    assert live_rows(groups, 2)["rows"].tolist() == [2, 3]
+    assert live_rows(groups, 4)["rows"].tolist() == [0, 1, 2, 3]
+    # a cut group
+    assert live_rows(groups, 8)["rows"].tolist() == [3]

@@ -134,3 +134,36 @@ def test_on_log_leaves_the_trainers_summary_out(started: Run) -> None:
 )
 def test_time_text_is_short(seconds: float, text: str) -> None:
     assert time_text(seconds) == text
+
+
+def scaled(run: Run) -> None:
+    """Train in float16: the trainer has a loss scaler."""
+    run.log.accelerator = types.SimpleNamespace(scaler=types.SimpleNamespace(get_scale=lambda: 1024.0))
+
+
+def test_steps_that_the_loss_scaler_skips_are_told_and_no_error(started: Run) -> None:
+    scaled(started)
+    started.step(1.0, loss=3.0, grad_norm=math.inf)
+    started.step(1.0, loss=3.0, grad_norm=0.5)
+    started.log.close()
+    skipped, taken = read_jsonl(started.path)
+    assert (skipped["loss_scale/skipped"], taken["loss_scale/skipped"]) == (1.0, 0.0)
+    assert "grad_norm" not in skipped
+    assert taken["grad_norm"] == 0.5
+    assert {skipped["loss_scale/scale"], taken["loss_scale/scale"]} == {1024.0}
+
+
+def test_a_loss_scaler_that_skips_every_step_is_an_error(started: Run) -> None:
+    scaled(started)
+    for _ in range(training_log.MOST_SKIPPED):
+        started.step(1.0, loss=3.0, grad_norm=math.nan)
+    with pytest.raises(ModelError, match="the gradient is no number"):
+        started.step(1.0, loss=3.0, grad_norm=math.nan)
+    started.log.close()
+
+
+def test_a_loss_that_is_no_number_is_an_error_in_float16_too(started: Run) -> None:
+    scaled(started)
+    with pytest.raises(ModelError, match="the loss is no number"):
+        started.step(1.0, loss=math.nan, grad_norm=math.nan)
+    started.log.close()
