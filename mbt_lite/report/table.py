@@ -49,6 +49,7 @@ MEASURES = (
 # What a metrics.json may have beside them; a row is there if one series has it.
 BY_RULE = (
     Measure("phase_coverage", "phases shown", "share", "of the five phases; who read them stands among the remarks"),
+    Measure("bridge_hit", "bridges named", "share", "of a question's gold intermediate results, in the trace"),
     Measure("first_mention", "first mention", "share", "of the trace's words up to the first gold, where there is one"),
     Measure("words_after_mention", "words after it", "tokens", "words of the trace after the first mention of a gold"),
     Measure("repeated_4grams", "said again", "share", "of the trace's word 4-grams that occurred earlier in it"),
