@@ -51,7 +51,12 @@ SECTIONS = {
 # Keys that are gone, with the value at which they did nothing: a run that had them so goes on.
 GONE = {"grpo.reward.weights.phases": 0.0, "sft.weight_decay": 0.0}
 # Keys that came later, with the value that runs from before are taken to have had.
-ADDED = {"gen.trace_words": [120, 300], "grpo.keep_best_by": "reward"}
+ADDED = {
+    "gen.trace_words": [120, 300], "grpo.keep_best_by": "reward", "grpo.method": "law", "eval.foresight": False,
+    "grpo.masa.weight": 1.0, "grpo.masa.rate_law": "masa", "grpo.masa.length_tolerance": 0.1,
+    "grpo.masa.gate_sd": 0.1, "grpo.masa.cutoff_factor": 2.0, "grpo.masa.cutoff_floor_tokens": 64,
+    "grpo.masa.audit_share": 0.1,
+}  # fmt: skip
 
 # Fields of questions that came later stand at the end of their line. Layouts derive them from what is fingerprinted, so
 # they are left out of it: folders from before go on.

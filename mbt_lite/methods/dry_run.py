@@ -107,7 +107,7 @@ def rewarded(
             reward=found.rewards[row],
             terms=scored.terms[row],
             parts={f"term `{name}`": weight * scored.terms[row][name] for name, weight in weights.items()}
-            | {f"extra `{name}`": column[row] for name, column in found.extras.items()},
+            | {f"extra `{name}`": column[row] or 0.0 for name, column in found.extras.items()},
         )
         for row, sample in enumerate(samples)
     ]

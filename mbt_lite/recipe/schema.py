@@ -21,6 +21,7 @@ from mbt_lite.recipe.endpoint import StudentModels as StudentModels
 from mbt_lite.recipe.endpoint import Teacher as Teacher
 from mbt_lite.recipe.section import Free, NonNegativeInt, PositiveInt, Section, Seed, Size, Temperature
 from mbt_lite.recipe.training import Grpo as Grpo
+from mbt_lite.recipe.training import Masa as Masa
 from mbt_lite.recipe.training import Reward as Reward
 from mbt_lite.recipe.training import RewardWeights as RewardWeights
 from mbt_lite.recipe.training import Sft as Sft
