@@ -35,14 +35,18 @@ def generate(
     prompts: Sequence[Sequence[Message]],
     decoding: Decoding,
     wanted: Container[int] | None = None,
+    limits: Sequence[int] | None = None,
 ) -> Iterator[Rollout]:
     """Complete each prompt, yielding the rollouts of a batch when it is finished.
 
     The same decoding, prompts and machine give the same rollouts. `wanted` holds the indices of the prompts to
     complete, all if None: the batches stay what they are without it, so that work that goes on after a stop ends as if
-    it had never stopped. Raises ModelError if the KV cache of one prompt takes more than it may.
+    it had never stopped. `limits`: the most new tokens of each prompt's completions, from 1 to the decoding's own
+    limit, which holds for all where it is None; a completion that is cut there ends by "length". Raises ModelError if
+    the KV cache of one prompt takes more than it may.
     """
     tokens = [prompt_ids(student.tokenizer, messages) for messages in prompts]
+    limits = _checked_limits(limits, len(prompts), decoding.max_completion_tokens)
     order = sorted(range(len(prompts)), key=lambda index: len(tokens[index]))
     samples, cache_gib = decoding.samples, decoding.cache_gib
     runs = kv_cache.batches(
@@ -58,11 +62,21 @@ def generate(
         if wanted is not None and not any(index in wanted for index in batch):
             continue
         generator = torch.Generator(device=student.device).manual_seed(decoding.seed + run.start)
-        completions = complete_batch(student, [tokens[index] for index in batch], decoding, generator)
+        batch_limits = [limits[index] for index in batch]
+        completions = complete_batch(student, [tokens[index] for index in batch], decoding, generator, batch_limits)
         for position, written in enumerate(completions):
             index = batch[position // samples]
             if wanted is None or index in wanted:
                 yield to_rollout(student, index, position % samples, written, len(tokens[index]))
+
+
+def _checked_limits(limits: Sequence[int] | None, prompts: int, most: int) -> Sequence[int]:
+    """Give the limit of each prompt."""
+    if limits is None:
+        return [most] * prompts
+    assert len(limits) == prompts, (len(limits), prompts)
+    assert all(1 <= limit <= most for limit in limits), (min(limits), max(limits), most)
+    return limits
 
 
 def shares_prompts(student: Student, model: torch.nn.Module) -> bool:
@@ -92,15 +106,17 @@ def complete_batch(
     prompts: Sequence[Sequence[int]],
     decoding: Decoding,
     generator: torch.Generator,
+    limits: Sequence[int] | None = None,
 ) -> list[Written]:
     """Complete a batch of tokenised prompts; P·G lists of token ids, the G samples of a prompt beside each other.
 
-    A list of ids ends with the stop token, or has `max_completion_tokens` tokens without one.
+    A list of ids ends with the stop token, or has as many tokens as its prompt's limit without one.
     """
+    limits = _checked_limits(limits, len(prompts), decoding.max_completion_tokens)
     with student.rollout_model() as model:
         if not shares_prompts(student, model):
-            return _complete_with_library(student, model, prompts, decoding, generator)
-        return _complete_with_shared_prefix(student, model, prompts, decoding, generator)
+            return _complete_with_library(student, model, prompts, decoding, generator, limits)
+        return _complete_with_shared_prefix(student, model, prompts, decoding, generator, limits)
 
 
 def _complete_with_shared_prefix(
@@ -109,12 +125,13 @@ def _complete_with_shared_prefix(
     prompts: Sequence[Sequence[int]],
     decoding: Decoding,
     generator: torch.Generator,
+    limits: Sequence[int],
 ) -> list[Written]:
     shared_prefix.register()
     before = model.config._attn_implementation  # type: ignore[union-attr]
     model.config._attn_implementation = shared_prefix.NAME  # type: ignore[union-attr]
     try:
-        return _decode(student, model, prompts, decoding, generator)
+        return _decode(student, model, prompts, decoding, generator, limits)
     finally:
         model.config._attn_implementation = before  # type: ignore[union-attr]
 
@@ -125,9 +142,10 @@ def _decode(
     prompts: Sequence[Sequence[int]],
     decoding: Decoding,
     generator: torch.Generator,
+    limits: Sequence[int],
 ) -> list[Written]:
     """Prefill each prompt once, then decode all samples in step."""
-    samples, limit = decoding.samples, decoding.max_completion_tokens
+    samples, limit = decoding.samples, max(limits)
     ids, mask = left_pad(prompts, student.pad_id, student.device)
     layers = model.config.get_text_config().num_hidden_layers  # type: ignore[union-attr, operator]
     cache = shared_prefix.SharedPrefixCache(layers, limit, mask)
@@ -137,6 +155,7 @@ def _decode(
     stop = torch.tensor(sorted(student.stop_ids), device=student.device)
     rows = torch.arange(len(prompts) * samples, device=student.device)
     positions = mask.sum(dim=1).repeat_interleave(samples)
+    row_limits = torch.tensor(limits, device=student.device).repeat_interleave(samples)
     open_rows = torch.ones_like(rows, dtype=torch.bool)
     written = torch.full((len(rows), limit), -1, device=student.device)
     log_probs = torch.zeros(written.shape, device=student.device) if decoding.log_probs else None
@@ -146,9 +165,9 @@ def _decode(
         if log_probs is not None:
             found = token_log_probs(logits, tokens, decoding.temperature)
             log_probs[rows[open_rows], step] = found[open_rows]
-        open_rows = open_rows & ~torch.isin(tokens, stop)
+        open_rows = open_rows & ~torch.isin(tokens, stop) & (step + 1 < row_limits[rows])
         open_prompts = open_rows.view(-1, samples).any(dim=1)
-        if not open_prompts.any() or step + 1 == limit:
+        if not open_prompts.any():
             break
         if open_prompts.float().mean() < REPACK_BELOW:
             keep = open_prompts.nonzero().squeeze(1)
@@ -190,6 +209,7 @@ def _complete_with_library(
     prompts: Sequence[Sequence[int]],
     decoding: Decoding,
     generator: torch.Generator,
+    limits: Sequence[int],
 ) -> list[Written]:
     """Use the model's own `generate`; its sampling reads torch's global generator, so that is seeded from ours."""
     ids, mask = left_pad(prompts, student.pad_id, student.device)
@@ -203,13 +223,15 @@ def _complete_with_library(
     output = model.generate(  # type: ignore[operator]
         input_ids=ids.repeat_interleave(decoding.samples, dim=0),
         attention_mask=mask.long().repeat_interleave(decoding.samples, dim=0),
-        max_new_tokens=decoding.max_completion_tokens,
+        max_new_tokens=max(limits),
         eos_token_id=sorted(student.stop_ids),
         pad_token_id=student.pad_id,
         logits_processor=[listener] if listener else None,
         **drawing,
     )
-    completions = [until_stop(row, student.stop_ids) for row in output[:, ids.shape[1] :].tolist()]
+    written = output[:, ids.shape[1] :].tolist()
+    most = [limit for limit in limits for _ in range(decoding.samples)]
+    completions = [until_stop(row[:limit], student.stop_ids) for row, limit in zip(written, most, strict=True)]
     return _written(completions, listener.log_probs(output[:, -1]) if listener else None)
 
 

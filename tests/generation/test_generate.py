@@ -50,6 +50,24 @@ def test_complete_batch_repacks_without_changing_the_rest(student, monkeypatch):
     assert len({len(row) for row, _ in found}) > 1, "no row ended early: the test shows nothing"
 
 
+@pytest.mark.parametrize("shared", [True, False], ids=["shared prefix", "the model's own"])
+def test_generate_keeps_the_limit_of_each_prompt(student, monkeypatch, shared):
+    from mbt_lite.generation import generate as module
+
+    monkeypatch.setattr(module, "shares_prompts", lambda student, model: shared)
+    prompts = [[{"role": "user", "content": text}] for text in ("we think", "the answer", "about", "we")]
+    decoding = Decoding(samples=2, max_completion_tokens=9, batch_size=6)
+    free = {(r.prompt_index, r.sample_index): r for r in generate(student, prompts, decoding)}
+    limits = [1, 9, 4, len(free[3, 0].token_ids)]
+    cut = {(r.prompt_index, r.sample_index): r for r in generate(student, prompts, decoding, limits=limits)}
+    assert cut.keys() == free.keys()
+    for (prompt, sample), rollout in cut.items():
+        whole = free[prompt, sample]
+        assert rollout.token_ids == whole.token_ids[: limits[prompt]]
+        is_whole = rollout.token_ids == whole.token_ids
+        assert rollout.finish_reason == (whole.finish_reason if is_whole else "length")
+
+
 def test_generate_same_seed_same_rollouts(student):
     prompts = [[{"role": "user", "content": text}] for text in ("we think", "the answer", "about")]
     settings = dict(samples=3, temperature=1.0, top_p=0.9, top_k=20, max_completion_tokens=8, batch_size=6)
