@@ -141,4 +141,4 @@ def preference(broken: Sample, gold: Sample) -> str:
     else:
         cause = f"the {blamed} prefers it (by {gains[blamed]:g}); lower its weight"
     rewards = f"got {broken.reward:g} against {gold.reward:g}"
-    return f"{broken.name} scores no less than the gold completion ({rewards}); {cause}"
+    return f"{broken.name} scores no less than {gold.name} ({rewards}); {cause}"
