@@ -25,6 +25,7 @@ from mbt_lite.records import Question
 from mbt_lite.rewards.gating import gate, gate_quality, is_audited, solve_limit
 from mbt_lite.rewards.meta import Constant, Forecast, Solved, Truth, best_constant, read_forecast, solved, truth
 from mbt_lite.rewards.scorer import Scorer
+from mbt_lite.text.completion import parse_completion
 
 SOLVE, META = "solve", "meta"
 
@@ -233,8 +234,9 @@ def _solved(batch: Batch, start: int) -> Solved:
     rows = range(start, start + batch.group_size)
     return solved(
         (
-            (batch.texts[row], batch.stopped[row] and batch.terms[row]["exact"] == 1.0, len(batch.ids[row]))
-            for row in rows
-        ),
-        prefilled_think=batch.prefilled_think,
+            parse_completion(batch.texts[row], prefilled_think=batch.prefilled_think).trace,
+            batch.stopped[row] and batch.terms[row]["exact"] == 1.0,
+            len(batch.ids[row]),
+        )
+        for row in rows
     )

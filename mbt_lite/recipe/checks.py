@@ -17,6 +17,7 @@ from mbt_lite.recipe.variants import NO_ADAPTER, WORDS, AdapterStage
 
 # The largest of vLLM's `MaxLoRARanks`.
 VLLM_MAX_RANK = 512
+_DRAFTED_BY_STUDENT = ("mbt_r", "distill_r", "self_distill", "meta_expert")
 ADAPTERS = (NO_ADAPTER, *get_args(AdapterStage))
 
 
@@ -185,6 +186,18 @@ def _gen(recipe: Recipe) -> Iterator[Conflict]:
             ("gen.attempts", "teacher.temperature"),
             f"`gen.attempts` is {gen.attempts}, but at `teacher.temperature` 0 another try gives the same trace; "
             "raise the temperature or try once",
+        )
+    if gen.kind == "meta_expert" and gen.rollouts_per_question < 2:
+        yield Conflict(
+            ("gen.rollouts_per_question", "gen.kind"),
+            f"`gen.rollouts_per_question` is {gen.rollouts_per_question}, but one draft tells "
+            "`gen.kind` meta_expert no share of right ones; ask for two at least, better eight",
+        )
+    if gen.student_adapter is not None and (gen.student.is_asked or gen.kind not in _DRAFTED_BY_STUDENT):
+        yield Conflict(
+            ("gen.student_adapter", "gen.student.base_url", "gen.kind"),
+            "`gen.student_adapter` is set, but the student in this process does not draft (`gen.kind` "
+            f"{gen.kind}, `gen.student.base_url` {gen.student.base_url}); remove it",
         )
     yield from _student(gen.student, {"model": gen.student.model}, ["model"])
 

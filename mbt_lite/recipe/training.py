@@ -183,3 +183,8 @@ class Grpo(Section):
     """A checkpoint also after so many minutes without one; none counts steps only."""
     seed: Seed = 0
     """Seeds prompt order and rollouts."""
+
+    @property
+    def groups_per_question(self) -> int:
+        """Count the groups that a question of a step has."""
+        return 2 if self.method == "masa" else 1

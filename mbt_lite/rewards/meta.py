@@ -76,15 +76,11 @@ class Constant:
     earned: Truth
 
 
-def solved(rollouts: Iterable[tuple[str, bool, int]], *, prefilled_think: bool = False) -> Solved:
-    """Sort rollouts (text, whether it stopped and is an exact match, tokens); one without a trace has an empty one."""
-    right, wrong, lengths = list[str](), list[str](), list[int]()
-    for text, is_right, tokens in rollouts:
-        trace = normalize(parse_completion(text, prefilled_think=prefilled_think).trace or "")
-        (right if is_right else wrong).append(trace)
-        if is_right:
-            lengths.append(tokens)
-    return Solved(tuple(right), tuple(wrong), tuple(lengths))
+def solved(rollouts: Iterable[tuple[str | None, bool, int]]) -> Solved:
+    """Sort rollouts: the trace, whether it stopped and is an exact match, tokens; no trace names nothing."""
+    done = [(normalize(trace or ""), is_right, tokens) for trace, is_right, tokens in rollouts]
+    right, wrong = (tuple(trace for trace, one, _ in done if one is wanted) for wanted in (True, False))
+    return Solved(right, wrong, tuple(tokens for _, is_right, tokens in done if is_right))
 
 
 def read_forecast(text: str, *, prefilled_think: bool = False) -> Forecast:

@@ -214,6 +214,6 @@ def test_best_constant_is_the_best_of_all_constants() -> None:
 
 
 def test_solved_sorts_traces_by_how_they_ended() -> None:
-    found = solved([("<think>Ann Lee!</think><answer>x</answer>", True, 9), ("<think>cut", False, 7), ("", False, 1)])
+    found = solved([("The Ann Lee!", True, 9), ("cut", False, 7), (None, False, 1)])
     assert found == Solved(("ann lee",), ("cut", ""), (9,))
     assert found.rate == pytest.approx(1 / 3)
