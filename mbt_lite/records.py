@@ -44,6 +44,8 @@ class Question:
 
     `hops` is the number of reasoning steps, `question_type` the dataset's own word (bridge, comparison, ...), `level`
     its own difficulty word; each is None where the dataset does not say. `source` names the layout it was read from.
+    `bridges` are its gold intermediate results, in order and without the answer, () where the dataset has none: they
+    are never guessed. With `bridges_are_titles` they are the titles of supporting documents, which stand in for them.
     """
 
     question_id: str
@@ -55,6 +57,8 @@ class Question:
     hops: int | None = None
     question_type: str | None = None
     level: str | None = None
+    bridges: tuple[str, ...] = ()
+    bridges_are_titles: bool = False
 
     @property
     def golds(self) -> tuple[str, ...]:
@@ -140,7 +144,8 @@ class Prediction:
     0 or 1, `f1` is 0..1, `completion_tokens` counts by the student's tokenizer. Of the trace, None where there is none:
     its normalised words, those up to and including the first mention of a gold (None without one), the share of its
     word 4-grams that occurred earlier in it. `phases` are spans of `text` in their order, read by a classifier; None
-    where there was nothing to read them with.
+    where there was nothing to read them with. `bridge_hit` is the share, 0..1, of the question's bridges that the trace
+    mentions; None for a question without.
     """
 
     question_id: str
@@ -162,6 +167,7 @@ class Prediction:
     words_to_mention: int | None = None
     repeated_4grams: float | None = None
     phases: tuple[PhaseSpan, ...] | None = None
+    bridge_hit: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

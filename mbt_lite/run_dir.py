@@ -22,6 +22,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -50,7 +51,19 @@ SECTIONS = {
 # Keys that are gone, with the value at which they did nothing: a run that had them so goes on.
 GONE = {"grpo.reward.weights.phases": 0.0, "sft.weight_decay": 0.0}
 # Keys that came later, with the value that runs from before are taken to have had.
-ADDED = {"gen.trace_words": [120, 300], "grpo.keep_best_by": "reward"}
+ADDED = {
+    "gen.trace_words": [120, 300], "grpo.keep_best_by": "reward", "grpo.method": "law", "eval.foresight": False,
+    "grpo.masa.weight": 1.0, "grpo.masa.rate_law": "masa", "grpo.masa.length_tolerance": 0.1,
+    "grpo.masa.gate_sd": 0.1, "grpo.masa.cutoff_factor": 2.0, "grpo.masa.cutoff_floor_tokens": 64,
+    "grpo.masa.audit_share": 0.1,
+}  # fmt: skip
+
+# Fields of questions that came later stand at the end of their line. Layouts derive them from what is fingerprinted, so
+# they are left out of it: folders from before go on.
+_LATER = ("bridges", "bridges_are_titles")
+_LATER_TEXT = re.compile(
+    rb', "bridges": \[(?:"(?:[^"\\]|\\.)*"(?:, )?)*\], "bridges_are_titles": (?:true|false)(?=\}$)', re.MULTILINE
+)
 
 ENVIRONMENT_PACKAGES = (
     "mbt-lite", "torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "unsloth", "openai",
@@ -154,16 +167,19 @@ class RunDir:
 
         Files of the run are named from its folder, so that a folder that was moved or copied stays good.
         """
-        names = {path: path.relative_to(self.path) if path.is_relative_to(self.path) else path for path in paths}
-        return {str(name): hashlib.sha256(path.read_bytes()).hexdigest() for path, name in names.items()}
+        return {self._name(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+    def _name(self, path: Path) -> str:
+        return str(path.relative_to(self.path) if path.is_relative_to(self.path) else path)
 
     def fingerprint_source(self, source: str, read: Callable[[], Iterable[Any]]) -> dict[str, str]:
         """Fingerprint where questions come from: the file, or, of what is no file, the records that are read."""
-        if Path(source).is_file():
-            return self.fingerprint([Path(source)])
+        if (path := Path(source)).is_file():
+            return {self._name(path): hashlib.sha256(_LATER_TEXT.sub(b"", path.read_bytes())).hexdigest()}
         digest = hashlib.sha256()
         for record in read():
-            digest.update(json.dumps(to_row(record), sort_keys=True).encode())
+            row = {name: value for name, value in to_row(record).items() if name not in _LATER}
+            digest.update(json.dumps(row, sort_keys=True).encode())
         return {source: digest.hexdigest()}
 
     def mark_done(

@@ -128,7 +128,7 @@ def generate_questions(file: SampleFile) -> list[Question]:
 
 def _question(dice: Dice, file: SampleFile, shape: Shape, row: int) -> Question:
     world = World(dice, file.side)
-    asked, text, answer = _ask(world, file.style, shape)
+    asked, text, answer, bridges = _ask(world, file.style, shape)
     world.reserve(answer)
     supporting = set(world.facts)
     _add_distractors(world, asked, dice.between(*file.style.documents))
@@ -145,16 +145,17 @@ def _question(dice: Dice, file: SampleFile, shape: Shape, row: int) -> Question:
         hops=shape.hops,
         question_type=shape.question_type,
         level=LEVELS[shape.hops],
+        bridges=bridges,
     )
 
 
-def _ask(world: World, style: Style, shape: Shape) -> tuple[list[Chain], str, str]:
-    """State the facts that a question needs; give the chains it asks about, its text and its answer."""
+def _ask(world: World, style: Style, shape: Shape) -> tuple[list[Chain], str, str, tuple[str, ...]]:
+    """State the facts that a question needs; give the chains it asks about, its text, its answer and its bridges."""
     dice = world.dice
     if shape.question_type == "bridge":
         chain = dice.pick(chains(style.relations, shape.hops))
         entities = world.chain(chain)
-        return [chain], chain[-1].ask(_name(entities[0], chain[:-1])), entities[-1]
+        return [chain], chain[-1].ask(_name(entities[0], chain[:-1])), entities[-1], tuple(entities[1:-1])
     options = {comparison: _links(style, shape, comparison) for comparison in COMPARISONS}
     comparison = dice.pick([comparison for comparison, links in options.items() if links])
     compared = BY_NAME[comparison.relation]
@@ -164,7 +165,9 @@ def _ask(world: World, style: Style, shape: Shape) -> tuple[list[Chain], str, st
     earlier = dice.chance(0.5)
     names = [_name(start, link) for start, link in zip(starts, links, strict=True)]
     answer = candidates[years.index(min(years) if earlier else max(years))]
-    return [(*link, compared) for link in links], comparison.ask(*names, earlier=earlier), answer
+    said = (*starts, answer)
+    bridges = (*(one for one in candidates if one not in said), *map(str, years))
+    return [(*link, compared) for link in links], comparison.ask(*names, earlier=earlier), answer, bridges
 
 
 def _links(style: Style, shape: Shape, comparison: Comparison) -> list[Chain]:

@@ -13,22 +13,29 @@
 2. A document is supporting iff its title stands in `supporting_facts`; of two documents with one title, both are. A
    supporting title without a document marks nothing: the record is kept as the dataset gives it.
 3. The dataset does not say the hops.
+4. It has no intermediate results: titles of supporting documents, without brackets, that are neither in the question
+   nor the answer stand in (`bridges_are_titles`); comparisons have none.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import html
 from typing import Any
 
 from mbt_lite.errors import DataError
 from mbt_lite.layouts.fields import all_text, field, objects, of_type, optional, shown, text
-from mbt_lite.layouts.layout import Layout, Row, Tier, whole
+from mbt_lite.layouts.layout import Layout, Row, Tier, unsaid, whole
 from mbt_lite.records import Document, Question
+from mbt_lite.text.names import plain_title
 
 
 def read_row(row: Row, where: str) -> Question:
     """Read one record; DataError names `where` and the field that is wrong."""
-    return whole(read_key(row, where), row, read_documents(row, where), where)
+    question = whole(read_key(row, where), row, read_documents(row, where), where)
+    titles = [plain_title(document.title) for document in question.documents if document.is_supporting]
+    bridges = () if question.question_type == "comparison" else unsaid(titles, question)
+    return dataclasses.replace(question, bridges=bridges, bridges_are_titles=bool(bridges))
 
 
 def read_key(row: Row, where: str, source: str = "hotpot") -> Question:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from mbt_lite.layouts.fields import text
 from mbt_lite.records import Document, Question
+from mbt_lite.text.normalize import normalize
 
 Row = Mapping[str, Any]
 Rules = Literal["musique", "hotpot"]
@@ -40,6 +41,15 @@ def whole(key: Question, row: Row, documents: tuple[Document, ...], where: str) 
     return dataclasses.replace(
         key, question=text(row, "question", where), answer=text(row, "answer", where), documents=documents
     )
+
+
+def unsaid(names: Iterable[str], key: Question) -> tuple[str, ...]:
+    """Keep the names, each once, that the question does not say and that are not its answer, compared normalised."""
+    asked, answer = f" {normalize(key.question)} ", normalize(key.answer)
+    spelled: dict[str, str] = {}
+    for name in names:
+        spelled.setdefault(normalize(name), name)
+    return tuple(name for form, name in spelled.items() if form not in ("", answer) and f" {form} " not in asked)
 
 
 def tier_by_hops(question: Question) -> Tier | None:

@@ -4,9 +4,11 @@
 
     {"question_id": "demo-dev-0000", "question": "Where was ...?", "answer": "Oakford", "aliases": [],
      "documents": [{"title": "Judy Rice", "text": "Judy Rice was born in Oakford.", "is_supporting": true}, ...],
-     "source": "synthetic", "hops": 2, "question_type": "bridge", "level": "easy"}
+     "source": "synthetic", "hops": 2, "question_type": "bridge", "level": "easy", "bridges": ["Judy Rice"],
+     "bridges_are_titles": false}
 
-Every field but `hops`, `question_type` and `level` is needed, and no other is known: a misspelt one would be lost.
+Every field but `hops`, `question_type`, `level` and the two of bridges is needed, and no other is known: a misspelt one
+would be lost.
 """
 
 from __future__ import annotations
@@ -42,6 +44,8 @@ def _read_key(row: Row, where: str) -> Question:
         hops=optional(row, "hops", int, where),
         question_type=optional(row, "question_type", str, where),
         level=optional(row, "level", str, where),
+        bridges=() if row.get("bridges") is None else texts(row, "bridges", where),
+        bridges_are_titles=bool(optional(row, "bridges_are_titles", bool, where)),
     )
 
 

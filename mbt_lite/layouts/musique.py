@@ -3,19 +3,21 @@
 ::
 
     {"id": "3hop1__482757_12019_20661", "question": "...", "answer": "...", "answer_aliases": ["..."],
-     "answerable": true,
+     "answerable": true, "question_decomposition": [{"question": "...", "answer": "...", ...}, ...],
      "paragraphs": [{"idx": 0, "title": "...", "paragraph_text": "...", "is_supporting": false}, ...]}
 
 1. The hops are the leading digits of the id (3), the question type its first part (`3hop1`); other ids have neither.
 2. Documents stand in the order of `idx`. Titles repeat, so support is by paragraph, never by title.
 3. `answerable` may be missing (the answerable set): then the record is answerable. One that says false has no answer
    to learn or to score: `read_row` gives None, and the caller counts it.
-4. Aliases are kept as they are, odd ones too: an alias that normalises to nothing never equals an answer that says
+4. The bridges are the answers of `question_decomposition` but the last, in its order; it may be missing.
+5. Aliases are kept as they are, odd ones too: an alias that normalises to nothing never equals an answer that says
    something.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Any
 
@@ -29,7 +31,18 @@ _SHAPE = re.compile(r"((\d+)hop\d*)__")
 def read_row(row: Row, where: str) -> Question | None:
     """Read one record, None if it says that it is not answerable; DataError names `where` and the wrong field."""
     key = _read_key(row, where)
-    return None if key is None else whole(key, row, _documents(objects(row, "paragraphs", where), where), where)
+    if key is None:
+        return None
+    question = whole(key, row, _documents(objects(row, "paragraphs", where), where), where)
+    return dataclasses.replace(question, bridges=_bridges(row, where))
+
+
+def _bridges(row: Row, where: str) -> tuple[str, ...]:
+    if row.get("question_decomposition") is None:
+        return ()
+    steps = enumerate(objects(row, "question_decomposition", where), 1)
+    places = [(of_type(step, dict, place := f"{where}: step {number}"), place) for number, step in steps]
+    return tuple(text(step, "answer", place) for step, place in places[:-1])
 
 
 def _read_key(row: Row, where: str) -> Question | None:

@@ -107,7 +107,7 @@ def rewarded(
             reward=found.rewards[row],
             terms=scored.terms[row],
             parts={f"term `{name}`": weight * scored.terms[row][name] for name, weight in weights.items()}
-            | {f"extra `{name}`": column[row] for name, column in found.extras.items()},
+            | {f"extra `{name}`": column[row] or 0.0 for name, column in found.extras.items()},
         )
         for row, sample in enumerate(samples)
     ]
@@ -141,4 +141,4 @@ def preference(broken: Sample, gold: Sample) -> str:
     else:
         cause = f"the {blamed} prefers it (by {gains[blamed]:g}); lower its weight"
     rewards = f"got {broken.reward:g} against {gold.reward:g}"
-    return f"{broken.name} scores no less than the gold completion ({rewards}); {cause}"
+    return f"{broken.name} scores no less than {gold.name} ({rewards}); {cause}"

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from mbt_lite.methods.attacks import Attacked, attack
 from mbt_lite.methods.dry_run import gold_findings
-from mbt_lite.methods.method import Batch, Encode, Extra, PromptRow, Rewarded, Rule
+from mbt_lite.methods.method import Ask, Batch, Encode, Extra, PromptRow, Rewarded, Rule
 from mbt_lite.prompts import student_messages
 from mbt_lite.recipe.schema import Grpo
 from mbt_lite.records import Question
@@ -27,6 +27,11 @@ def limits_of(grpo: Grpo) -> RewardLimits:
         verification_words=grpo.reward.verification_words,
         overlong_buffer_tokens=grpo.reward.overlong_buffer_tokens,
     )
+
+
+def law_of(grpo: Grpo) -> Law:
+    """Give the law as a recipe weighs it."""
+    return Law(grpo.reward.weights.model_dump(), grpo.max_completion_tokens)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,6 +53,11 @@ class Law:
         return any(extra.wants_log_probs for extra in self.extras)
 
     @property
+    def asks(self) -> tuple[Ask, ...]:
+        """A question is asked."""
+        return (student_messages,)
+
+    @property
     def lays_out_steps(self) -> bool:
         """A question is a row, in any order."""
         return False
@@ -55,6 +65,9 @@ class Law:
     def rows(self, questions: Sequence[Question]) -> list[PromptRow]:
         """Give a row a question."""
         return [PromptRow(question, student_messages(question)) for question in questions]
+
+    def passes(self, step: int, rows: Sequence[PromptRow], *, prefilled_think: bool) -> None:
+        """Roll out all at once."""
 
     def reward(self, batch: Batch) -> Rewarded:
         """Weigh the terms, then add the extras."""

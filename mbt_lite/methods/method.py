@@ -7,9 +7,10 @@ can compare the completions of a group. It imports no library that trains: `trai
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from mbt_lite.generation.decoding import Rollout
 from mbt_lite.records import Message, Question
 from mbt_lite.rewards.law import Terms
 from mbt_lite.rewards.scorer import Scorer
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 
 # Gives a text's tokens, special ones neither added nor left out.
 Encode = Callable[[str], Sequence[int]]
+# The column that tells rows of several kinds apart; completions.jsonl has it too.
+KIND = "kind"
+# Gives the prompt of a question.
+Ask = Callable[[Question], list[Message]]
+# Yields which groups of a step are rolled out next, by index, with the most tokens of their completions; 0: not at all,
+# they are one stop token each. Is sent their rollouts.
+Passes = Generator[Mapping[int, int], Mapping[int, Sequence[Rollout]], None]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,6 +47,7 @@ class Batch:
 
     `columns` are those of the rows, `question_id` and `golds` among them; `step` is the optimizer step they are for,
     from 1 on. `log_probs` [B, tokens of the row] are the policy's (see `Rollout`); None unless the method wants them.
+    `limits` [B]: the most tokens each had in a step of `passes`, 0 where it was not rolled out; None in one pass.
     """
 
     ids: Sequence[Sequence[int]]
@@ -49,14 +58,22 @@ class Batch:
     group_size: int
     step: int
     log_probs: Sequence[Sequence[float]] | None = None
+    limits: Sequence[int] | None = None
+    prefilled_think: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rewarded:
-    """The reward of each completion [B]; `extras` are further numbers [B], logged as `extra/<name>`."""
+    """The reward of each completion [B]; `extras` are further numbers [B], logged as `extra/<name>`.
+
+    An extra is None for a row that it says nothing of. `figures` are of the step as a whole, logged under their names.
+    `answers` [B] tells which rows are answers, so that the law's terms say something of them; None: all are.
+    """
 
     rewards: Sequence[float]
-    extras: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=dict)
+    extras: Mapping[str, Sequence[float | None]] = dataclasses.field(default_factory=dict)
+    figures: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    answers: Sequence[bool] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -110,11 +127,18 @@ class Method(Protocol):
         """Whether its reward reads `Batch.log_probs`."""
 
     @property
+    def asks(self) -> tuple[Ask, ...]:
+        """The prompts that a question of a step has, each with a group of its own."""
+
+    @property
     def lays_out_steps(self) -> bool:
-        """Whether `rows` are in the order of the steps, steps x prompts_per_step of them; else TRL shuffles them."""
+        """Whether `rows` are in the order of the steps, as many as these need; else TRL shuffles them."""
 
     def rows(self, questions: Sequence[Question]) -> list[PromptRow]:
         """Give the rows to train on."""
+
+    def passes(self, step: int, rows: Sequence[PromptRow], *, prefilled_think: bool) -> Passes | None:
+        """Give the order in which the groups of a step (from 0 on) are rolled out; None: all at once."""
 
     def reward(self, batch: Batch) -> Rewarded:
         """Reward each completion of a batch: a number for every row, never None."""

@@ -49,6 +49,7 @@ METRICS: Mapping[str, Measure] = {
     "answer_inclusive_error": lambda p: answer_inclusive_error(p.exact_match, p.answer_hit),
     "answer_exclusive_error": lambda p: answer_exclusive_error(p.exact_match, p.answer_hit),
     "answer_hit": lambda p: p.answer_hit,
+    "bridge_hit": lambda p: p.bridge_hit,
     "phase_coverage": lambda p: phase_coverage(p.phases),
     "first_mention": _first_mention,
     "words_after_mention": _words_after_mention,
@@ -60,6 +61,7 @@ PHASE_METRICS = ("phase_coverage", *(f"phase/{phase}" for phase in PHASES))
 # Counts: their mean is no share, even where every value happens to be 0 or 1.
 COUNTS = ("completion_tokens", "words_after_mention", "trace_words")
 UNDEFINED_EVERYWHERE = {
+    "bridge_hit": "no question has gold bridges",
     "first_mention": "no trace mentions a gold",
     "words_after_mention": "no trace mentions a gold",
     "repeated_4grams": "no completion has a trace",

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from mbt_lite.metrics.answers import exact_match, f1, rules_for, substring_match
 from mbt_lite.metrics.phase_reader import PhaseReader
-from mbt_lite.metrics.traces import is_degenerate, trace_figures
+from mbt_lite.metrics.traces import bridge_hit, is_degenerate, trace_figures
 from mbt_lite.records import Completion, Prediction, Question
 from mbt_lite.text.completion import parse_completion, trace_span
 
@@ -52,6 +52,7 @@ def score_answer(
         trace_words=figures.trace_words,
         words_to_mention=figures.words_to_mention,
         repeated_4grams=figures.repeated_4grams,
+        bridge_hit=bridge_hit(parsed.trace, question.bridges),
     )
 
 

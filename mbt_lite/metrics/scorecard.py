@@ -9,6 +9,7 @@
      "paired":    {"base": {"n", "metrics": {"exact_match": {"difference", "low", "high", "p"}, ...}, "mcnemar"}, ...},
      "aes":       {"mean", "low", "high", "n", "undefined_reason", "against", "alpha", "beta", "gamma"},
      "judged":    what `judged.py` gives, null without a judge,
+     "foresight": what `foresight.py` gives, null without forecasts,
      "phases":    how well their reader reads what it has not seen: {"accuracy", "unread", "n_paragraphs", "n_traces"},
                   and "undefined_reason" where there is none,
      "same_texts_as": [variants before it that wrote the very same texts],
@@ -48,6 +49,7 @@ def scorecards(
     judged: Mapping[str, Mapping[str, Any]] | None = None,
     left_out: Iterable[Mapping[str, str]] = (),
     in_train: Mapping[str, Any] | None = None,
+    foresight: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Give variant -> the content of its metrics.json, in the order of `predictions`; all hold `phases` and `in_train`.
 
@@ -64,6 +66,7 @@ def scorecards(
             "paired": {other: compare(rows, predictions[other], **drawing) for other in cards},
             "aes": _aes(variant, predictions, drawing),
             "judged": None if judged is None else dict(judged[variant]),
+            "foresight": None if foresight is None else dict(foresight[variant]),
             "phases": dict(phases),
             "same_texts_as": [other for other in cards if _are_same(rows, predictions[other])],
             "left_out": list(left_out),

@@ -4,7 +4,8 @@ Source: answer-inclusive and answer-exclusive errors of arXiv 2602.22508. Where 
 
 1. The hit is by rule (a gold mentioned in the trace, by the same function as the reward's `keep`), not by a judge.
 2. Repeated 4-grams are the reward law's; a completion without a trace has no share of them.
-3. Which phases a trace shows is read by phase_reader.py, or told by a judge.
+3. Bridges, the gold intermediate results, are mentioned as golds are; a trace that is not there mentions none.
+4. Which phases a trace shows is read by phase_reader.py, or told by a judge.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import dataclasses
 from collections.abc import Sequence
 
 from mbt_lite.records import PhaseSpan
-from mbt_lite.rewards.mentions import words_through_first_mention
+from mbt_lite.rewards.mentions import contains_words, mentionable, words_through_first_mention
 from mbt_lite.rewards.terms import redundancy_term
-from mbt_lite.text.normalize import words
+from mbt_lite.text.normalize import normalize, words
 from mbt_lite.text.phases import PHASES
 
 
@@ -59,6 +60,16 @@ def answer_hit(trace: str | None, golds: Sequence[str]) -> int:
     1
     """
     return int(words_through_first_mention(trace or "", golds) is not None)
+
+
+def bridge_hit(trace: str | None, bridges: Sequence[str]) -> float | None:
+    """Give the share of a question's bridges that the trace mentions, 0..1; None where none can be mentioned.
+
+    >>> bridge_hit("Silent Garden was directed by Ann Lee.", ["Ann Lee", "Oakford"])
+    0.5
+    """
+    said, wanted = normalize(trace or ""), mentionable(bridges)
+    return sum(contains_words(said, bridge) for bridge in wanted) / len(wanted) if wanted else None
 
 
 def answer_inclusive_error(exact_match: int, hit: int) -> int:

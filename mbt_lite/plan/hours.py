@@ -95,6 +95,7 @@ def row_tokens(recipe: Recipe, workload: Workload) -> Tokens | None:
         return None
     kind, prompts = kind_named(recipe.gen.kind), workload.counts_of(TRAIN_PROMPTS)
     count = workload.n_questions * kind.sources_per_question(recipe.gen) * kind.traces_per_source(recipe.gen)
+    count *= 1 if recipe.gen.replay is None else 2
     limit = recipe.sft.max_sequence_tokens
     fewest = None if prompts is None else epochs * count * min(limit, prompts.quantile(0.5))
     return Tokens(fewest, epochs * count * limit)
@@ -102,7 +103,7 @@ def row_tokens(recipe: Recipe, workload: Workload) -> Tokens | None:
 
 def rollout_tokens(grpo: Grpo, mean: float | None, n_questions: int | None) -> Tokens:
     """Count the tokens of the rollouts: of the steps alone, up to dev questions and prefilter as well."""
-    steps = grpo.steps * grpo.prompts_per_step * grpo.group_size
+    steps = grpo.steps * grpo.prompts_per_step * grpo.group_size * grpo.groups_per_question
     scored = grpo.dev_questions * (1 + math.ceil(grpo.steps / grpo.save_every_steps))
     filtered = (n_questions or 0) * grpo.prefilter_samples if grpo.prefilter == "start" else 0
     return completions(steps, mean, grpo.max_completion_tokens, at_most=steps + scored + filtered)
@@ -134,7 +135,7 @@ def _drafting(recipe: Recipe, workload: Workload, rates: Rates, run_folder: Path
         return Hours(None, None, unknown=_NO_QUESTIONS)
     drafted = read_jsonl(run_folder / "gen" / "rollouts.jsonl", completion_tokens=int)
     written = [row["completion_tokens"] for row in drafted]
-    drafts = workload.n_questions * gen.rollouts_per_question
+    drafts = workload.n_questions * kind_named(gen.kind).drafts_per_question(gen)
     return hours_at((completions(drafts, _mean(written), gen.max_completion_tokens), rates.generate))
 
 
@@ -160,7 +161,7 @@ def _rewarding(recipe: Recipe, plan: Plan, rates: Rates, run_folder: Path) -> Ho
     prompts = workload.counts_of(TRAIN_PROMPTS)
 
     def updates(prompt: float, completion: float) -> float:
-        groups = (grpo.prompts_per_step, grpo.group_size, grpo.micro_batch_size)
+        groups = (grpo.prompts_per_step * grpo.groups_per_question, grpo.group_size, grpo.micro_batch_size)
         return grpo.steps * update_tokens(plan.setup, *groups, prompt, completion)
 
     fewest = None if mean is None else updates(prompts.quantile(0.5) if prompts else 0.0, mean)
@@ -178,7 +179,7 @@ def _answering(recipe: Recipe, workload: Workload, rates: Rates, run_folder: Pat
         return Hours(None, None, unknown=_NO_QUESTIONS)
     files = sorted((run_folder / "eval").glob("*/completions.jsonl"))
     written = [row["completion_tokens"] for file in files for row in read_jsonl(file, completion_tokens=int)]
-    answers = workload.n_dev_questions * settings.samples_per_question * len(settings.variants)
+    answers = workload.n_dev_questions * (settings.samples_per_question + settings.foresight) * len(settings.variants)
     return hours_at((completions(answers, _mean(written), settings.max_completion_tokens), rates.generate))
 
 

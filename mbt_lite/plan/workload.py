@@ -14,6 +14,8 @@ from mbt_lite.data.hub import PREFIX as HUB
 from mbt_lite.data.questions import read_questions
 from mbt_lite.endpoint.budget import estimate_prompt_tokens
 from mbt_lite.files import read_jsonl
+from mbt_lite.methods import choose_method
+from mbt_lite.methods.method import Ask
 from mbt_lite.plan.stages import Lengths
 from mbt_lite.plan.student_files import CountTokens, read_token_counter
 from mbt_lite.prompts import student_messages
@@ -77,8 +79,10 @@ def read_workload(recipe: Recipe, run_folder: Path) -> Workload:
     """Count prompts of the training and dev questions, and the rows of traces that gen has written already."""
     count = read_token_counter(recipe.model.name)
     notes: list[str] = []
-    train, n_questions = _count_questions(TRAIN_PROMPTS, recipe.data.train, recipe.data.seed, count, notes)
-    dev, n_dev_questions = _count_questions("dev prompts", recipe.data.dev, recipe.data.seed, count, notes)
+    # the last prompt that a method asks is the longest
+    ask, seed = choose_method(recipe.grpo).asks[-1], recipe.data.seed
+    train, n_questions = _count_questions(TRAIN_PROMPTS, recipe.data.train, seed, ask, count, notes)
+    dev, n_dev_questions = _count_questions("dev prompts", recipe.data.dev, seed, student_messages, count, notes)
     rows, completion_tokens = _count_rows(run_folder / "gen" / "traces.jsonl", count)
     prompts = [counted for counted in (train, dev) if counted is not None]
     if prompts and count is None:
@@ -105,13 +109,13 @@ def _longest(counted: Sequence[Counted], limit: int) -> int:
 
 
 def _count_questions(
-    what: str, questions: Questions, seed: int, count: CountTokens | None, notes: list[str]
+    what: str, questions: Questions, seed: int, ask: Ask, count: CountTokens | None, notes: list[str]
 ) -> tuple[Counted | None, int | None]:
     if questions.path.startswith(HUB):
         notes.append(f"{questions.path}: not fetched for a plan, so its prompts are not counted")
         return None, questions.limit
     found = read_questions(questions, seed)
-    return _counted(what, [student_messages(question) for question in found], count), len(found)
+    return _counted(what, [ask(question) for question in found], count), len(found)
 
 
 def _count_rows(traces: Path, count: CountTokens | None) -> tuple[Counted | None, float | None]:

@@ -3,6 +3,7 @@
 | file | who reads it | slots |
 |---|---|---|
 | student.txt | the student, everywhere (gen, sft, grpo, eval) | documents, question |
+| meta.txt | the student, asked to foresee its own tries (method `masa`) | documents, question |
 | metacognitive.txt | the student as system prompt, variant `metacognitive` | |
 | solution.txt | the teacher: a guide to one question | documents, question, answer |
 | mbt_s.txt | the teacher: a five-phase monologue from scratch | monologue, documents, question, answer |
@@ -105,6 +106,12 @@ def student_messages(question: Question, *, metacognitive: bool = False) -> list
     request = render("student", documents=number_documents(question.documents), question=one_line(question.question))
     messages: list[Message] = [{"role": "user", "content": request}]
     return [metacognitive_message(), *messages] if metacognitive else messages
+
+
+def meta_messages(question: Question) -> list[Message]:
+    """Give the prompt by which the student foresees its tries: the same documents and question in the same order."""
+    request = render("meta", documents=number_documents(question.documents), question=one_line(question.question))
+    return [{"role": "user", "content": request}]
 
 
 def metacognitive_message() -> Message:

@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, get_args
 
 from mbt_lite.recipe.endpoint import EMBEDDED, Endpoint, Speaker, holds_secret, is_variable, without_keys
-from mbt_lite.recipe.schema import Eval, Questions, Recipe, Variant
+from mbt_lite.recipe.schema import Eval, Masa, Questions, Recipe, Variant
 from mbt_lite.recipe.variants import NO_ADAPTER, WORDS, AdapterStage
 
 # The largest of vLLM's `MaxLoRARanks`.
 VLLM_MAX_RANK = 512
+_DRAFTED_BY_STUDENT = ("mbt_r", "distill_r", "self_distill", "meta_expert")
 ADAPTERS = (NO_ADAPTER, *get_args(AdapterStage))
 
 
@@ -35,6 +36,7 @@ def conflicts(recipe: Recipe) -> Iterator[Conflict]:
     yield from _gen(recipe)
     yield from _sft(recipe)
     yield from _grpo(recipe)
+    yield from _masa(recipe)
     yield from _rollout_engine(recipe)
     yield from _reward(recipe)
     yield from _eval(recipe)
@@ -185,6 +187,18 @@ def _gen(recipe: Recipe) -> Iterator[Conflict]:
             f"`gen.attempts` is {gen.attempts}, but at `teacher.temperature` 0 another try gives the same trace; "
             "raise the temperature or try once",
         )
+    if gen.kind == "meta_expert" and gen.rollouts_per_question < 2:
+        yield Conflict(
+            ("gen.rollouts_per_question", "gen.kind"),
+            f"`gen.rollouts_per_question` is {gen.rollouts_per_question}, but one draft tells "
+            "`gen.kind` meta_expert no share of right ones; ask for two at least, better eight",
+        )
+    if gen.student_adapter is not None and (gen.student.is_asked or gen.kind not in _DRAFTED_BY_STUDENT):
+        yield Conflict(
+            ("gen.student_adapter", "gen.student.base_url", "gen.kind"),
+            "`gen.student_adapter` is set, but the student in this process does not draft (`gen.kind` "
+            f"{gen.kind}, `gen.student.base_url` {gen.student.base_url}); remove it",
+        )
     yield from _student(gen.student, {"model": gen.student.model}, ["model"])
 
 
@@ -260,6 +274,28 @@ def _grpo(recipe: Recipe) -> Iterator[Conflict]:
             ("grpo.dev_questions", "data.dev.limit"),
             f"`grpo.dev_questions` is {grpo.dev_questions}, but eval scores all of `data.dev`, and choosing an adapter "
             "by what eval scores is peeking; set `data.dev.limit`",
+        )
+
+
+def _masa(recipe: Recipe) -> Iterator[Conflict]:
+    grpo = recipe.grpo
+    if grpo.method != "masa":
+        if grpo.masa != Masa():
+            yield Conflict(
+                ("grpo.masa", "grpo.method"), f"`grpo.masa` is set, but `grpo.method` is {grpo.method}; set it to masa"
+            )
+        return
+    if grpo.kl_coefficient > 0:
+        yield Conflict(
+            ("grpo.kl_coefficient", "grpo.method"),
+            f"`grpo.kl_coefficient` is {grpo.kl_coefficient:g}, which `grpo.method` masa has not been tried with; "
+            "set it to 0",
+        )
+    if grpo.masa.sequential_after is not None and grpo.rollout_engine == "vllm":
+        yield Conflict(
+            ("grpo.masa.sequential_after", "grpo.rollout_engine"),
+            "`grpo.masa.sequential_after` gives each prompt a limit of its own, which `grpo.rollout_engine` vllm has "
+            "not been run with; set it to local",
         )
 
 

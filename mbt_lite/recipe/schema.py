@@ -21,6 +21,7 @@ from mbt_lite.recipe.endpoint import StudentModels as StudentModels
 from mbt_lite.recipe.endpoint import Teacher as Teacher
 from mbt_lite.recipe.section import Free, NonNegativeInt, PositiveInt, Section, Seed, Size, Temperature
 from mbt_lite.recipe.training import Grpo as Grpo
+from mbt_lite.recipe.training import Masa as Masa
 from mbt_lite.recipe.training import Reward as Reward
 from mbt_lite.recipe.training import RewardWeights as RewardWeights
 from mbt_lite.recipe.training import Sft as Sft
@@ -105,7 +106,7 @@ class Sampling(Section):
     """0 switches it off."""
 
 
-TraceKind = Literal["mbt_r", "mbt_s", "self_distill", "teacher_distill", "direct_r", "distill_r"]
+TraceKind = Literal["mbt_r", "mbt_s", "self_distill", "teacher_distill", "direct_r", "distill_r", "meta_expert"]
 
 
 class Gen(Section):
@@ -114,9 +115,11 @@ class Gen(Section):
     kind: TraceKind = "mbt_r"
     """`mbt_r` rewrites the student's drafts, `mbt_s` writes from scratch; the others are controls: `self_distill` and
     `teacher_distill` keep right drafts as they are, `direct_r` rewrites the teacher's drafts, `distill_r` rewrites the
-    student's without the five phases."""
+    student's without the five phases. `meta_expert`: forecasts by the student of its own tries, for `grpo.method:
+    masa`."""
     rollouts_per_question: Size = 1
-    """Drafts per question, of the student or (teacher_distill, direct_r) of the teacher; mbt_s has none."""
+    """Drafts per question, of the student or (teacher_distill, direct_r) of the teacher; mbt_s has none.
+    meta_expert has as many forecasts besides."""
     traces_per_draft: Size = 1
     """Traces per draft (mbt_r, direct_r, distill_r) or per question (mbt_s); a draft kept as it is is one."""
     trace_words: tuple[PositiveInt, PositiveInt] = (120, 300)
@@ -135,6 +138,11 @@ class Gen(Section):
     """Longest draft of the student; one that is cut off is not rewritten."""
     batch_size: Annotated[Size, Free] = 16
     """Drafts generated at once."""
+    student_adapter: str | None = None
+    """Folder of an adapter that the student drafts with; none: it drafts untrained."""
+    replay: str | None = None
+    """File of traces of an earlier run (`gen/traces.jsonl`): as many of its rows as there are new ones are mixed in, so
+    that `sft` does not forget them."""
     student: GenStudent = GenStudent()
     """An endpoint that serves the student and writes its drafts."""
     seed: Seed = 0
@@ -157,6 +165,9 @@ class Eval(Section):
     """0 switches it off; greedy answers have none."""
     max_completion_tokens: PositiveInt = 2048
     """Longest completion; a longer one counts as degenerate."""
+    foresight: bool = False
+    """One greedy forecast a question besides (names, share right, length), held against its completions; rates want
+    several `samples_per_question`."""
     batch_size: Annotated[Size, Free] = 16
     """Completions generated at once."""
     engine: Literal["local", "vllm"] = "local"

@@ -86,11 +86,36 @@ class Reward(Section):
     """The length term falls over this many tokens before the limit."""
 
 
+class Masa(Section):
+    """What `method: masa` turns (arXiv 2510.03259); the defaults are ours where the paper gives none."""
+
+    weight: PositiveFloat = 1.0
+    """Times the reward of a forecast, 0..1: without `scale_rewards`, forecasts against solutions."""
+    rate_law: Literal["masa", "brier"] = "masa"
+    """What a foretold rate earns: `masa`: 0.01^distance, which pays for modes; `brier`: 1 - distance^2."""
+    length_tolerance: Fraction = 0.1
+    """A foretold length is right within this share beyond the shortest and longest right solution; the paper's is 0."""
+    sequential_after: NonNegativeInt | None = None
+    """Steps after which forecasts come first, questions that they call trivial or unsolvable are not solved, and
+    solutions are cut at a multiple of the foretold length; none: never, and nothing is saved."""
+    gate_sd: PositiveFloat = 0.1
+    """Forecasts of a question agree where their rates have a standard deviation below this."""
+    cutoff_factor: PositiveFloat = 2.0
+    """A solution may take this many times the median length foretold."""
+    cutoff_floor_tokens: PositiveInt = 64
+    """But always so many tokens."""
+    audit_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of the gated questions that are solved all the same, to see whether the gate is right."""
+
+
 class Grpo(Section):
     """Stage `grpo`: continue the SFT adapter with group-relative policy optimization."""
 
-    method: Literal["law"] = "law"
-    """How rollouts are rewarded. `law`: by the weighed terms of the reward law."""
+    method: Literal["law", "masa"] = "law"
+    """How rollouts are rewarded. `law`: by the weighed terms of the reward law. `masa`: besides, each question has a
+    second group that foretells how the first will go: names, share right, length (twice the rollouts)."""
+    masa: Masa = Masa()
+    """What `method: masa` turns."""
     start: Literal["sft", "base"] = "sft"
     """`sft`: continue its adapter. `base`: a fresh adapter on the untrained student (GRPO only)."""
     steps: PositiveInt = 100
@@ -158,3 +183,8 @@ class Grpo(Section):
     """A checkpoint also after so many minutes without one; none counts steps only."""
     seed: Seed = 0
     """Seeds prompt order and rollouts."""
+
+    @property
+    def groups_per_question(self) -> int:
+        """Count the groups that a question of a step has."""
+        return 2 if self.method == "masa" else 1

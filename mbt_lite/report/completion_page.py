@@ -41,7 +41,7 @@ def completion_page(
 
 def _section(rows: Sequence[Mapping[str, Any]], questions: Mapping[str, Question]) -> str:
     ranked = sorted(rows, key=lambda row: -row["reward"])
-    lost = [row for row in rows if row["terms"]["keep"] < 0]
+    lost = [row for row in rows if row["terms"].get("keep", 0) < 0]
     mean = sum(row["reward"] for row in rows) / len(rows)
     steps = f"{min(row['step'] for row in rows)} to {max(row['step'] for row in rows)}"
     parts = (

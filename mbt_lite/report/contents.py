@@ -19,6 +19,8 @@ from mbt_lite.records import Prediction, Question, from_row
 from mbt_lite.run_dir import RECIPE_FILE, RunDir
 
 Outcome = Literal["correct", "found and lost", "never found"]
+# Tokens written in a step by what they are for: solutions, and forecasts of them.
+FORECAST_TOKENS = {"masa/solve_tokens": "solutions", "masa/meta_tokens": "forecasts"}
 OUTCOMES: tuple[Outcome, ...] = ("correct", "found and lost", "never found")
 
 
@@ -172,7 +174,12 @@ def read_run(path: Path, variants: Sequence[str]) -> Run:
     folder = run_dir.stage_dir("eval")
     rewards = read_jsonl(run_dir.stage_dir("grpo") / "metrics.jsonl", step=int)
     judgements = {variant: read_jsonl(folder / variant / "judgements.jsonl") for variant in variants}
-    reward_terms = sorted({key for row in rewards for key in row if key.startswith("reward/")})
+    keys = {key for row in rewards for key in row}
+    curves = [
+        "reward",
+        *sorted(key for key in keys if key.startswith("reward/")),
+        *sorted(keys & FORECAST_TOKENS.keys()),
+    ]
     return Run(
         name=path.resolve().name,
         recipe=read_json(path / RECIPE_FILE),
@@ -182,7 +189,7 @@ def read_run(path: Path, variants: Sequence[str]) -> Run:
         predictions={variant: read_predictions(folder / variant / "predictions.jsonl") for variant in variants},
         curves=(
             curve("sft", "loss", read_jsonl(run_dir.stage_dir("sft") / "metrics.jsonl", step=int)),
-            *(curve("grpo", key, rewards) for key in ["reward", *reward_terms]),
+            *(curve("grpo", key, rewards) for key in curves),
         ),
         teachers=teachers(read_jsonl(run_dir.stage_dir("gen") / "traces.jsonl", teacher=str, scripted=bool)),
         reaches={variant: reaches(rows) for variant, rows in judgements.items()},

@@ -51,6 +51,7 @@ MEASURES = (
 # What a metrics.json may have beside them; a row is there if one series has it.
 BY_RULE = (
     Measure("phase_coverage", "phases shown", "share", "of the five phases; who read them stands among the remarks"),
+    Measure("bridge_hit", "bridges named", "share", "of a question's gold intermediate results, in the trace"),
     Measure("first_mention", "first mention", "share", "of the trace's words up to the first gold, where there is one"),
     Measure("words_after_mention", "words after it", "tokens", "words of the trace after the first mention of a gold"),
     Measure("repeated_4grams", "said again", "share", "of the trace's word 4-grams that occurred earlier in it"),
@@ -68,6 +69,23 @@ JUDGED = (
     Measure("balance", "reach-redundancy", "level", "harmonic mean of 1 - reach and 1 - redundancy; 1 is best"),
     Measure("quality", "metacognitive quality", "level", "judged level 0 to 5, times base tokens over tokens"),
 )  # fmt: skip
+FORESIGHT = (
+    Measure("parsed", "forecasts read", "share", "forecasts with names, share right and length"),
+    Measure("total", "forecast", "level", "mean of the three below, 0 to 1"),
+    Measure(
+        "constant_total", "best constant", "level", "what the best forecast that never changes earns, in hindsight"
+    ),
+    Measure("links", "foretold names", "level", "names in more right than wrong traces, of those foretold"),
+    Measure("constant_links", "best constant", "level", "all titles that the question does not say"),
+    Measure("tokens", "foretold length", "level", "within the lengths of right answers"),
+    Measure("constant_tokens", "best constant", "level", "the same length always"),
+    Measure("rate", "foretold rate", "level", "how near to the share of right answers, by the law of the rate"),
+    Measure("constant_rate", "best constant", "level", "the same rate always"),
+    Measure("auroc", "rate tells solved", "level", "AUROC of the rate, solved at least half; a constant has 0.5"),
+    Measure("bridge_precision", "names are bridges", "share", "of the foretold names"),
+    Measure("bridge_chance", "titles are bridges", "share", "of all titles that the question does not say: chance"),
+    Measure("bridge_recall", "bridges foretold", "share", "of the gold bridges that can be named"),
+)
 AT_K = {
     "avg": "mean exact match of the first k completions of a question",
     "maj": "exact match of the most frequent answer of the first k completions",
@@ -109,7 +127,11 @@ def _optional_measures(metrics: Metrics) -> list[tuple[str, Group, Sequence[Meas
     """Give section, group and measures that the table shows where they were measured."""
     at_k = dict.fromkeys(key for value in metrics.values() for key in value.get("at_k", ()))
     repeated = [Measure(key, key, "share", AT_K[key.partition("@")[0]]) for key in at_k]
+<<<<<<< HEAD
     return [("at_k", "answers", repeated), ("metrics", "traces", BY_RULE), ("judged", "judged", JUDGED)]
+=======
+    return [("metrics", BY_RULE), ("at_k", repeated), ("judged", JUDGED), ("foresight", FORESIGHT)]
+>>>>>>> masa
 
 
 def _optional(value: Mapping[str, Any], section: str, key: str) -> Mapping[str, Any] | None:
@@ -117,7 +139,7 @@ def _optional(value: Mapping[str, Any], section: str, key: str) -> Mapping[str, 
     if key == "phase_coverage":
         return phase_estimates(value).get(key)
     found = value.get(section) or {}
-    estimates = found["metrics"] if section == "judged" and found else found
+    estimates = found["metrics"] if section in ("judged", "foresight") and found else found
     return estimates.get(key)
 
 
@@ -244,6 +266,7 @@ def remarks(metrics: Metrics) -> list[str]:
         *_aes(metrics),
         *_left_out(metrics),
         *_judged(metrics),
+        *_foresight(metrics),
         *phase_lines(metrics),
     ]
 
@@ -307,6 +330,19 @@ def _left_out(metrics: Metrics) -> list[str]:
         who = "all variants" if len(distinct) == 1 else ", ".join(whose)
         lines += [f"left out of {who}: {n} {'question' if n == 1 else 'questions'}, {reason}" for reason, n in counts]
     return lines
+
+
+def _foresight(metrics: Metrics) -> list[str]:
+    """Say where titles stand in for bridges, and why a figure is undefined."""
+    lines = {
+        f"forecasts of {label}: {key} undefined, {estimate['undefined_reason']}"
+        for label, value in metrics.items()
+        for key, estimate in (value.get("foresight") or {"metrics": {}})["metrics"].items()
+        if estimate["mean"] is None
+    }
+    if any((value.get("foresight") or {}).get("bridges_are_titles") for value in metrics.values()):
+        lines.add("bridges are titles of supporting documents here: the dataset has no intermediate results")
+    return sorted(lines)
 
 
 def _judged(metrics: Metrics) -> list[str]:

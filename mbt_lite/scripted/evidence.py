@@ -9,56 +9,23 @@ producer of X" asks for three). It sees the request's text only, so on real data
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 import math
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from mbt_lite.text.normalize import normalize
+from mbt_lite.text.names import ABBREVIATION, OPENERS, fold, has, plain_title, read_names
 
 LONGEST_CHAIN = 4
 BEAM = 40
 YES_NO = ("yes", "no")
 
 _SENTENCE_END = re.compile(r"""(?<=[.!?])["')\]]?\s+(?=["'(]?[A-Z0-9])""")
-_ABBREVIATION = re.compile(
-    r"(?:^|[\s(\"])(?:[A-Z]\.)+$|\b(?:St|Dr|Mr|Mrs|Ms|Jr|Sr|No|vs|ca?|Inc|Ltd|Co|Corp|Gen|Col)\.$"
-)
-_CAPITAL = r"[A-Z0-9À-ÖØ-ÞĀ-Ž][\w'’.&-]*"
-_NAME = re.compile(rf"{_CAPITAL}(?:\s+(?:(?:of|the|and|de|von|van|del|la|le|du)\s+)*{_CAPITAL})*")
-_POSSESSIVE = re.compile(r"['’][sS]\b|(?<=s)['’](?!\w)")
-_BRACKETS = re.compile(r"\s*\([^)]*\)")
-_OPENERS = frozenset(
-    re.findall(
-        r"\w+",
-        "a all also although an and are as at besides both but by did do does during for from had has have he her his "
-        "how i if in is it its many most no not of on one or she since some such that the their there these they this "
-        "to two was we were what when where which while who whose why with",
-    )
-)
 _NESTING = re.compile(
     r"\b(?:whose|(?:has|with) the)\b|\bthe (?:[a-z'-]+ ){1,4}(?:of|by|for|in|at|around|from|film)\b|'s\b"
 )
 _TIME = re.compile(r"\b(?:earlier|later|first|older|younger|oldest|youngest|recently|born|died|before|after|longer)\b")
-
-
-@functools.lru_cache(maxsize=20_000)
-def fold(text: str) -> str:
-    """Give a text's words for comparison: normalised, and without accents and possessives, which come and go.
-
-    >>> fold("The Tekezé River's!")
-    'tekeze river'
-    """
-    decomposed = unicodedata.normalize("NFKD", _POSSESSIVE.sub("", text))
-    return normalize("".join(c for c in decomposed if not unicodedata.combining(c)))
-
-
-def has(text: str, words: str) -> bool:
-    """Tell whether folded words stand in a folded text, whole and in order."""
-    return bool(words) and f" {words} " in f" {text} "
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -91,32 +58,15 @@ class Findings:
         return tuple(dict.fromkeys(fact for chain in self.chains for fact in chain))
 
 
-def plain_title(title: str) -> str:
-    """Drop a title's bracketed part: `Henry King (director)` is named `Henry King`."""
-    return _BRACKETS.sub("", title).strip() or title
-
-
 def split_sentences(text: str) -> list[str]:
     """Split a document into sentences, not after initials and common abbreviations."""
     sentences: list[str] = []
     for part in _SENTENCE_END.split(text):
-        if sentences and _ABBREVIATION.search(sentences[-1]):
+        if sentences and ABBREVIATION.search(sentences[-1]):
             sentences[-1] += f" {part}"
         elif part.strip():
             sentences.append(part.strip())
     return sentences
-
-
-def read_names(text: str) -> list[str]:
-    """List the capitalised names of a text as they are written, without sentence openers."""
-    names = []
-    for match in _NAME.finditer(text):
-        words = match[0].rstrip(".'’-").split()
-        while words and words[0].lower() in _OPENERS:
-            words = words[1:]
-        if words:
-            names.append(" ".join(words))
-    return names
 
 
 def read_facts(documents: Sequence[tuple[str, str]]) -> list[Fact]:
@@ -144,7 +94,7 @@ class Search:
         self._weights = {
             word: 2.0 if word in names or word.isdigit() else 1.0
             for word in set(self.asked.split())
-            if word in names or (word not in _OPENERS and len(word) > 2)
+            if word in names or (word not in OPENERS and len(word) > 2)
         }
         self.subjects = self._find_subjects()
         self.is_comparison = self._weighs_two()

@@ -13,8 +13,9 @@ import re
 from collections.abc import Iterable
 
 from mbt_lite.scripted import wording
-from mbt_lite.scripted.evidence import Fact, Findings, Search, fold, has, plain_title, read_names
+from mbt_lite.scripted.evidence import Fact, Findings, Search
 from mbt_lite.text.completion import parse_completion
+from mbt_lite.text.names import fold, has, plain_title, read_names
 from mbt_lite.text.paragraphs import sentences
 from mbt_lite.text.phases import LABELS
 

@@ -17,9 +17,10 @@ from collections.abc import Sequence
 
 from mbt_lite import prompts
 from mbt_lite.scripted import wording
-from mbt_lite.scripted.evidence import YES_NO, Findings, Search, fold, has, plain_title, read_names
+from mbt_lite.scripted.evidence import YES_NO, Findings, Search
 from mbt_lite.scripted.judge import write_verdict
 from mbt_lite.scripted.monologue import Monologue, quote
+from mbt_lite.text.names import fold, has, plain_title, read_names
 
 _SECTION = re.compile(r"^=== ([a-z ]+) ===$", re.MULTILINE)
 _SLOT_ENDS = re.compile(r"\{\{\w+\}\}")

@@ -45,19 +45,20 @@ from mbt_lite.generation.local_rounds import Generate, LocalRounds, read_journal
 from mbt_lite.generation.served_rounds import ServedRounds, requests_of
 from mbt_lite.judge.panel import judge_variants
 from mbt_lite.metrics.answers import rules_for
+from mbt_lite.metrics.foresight import foresight
 from mbt_lite.metrics.phase_reader import fit_reader, held_out, read_traces, require_sklearn, why_no_reader
 from mbt_lite.metrics.predictions import score_completion, with_phases
-from mbt_lite.metrics.scorecard import scorecards
+from mbt_lite.metrics.scorecard import BOOTSTRAP_SAMPLES, scorecards
 from mbt_lite.progress import counting
 from mbt_lite.recipe.endpoint import EMBEDDED
 from mbt_lite.recipe.schema import Eval, Judge, Recipe, Variant
-from mbt_lite.records import Message, Prediction, Question, to_row
+from mbt_lite.records import Completion, Message, Prediction, Question, to_row
 from mbt_lite.report.contents import Report, read_run
 from mbt_lite.report.html import write_report
 from mbt_lite.report.table import ComparisonTable
 from mbt_lite.report.verdict import verdicts
 from mbt_lite.run_dir import RunDir, adapter_files
-from mbt_lite.strategies import strategy_named
+from mbt_lite.strategies import single, strategy_named
 from mbt_lite.strategies.rounds import Answers, Place, Played, first_prompts, play
 from mbt_lite.strategies.strategy import Settings
 from mbt_lite.student.chat_template import refuse_other_template
@@ -131,6 +132,8 @@ def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
         elif (adapter := variant.adapter_folder(run_dir.path)) is not None and not _is_there(adapter):
             line += f"; waits for {adapter}" + (f" (`mbt-lite {variant.stage}` makes it)" if variant.stage else "")
         lines.append(line)
+    if recipe.eval.foresight:
+        lines.append(f"eval: a forecast a question and variant: {len(questions) * len(recipe.eval.variants)} in all")
     asked = [*_served_lines(recipe.eval, questions), *_judge_lines(recipe.judge, recipe.eval, len(questions))]
     return [*lines, *asked, *read_overlap(recipe.data).lines]
 
@@ -207,7 +210,10 @@ def set_exam(recipe: Recipe) -> Exam:
     limit = recipe.data.max_prompt_tokens
 
     def count_tokens(question: Question) -> int:
-        return counts.prompt(prompts.student_messages(question, metacognitive=metacognitive))
+        asked = counts.prompt(prompts.student_messages(question, metacognitive=metacognitive))
+        if not recipe.eval.foresight:
+            return asked
+        return max(asked, counts.prompt(_meta_messages(question, metacognitive=metacognitive)))
 
     fitted = trim_questions(questions, limit, count_tokens, recipe.data.dev.path)
     refuse_control_tokens(fitted.questions, counts.controls, recipe.data.dev)
@@ -220,6 +226,10 @@ def _completions_file(folder: Path, name: str) -> Path:
     return folder / name / "completions.jsonl"
 
 
+def _forecasts_file(folder: Path, name: str) -> Path:
+    return folder / name / "forecasts.jsonl"
+
+
 def _settings(eval_: Eval, variant: Variant) -> Settings:
     """Say how a variant is asked."""
 
@@ -227,6 +237,22 @@ def _settings(eval_: Eval, variant: Variant) -> Settings:
         return tuple(prompts.student_messages(question, metacognitive=variant.is_metacognitive))
 
     return Settings(messages, eval_.temperature, eval_.max_completion_tokens)
+
+
+def _meta_messages(question: Question, *, metacognitive: bool) -> list[Message]:
+    meta = prompts.meta_messages(question)
+    return [prompts.metacognitive_message(), *meta] if metacognitive else meta
+
+
+def _foretell(eval_: Eval, variant: Variant, exam: Exam, answers: Answers, file: Path) -> Played:
+    """Ask for a greedy forecast of each question."""
+
+    def messages(question: Question) -> tuple[Message, ...]:
+        return tuple(_meta_messages(question, metacognitive=variant.is_metacognitive))
+
+    played = play(single.STRATEGY, exam.questions, Settings(messages, 0.0, eval_.max_completion_tokens), 1, answers)
+    write_jsonl(file, (to_row(one) for _, one in sorted(played.completions.items())))
+    return played
 
 
 def _play(eval_: Eval, variant: Variant, exam: Exam, answers: Answers) -> Played:
@@ -279,6 +305,9 @@ def _answer_here(
         played = _play(eval_, variant, exam, LocalRounds(open_student, decoding, journal, is_one_call, what, count))
         if not is_one_call:
             _write_answers(played, folder, variant.name)
+        if eval_.foresight:
+            file, what = _forecasts_file(folder, variant.name), f"eval: {variant.name} forecasts"
+            _foretell(eval_, variant, exam, LocalRounds(open_student, decoding, file, True, what, count), file)
 
 
 def _answer_at_endpoint(eval_: Eval, exam: Exam, folder: Path, console: Console) -> Exam:
@@ -293,6 +322,10 @@ def _answer_at_endpoint(eval_: Eval, exam: Exam, folder: Path, console: Console)
             played = _play(eval_, variant, exam, answers)
             refuse_one_model_for_two(student, answers.replies, signed)
             _write_answers(played, folder, variant.name)
+            if eval_.foresight:
+                rounds = dataclasses.replace(answers, kind="forecast", what=f"eval: {variant.name} forecasts")
+                foretold = _foretell(eval_, variant, exam, rounds, _forecasts_file(folder, variant.name))
+                played.refused.update(foretold.refused)
             why = f"endpoint gave no completion for {variant.name}: "
             refused |= {key[0]: why + ending for key, ending in sorted(played.refused.items())}
     kept = tuple(question for question in exam.questions if question.question_id not in refused)
@@ -325,6 +358,20 @@ def _score(recipe: Recipe, exam: Exam, folder: Path, console: Console) -> dict[s
         functools.partial(counting, console),
         prefilled_think=exam.counts.prefills_think,
     )
+    foretold = {
+        variant: foresight(
+            questions,
+            rows,
+            {one.question_id: one for one in _forecasts(folder, variant)},
+            tolerance=recipe.grpo.masa.length_tolerance,
+            law=recipe.grpo.masa.rate_law,
+            prefilled_think=exam.counts.prefills_think,
+            samples=BOOTSTRAP_SAMPLES,
+            seed=recipe.eval.seed,
+        )
+        for variant, rows in predictions.items()
+        if recipe.eval.foresight
+    }
     metrics = scorecards(
         predictions,
         questions,
@@ -333,10 +380,15 @@ def _score(recipe: Recipe, exam: Exam, folder: Path, console: Console) -> dict[s
         judged=judged,
         left_out=exam.left_out,
         in_train=read_overlap(recipe.data).to_row(),
+        foresight=foretold or None,
     )
     for name, card in metrics.items():
         write_json(folder / name / "metrics.json", card)
     return metrics
+
+
+def _forecasts(folder: Path, name: str) -> list[Completion]:
+    return list(read_journal(_forecasts_file(folder, name), is_one_call=True).values())
 
 
 def _predictions(eval_: Eval, exam: Exam, folder: Path, name: str) -> list[Prediction]:

@@ -12,6 +12,7 @@ gate has changed. Drafts that did not stop by themselves become no traces, but a
          solutions.jsonl   the guides                       pass_rates.jsonl  per question: rollouts, valid, correct
          rejected.jsonl    what the gate kept out, and why  traces.jsonl      the training rows
          usage.json        tokens per kind of request       servers.json      what servers gave away about themselves
+         forecasts.jsonl   what the student foretold (meta_expert)
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from mbt_lite.endpoint.budget import estimate
 from mbt_lite.endpoint.opening import Ask, Counting, open_endpoints
 from mbt_lite.endpoint.replies import TeacherRequest
 from mbt_lite.endpoint.served_student import drafting_student
-from mbt_lite.errors import DataError
+from mbt_lite.errors import DataError, RunError
 from mbt_lite.files import read_json, write_jsonl
 from mbt_lite.generation.decoding import Decoding
 from mbt_lite.generation.local_rounds import Generate, LocalRounds
@@ -43,8 +44,8 @@ from mbt_lite.generation.served_rounds import ServedRounds, requests_of
 from mbt_lite.progress import counting
 from mbt_lite.prompts import student_messages
 from mbt_lite.recipe.schema import Gen, Recipe, Teacher
-from mbt_lite.records import Completion, Question, to_row
-from mbt_lite.run_dir import RunDir
+from mbt_lite.records import Completion, Question, Trace, to_row
+from mbt_lite.run_dir import RunDir, adapter_files
 from mbt_lite.screen import say
 from mbt_lite.strategies import single
 from mbt_lite.strategies.rounds import Answers, Key, first_prompts, play
@@ -55,6 +56,7 @@ from mbt_lite.traces.drafts import pass_rates
 from mbt_lite.traces.jobs import expected_messages, plan_jobs
 from mbt_lite.traces.kind import Kind
 from mbt_lite.traces.kinds import kind_named
+from mbt_lite.traces.meta_rows import expert_rows, replayed
 from mbt_lite.traces.tables import counted, rejection_table, spread, usage_table
 
 
@@ -92,7 +94,7 @@ def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
     requests = sum(kind.count_requests(gen, questions).values())
     parts = [f"{questions} questions"]
     if kind.drafter is not None:
-        parts.append(f"{questions * gen.rollouts_per_question} drafts of the {kind.drafter}")
+        parts.append(f"{questions * kind.drafts_per_question(gen)} drafts of the {kind.drafter}")
     most = "at most " if kind.wants_guide else ""
     line = f"gen: {', '.join(parts)}, {most}{requests} teacher requests ({gen.kind})"
     again = "" if gen.attempts == 1 else f"; rejected traces are tried up to {gen.attempts} times"
@@ -120,6 +122,7 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
     """Write `gen/traces.jsonl`; done already by the same gate: say so and return."""
     questions = read_questions(recipe.data.train, recipe.data.seed)
     inputs = run_dir.fingerprint_source(recipe.data.train.path, lambda: questions)
+    inputs |= run_dir.fingerprint(_earlier_files(recipe.gen))
     if run_dir.is_done("gen", inputs) and not _has_another_gate(recipe, run_dir):
         console.print(f"gen: done already, traces in {run_dir.stage_dir('gen') / 'traces.jsonl'}", highlight=False)
         return
@@ -130,6 +133,19 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
         summary = _write_traces(recipe, questions, folder, console)
         run_dir.mark_done("gen", inputs, summary, [folder / "traces.jsonl"])
     console.print(f"gen: {summary['traces']} traces in {folder / 'traces.jsonl'} {summary}", highlight=False)
+
+
+def _earlier_files(gen: Gen) -> list[Path]:
+    """Give the files of earlier runs that are read; RunError for one that is missing."""
+    files = [] if gen.student_adapter is None else adapter_files(Path(gen.student_adapter))
+    for file in files:
+        if not file.is_file():
+            raise RunError(f"{file}: no adapter to draft with; name the folder of one in gen.student_adapter")
+    if gen.replay is None:
+        return files
+    # missing, it says what to name
+    replayed(Path(gen.replay), 0, 0, ())
+    return [*files, Path(gen.replay)]
 
 
 def _gate(recipe: Recipe) -> dict[str, Any]:
@@ -161,13 +177,23 @@ def _write_traces(recipe: Recipe, questions: list[Question], folder: Path, conso
     with open_endpoints(folder, count, teacher, gen.student) as ask:
         ask_teacher = functools.partial(ask, settings=teacher)
         maker = Maker(kind, gen, teacher, recipe.model.name, rules, ask_teacher, folder)
-        answers = _drafter(recipe, kind, fitted.counts, folder, ask, count)
+        drafter = functools.partial(
+            _drafter, recipe, kind, fitted.counts, ask=ask, counting=count, open_=_opener(recipe)
+        )
+        answers = drafter(folder / "rollouts.jsonl", "drafts")
         drafted = _try_first(fitted, maker, answers, console)
         if drafted is None:
             drafted = _draft(kind, gen, fitted.questions, answers, folder)
-        made = maker.make(plan_jobs(kind, gen, fitted.questions, drafted.valid), gen.attempts)
+        if kind.second_request is None:
+            made = maker.make(plan_jobs(kind, gen, fitted.questions, drafted.valid), gen.attempts)
+        else:
+            forecasts = _foretell(kind, gen, fitted.questions, drafter(folder / "forecasts.jsonl", "forecasts"))
+            made = expert_rows(
+                kind, fitted.questions, drafted.drafts.values(), forecasts, rules, recipe.model.name, gen.seed
+            )
+    again = _replay(gen, made.traces)
     write_jsonl(folder / "rejected.jsonl", made.rejected)
-    write_jsonl(folder / "traces.jsonl", map(to_row, made.traces))
+    write_jsonl(folder / "traces.jsonl", map(to_row, [*made.traces, *again]))
     servers = read_json(folder / "servers.json")
     _show(made, read_json(folder / "usage.json"), servers, console)
     if not made.traces:
@@ -180,6 +206,7 @@ def _write_traces(recipe: Recipe, questions: list[Question], folder: Path, conso
         "drafts_cut_off": len(drafted.drafts) - len(drafted.valid),
         "drafts_not_ended": drafted.unended,
         "traces": len(made.traces),
+        **({} if gen.replay is None else {"replayed": len(again)}),
         "rejected": dict(made.final),
         "tried_again": dict(collections.Counter(row["reason"] for row in made.rejected if row["retried"])),
         "taken_off": dict(made.taken_off),
@@ -262,8 +289,29 @@ def _drafting(kind: Kind, gen: Gen) -> Settings:
     return Settings(kind.draft_request, gen.sampling.temperature, gen.max_completion_tokens)
 
 
+def _opener(recipe: Recipe) -> Callable[[], Generate]:
+    """Give what loads the student that drafts, once."""
+
+    @functools.cache
+    def open_student() -> Generate:
+        from mbt_lite.generation import local
+
+        adapter = recipe.gen.student_adapter
+        return local.open_student(recipe.model, None if adapter is None else Path(adapter))
+
+    return open_student
+
+
 def _drafter(
-    recipe: Recipe, kind: Kind, counts: TokenCounts, folder: Path, ask: Ask, counting: Counting
+    recipe: Recipe,
+    kind: Kind,
+    counts: TokenCounts,
+    journal: Path,
+    what: str,
+    *,
+    ask: Ask,
+    counting: Counting,
+    open_: Callable[[], Generate],
 ) -> Answers | None:
     """Give who drafts, if the kind of trace wants that: an endpoint, or the student in this process."""
     gen = recipe.gen
@@ -271,7 +319,8 @@ def _drafter(
         return None
     if kind.drafter == "teacher" or gen.student.is_asked:
         speaker = recipe.teacher if kind.drafter == "teacher" else drafting_student(gen)
-        return ServedRounds(ask, speaker, counts, kind="draft", seed=gen.seed, what="drafts", prefills_think=False)
+        asked = "draft" if what == "drafts" else "forecast"
+        return ServedRounds(ask, speaker, counts, kind=asked, seed=gen.seed, what=what, prefills_think=False)
     decoding = Decoding(
         max_completion_tokens=gen.max_completion_tokens,
         top_p=gen.sampling.top_p,
@@ -280,12 +329,7 @@ def _drafter(
         seed=gen.seed,
     )
 
-    def open_student() -> Generate:
-        from mbt_lite.generation import local
-
-        return local.open_student(recipe.model)
-
-    return LocalRounds(open_student, decoding, folder / "rollouts.jsonl", True, "drafts", counting)
+    return LocalRounds(open_, decoding, journal, True, what, counting)
 
 
 def _draft(kind: Kind, gen: Gen, questions: Sequence[Question], answers: Answers | None, folder: Path) -> Drafted:
@@ -299,3 +343,19 @@ def _draft(kind: Kind, gen: Gen, questions: Sequence[Question], answers: Answers
     by_id = {question.question_id: question for question in questions}
     write_jsonl(folder / "pass_rates.jsonl", pass_rates(drafts.values(), by_id))
     return Drafted(drafts, dict(collections.Counter(made.refused.values())))
+
+
+def _foretell(kind: Kind, gen: Gen, questions: Sequence[Question], answers: Answers | None) -> list[Completion]:
+    """Let the drafter answer the second request, as often as the first."""
+    assert kind.second_request is not None, kind.name
+    assert answers is not None, kind.name
+    settings = Settings(kind.second_request, gen.sampling.temperature, gen.max_completion_tokens)
+    made = play(single.STRATEGY, questions, settings, gen.rollouts_per_question, answers)
+    return [one for _, one in sorted(made.completions.items())]
+
+
+def _replay(gen: Gen, traces: Sequence[Trace]) -> list[Trace]:
+    """Choose rows of an earlier run, as many as there are new ones."""
+    if gen.replay is None:
+        return []
+    return replayed(Path(gen.replay), len(traces), gen.seed, [trace.trace_id for trace in traces])

@@ -34,7 +34,12 @@ from mbt_lite.training.trackers import check_tracker
 def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
     """Say what a run would do, without loading a model."""
     grpo = recipe.grpo
-    lines = [f"grpo: {grpo.steps} steps of {grpo.prompts_per_step} prompts x {grpo.group_size} completions"]
+    groups = grpo.groups_per_question
+    asked = "prompts" if groups == 1 else f"questions x {groups} prompts"
+    lines = [f"grpo: {grpo.steps} steps of {grpo.prompts_per_step} {asked} x {grpo.group_size} completions"]
+    if groups > 1:
+        equal = f"as many as method law has with grpo.group_size {groups * grpo.group_size}"
+        lines.append(f"grpo: {grpo.steps * grpo.prompts_per_step * groups * grpo.group_size} rollouts, {equal}")
     if grpo.prefilter == "start":
         lines.append(f"grpo: before them, {grpo.prefilter_samples} completions of each question to filter by")
     if grpo.dev_questions:

@@ -21,7 +21,12 @@ def parse_draft(text: str) -> ParsedCompletion:
     >>> parse_draft("2 + 2</think><answer>four</answer>").trace
     '2 + 2'
     """
-    return parse_completion(text, prefilled_think=THINK_OPEN not in text and THINK_CLOSE in text)
+    return parse_completion(text, prefilled_think=is_opened_by_template(text))
+
+
+def is_opened_by_template(text: str) -> bool:
+    """Tell whether a draft began inside its think block."""
+    return THINK_OPEN not in text and THINK_CLOSE in text
 
 
 def is_correct(draft: Completion, question: Question) -> bool:

@@ -22,14 +22,16 @@ class Kind:
 
     `drafter` answers `draft_request` first, if there is one. `trace_request` asks the teacher for a trace of so many
     words, from the draft and the guide where the kind has them; None keeps drafts as they are. `wants_guide`: the
-    teacher writes a guide to each question before. `has_phases` is True iff a trace shall show the five phases and say
-    "we". `rejects` and `rejects_draft` give the gate's reason to keep a reply, or a draft, out. A row trains
+    teacher writes a guide to each question before. `second_request`: the drafter is asked this too, as often; both make
+    at most one row a question (`traces/meta_rows.py`). `has_phases` is True iff a trace shall show the five phases and
+    say "we". `rejects` and `rejects_draft` give the gate's reason to keep a reply, or a draft, out. A row trains
     `completion` of trace and answer after `row_prompt`, as `row_rule` says.
     """
 
     name: str
     drafter: Literal["student", "teacher"] | None = None
     draft_request: Callable[[Question], Messages] = student_request
+    second_request: Callable[[Question], Messages] | None = None
     wants_guide: bool = False
     trace_request: Callable[[Question, Words, Completion | None, Solution | None], Messages] | None = None
     prompt_names: tuple[str, ...] = ()
@@ -50,9 +52,13 @@ class Kind:
         """Tell whether the student itself writes the traces."""
         return self.trace_request is None and self.drafter == "student"
 
+    def drafts_per_question(self, gen: Gen) -> int:
+        """Count the drafts of one question."""
+        return 0 if self.drafter is None else gen.rollouts_per_question * (1 if self.second_request is None else 2)
+
     def sources_per_question(self, gen: Gen) -> int:
-        """Count what traces of one question are made from: its drafts, or the question alone."""
-        return 1 if self.drafter is None else gen.rollouts_per_question
+        """Count what traces of one question are made from: its drafts, or the question as a whole."""
+        return 1 if self.drafter is None or self.second_request else gen.rollouts_per_question
 
     def traces_per_source(self, gen: Gen) -> int:
         """Count the traces of a draft, or of a question without one; a draft kept as it is is one."""

@@ -41,6 +41,11 @@ def rewriting_request(
     )
 
 
+def meta_request(question: Question) -> tuple[Message, ...]:
+    """Ask the student to foresee its own tries at a question."""
+    return tuple(prompts.meta_messages(question))
+
+
 def shown_with_gold(question: Question) -> dict[str, str]:
     """Give the slots of a text that shows the documents, the question and the gold."""
     return {

@@ -26,7 +26,7 @@ from mbt_lite.files import Journal, read_jsonl, write_jsonl, write_text
 from mbt_lite.generation.generate import shares_prompts
 from mbt_lite.methods import choose_method
 from mbt_lite.methods.law import limits_of
-from mbt_lite.methods.method import Method, PromptRow
+from mbt_lite.methods.method import Ask, Method, PromptRow
 from mbt_lite.progress import counting
 from mbt_lite.prompts import student_messages
 from mbt_lite.recipe.schema import Data, Grpo, Questions, Recipe
@@ -44,7 +44,7 @@ from mbt_lite.traces.prefilter import sort_by_pass_rate
 from mbt_lite.training.checkpoints import resume_point, step_of
 from mbt_lite.training.dev_reward import BestByDev, score_greedily
 from mbt_lite.training.grpo_reward import MethodReward
-from mbt_lite.training.grpo_rollouts import check_cache, check_log_probs, rollouts
+from mbt_lite.training.grpo_rollouts import check_cache, check_log_probs, passes_by, rollouts
 from mbt_lite.training.grpo_trainer import ReducedGRPOTrainer
 from mbt_lite.training.grpo_watch import AtSave, WatchCallback
 from mbt_lite.training.logit_tiles import narrow_without_triton
@@ -67,7 +67,7 @@ def train(recipe: Recipe, adapter: Path | None, rates: Path | None, folder: Path
             recipe.model, adapter, trainable=True, gradient_checkpointing=checkpointing, engine=engine_of(recipe)
         )
         template = record_template(folder, student.tokenizer)
-        questions = read_fitting(recipe.data, student, recipe.data.train)
+        questions = read_fitting(recipe.data, student, recipe.data.train, method.asks)
         scorer = build_scorer(grpo, student)
         attacked = _check_reward(method, questions, scorer, student, console)
         console.print(f"grpo: rewards are scored by the {scorer.form}", highlight=False)
@@ -104,14 +104,22 @@ def train(recipe: Recipe, adapter: Path | None, rates: Path | None, folder: Path
     }
 
 
-def read_fitting(data: Data, student: Student, source: Questions) -> list[Question]:
+def read_fitting(
+    data: Data, student: Student, source: Questions, asks: Sequence[Ask] = (student_messages,)
+) -> list[Question]:
     """Read questions and drop distractors until their prompts fit; DataError if none can."""
-    return _fitting(data, student, read_questions(source, data.seed), source)
+    return _fitting(data, student, read_questions(source, data.seed), source, asks)
 
 
-def _fitting(data: Data, student: Student, questions: Sequence[Question], source: Questions) -> list[Question]:
+def _fitting(
+    data: Data,
+    student: Student,
+    questions: Sequence[Question],
+    source: Questions,
+    asks: Sequence[Ask] = (student_messages,),
+) -> list[Question]:
     def count(question: Question) -> int:
-        return student.count_prompt_tokens(student_messages(question))
+        return max(student.count_prompt_tokens(ask(question)) for ask in asks)
 
     fitted = list(trim_questions(questions, data.max_prompt_tokens, count, source.path).questions)
     refuse_control_tokens(fitted, control_finder(student.tokenizer), source)
@@ -273,11 +281,20 @@ def build_trainer(
     trainer = ReducedGRPOTrainer(
         model=student.model,
         reward_funcs=[MethodReward(method, scorer, tuple(columns), grpo.group_size, journal.extend)],
+<<<<<<< HEAD
         args=to_grpo_config(grpo, folder, student.compute_dtype, student.backend, shuffles=not method.lays_out_steps),
+=======
+        args=to_grpo_config(grpo, folder, groups=len(method.asks), shuffles=not method.lays_out_steps),
+>>>>>>> masa
         train_dataset=Dataset.from_dict({"prompt": [row.prompt for row in rows], **columns}),
         processing_class=student.tokenizer,
         callbacks=[log, *callbacks],
-        rollout_func=rollouts(student, grpo, log_probs=method.wants_log_probs),
+        rollout_func=rollouts(
+            student,
+            grpo,
+            log_probs=method.wants_log_probs,
+            passes_of=passes_by(method, rows, prefilled_think=student.prefills_think),
+        ),
         shares_prompts=shared,
         whole_groups=student.backend == "unsloth",
     )
@@ -295,6 +312,7 @@ def _columns(rows: Sequence[PromptRow]) -> dict[str, list[Any]]:
     }
 
 
+<<<<<<< HEAD
 def to_grpo_config(
     grpo: Grpo,
     folder: Path,
@@ -309,11 +327,28 @@ def to_grpo_config(
     """
     rows = grpo.prompts_per_step * grpo.group_size
     if rows % grpo.micro_batch_size:
+=======
+def to_grpo_config(grpo: Grpo, folder: Path, *, groups: int = 1, shuffles: bool = True) -> GRPOConfig:
+    """Map the recipe's `grpo` section to TRL's names; one generation batch is one optimizer step.
+
+    A question of a step has so many `groups`.
+    """
+    asked = grpo.prompts_per_step * grpo.group_size
+    if asked % grpo.micro_batch_size:
+>>>>>>> masa
         raise RecipeError(
-            [f"grpo.micro_batch_size: must divide prompts_per_step x group_size = {rows} (got {grpo.micro_batch_size})"]
+            [
+                f"grpo.micro_batch_size: must divide prompts_per_step x group_size = {asked} "
+                f"(got {grpo.micro_batch_size})"
+            ]
         )
+<<<<<<< HEAD
     config = GRPOConfig(
         **common_settings(precision, backend),
+=======
+    rows = asked * groups
+    return GRPOConfig(
+>>>>>>> masa
         output_dir=str(folder / "checkpoints"),
         max_steps=grpo.steps,
         learning_rate=grpo.learning_rate,

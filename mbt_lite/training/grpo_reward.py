@@ -11,12 +11,13 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mbt_lite.methods.method import Batch, Method
+from mbt_lite.methods.method import KIND, Batch, Method
 from mbt_lite.rewards.scorer import Scorer
 from mbt_lite.rewards.terms import TERMS
 
-# The column in which rollouts hand over their log-probabilities.
+# The columns in which rollouts hand over their log-probabilities, and how long each might have become.
 LOG_PROBS = "log_probs"
+LIMITS = "limits"
 
 
 @dataclasses.dataclass(slots=True)
@@ -61,6 +62,8 @@ class MethodReward:
                 self.group_size,
                 step,
                 log_probs,
+                given.get(LIMITS),
+                self.scorer.prefilled_think,
             )
         )
         extras = {f"extra/{name}": column for name, column in found.extras.items()}
@@ -73,7 +76,7 @@ class MethodReward:
                 "completion_tokens": len(ids),
                 "terms": terms,
                 "reward": reward,
-                **dict(zip(extras, numbers, strict=True)),
+                **{name: number for name, number in zip(extras, numbers, strict=True) if number is not None},
             }
             for question, ids, text, stopped, terms, reward, *numbers in zip(
                 columns["question_id"],
@@ -86,10 +89,16 @@ class MethodReward:
                 strict=True,
             )
         ]
-        for name in TERMS:
-            log_metric(f"reward/{name}", sum(terms[name] for terms in scored.terms) / len(rows))
-        for name, column in extras.items():
-            log_metric(name, sum(column) / len(rows))
+        for row, kind in zip(rows, columns.get(KIND, ()), strict=False):
+            row[KIND] = kind
+        for row, is_answer in zip(rows, found.answers or (), strict=False):
+            row["terms"] = row["terms"] if is_answer else {}
+        told = {f"reward/{name}": [row["terms"].get(name) for row in rows] for name in TERMS} | extras
+        for name, column in told.items():
+            if values := [value for value in column if value is not None]:
+                log_metric(name, sum(values) / len(values))
+        for name, value in found.figures.items():
+            log_metric(name, value)
         log_metric("stop_rate", sum(scored.stopped) / len(rows))
         if scored.by_law is not None:
             log_metric("share_by_law", scored.by_law / len(rows))

@@ -6,6 +6,7 @@ from a seed of its own. Its probabilities differ a little from training's (other
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -14,16 +15,23 @@ from mbt_lite.generation.decoding import Decoding, Rollout
 from mbt_lite.generation.generate import generate, max_cached_tokens, shares_prompts
 from mbt_lite.generation.kv_cache import batches
 from mbt_lite.memory import in_phase
-from mbt_lite.methods.method import Method
+from mbt_lite.methods.method import Method, Passes, PromptRow
 from mbt_lite.recipe.schema import Grpo
 from mbt_lite.records import Message
 from mbt_lite.student.chat_template import prompt_ids
 from mbt_lite.student.loading import Student
 from mbt_lite.student.unsloth_backend import generate_by_engine
-from mbt_lite.training.grpo_reward import LOG_PROBS
+from mbt_lite.training.grpo_reward import LIMITS, LOG_PROBS
+
+# Gives the passes of a step (from 0 on) by its prompts, one a group; None: all at once.
+PassesOf = Callable[[int, Sequence[Any]], Passes | None]
+# So far apart are the seeds of two passes of a step, whose batches have seeds of their own in between.
+_PASS_SEEDS = 499
 
 
-def rollouts(student: Student, grpo: Grpo, *, log_probs: bool = False) -> Callable[[list[Any], Any], dict[str, Any]]:
+def rollouts(
+    student: Student, grpo: Grpo, *, log_probs: bool = False, passes_of: PassesOf | None = None
+) -> Callable[[list[Any], Any], dict[str, Any]]:
     """Give the function that TRL calls with the prompts of a step; the step alone decides its seed.
 
     With `log_probs` its result has those of the rollouts (see `Rollout`) as LOG_PROBS, a column of the reward.
@@ -39,6 +47,9 @@ def rollouts(student: Student, grpo: Grpo, *, log_probs: bool = False) -> Callab
                 "prompt_ids": [prompt_ids(student.tokenizer, prompt) for prompt in prompts],
                 "logprobs": None,
             }
+            passes = passes_of(int(trainer.state.global_step), unique) if passes_of else None
+            if passes is not None:
+                return told | _in_passes(student, unique, grpo, passes, seed)
             if student.has_engine:
                 return told | {"completion_ids": _by_engine(student, unique, grpo, seed)}
             found = list(sample_by_student(student, unique, grpo, grpo.group_size, seed, log_probs=log_probs))
@@ -50,6 +61,52 @@ def rollouts(student: Student, grpo: Grpo, *, log_probs: bool = False) -> Callab
     return roll_out
 
 
+def passes_by(method: Method, rows: Sequence[PromptRow], *, prefilled_think: bool) -> PassesOf:
+    """Give the passes of a method: TRL tells the prompts of a step only, so its rows are known by them."""
+    by_prompt = {json.dumps(row.prompt): row for row in rows}
+
+    def passes_of(step: int, prompts: Sequence[Any]) -> Passes | None:
+        asked = [by_prompt[json.dumps(prompt)] for prompt in prompts]
+        return method.passes(step, asked, prefilled_think=prefilled_think)
+
+    return passes_of
+
+
+def _in_passes(student: Student, prompts: Sequence[Any], grpo: Grpo, passes: Passes, seed: int) -> dict[str, list[Any]]:
+    """Roll the groups of a step out as a method says; those it leaves out are one stop token each."""
+    left_out = [[min(student.stop_ids)]] * grpo.group_size
+    groups: dict[int, list[list[int]]] = {}
+    limits: dict[int, int] = {}
+    asked = next(passes, None)
+    while asked is not None:
+        wanted = [index for index, limit in asked.items() if limit]
+        found: dict[int, list[Rollout]] = {index: [] for index in asked}
+        for rollout in sample_by_student(
+            student,
+            [prompts[index] for index in wanted],
+            grpo,
+            grpo.group_size,
+            seed,
+            limits=[asked[index] for index in wanted],
+        ):
+            found[wanted[rollout.prompt_index]].append(rollout)
+        for group in found.values():
+            group.sort(key=lambda rollout: rollout.sample_index)
+        groups |= {index: [list(one.token_ids) for one in group] or left_out for index, group in found.items()}
+        limits |= asked
+        seed += _PASS_SEEDS
+        try:
+            asked = passes.send(found)
+        except StopIteration:
+            asked = None
+    assert groups.keys() == set(range(len(prompts))), sorted(groups)
+    in_order = range(len(prompts))
+    return {
+        "completion_ids": [ids for index in in_order for ids in groups[index]],
+        LIMITS: [limits[index] for index in in_order for _ in range(grpo.group_size)],
+    }
+
+
 def sample_by_student(
     student: Student,
     prompts: Sequence[Sequence[Message]],
@@ -58,6 +115,7 @@ def sample_by_student(
     seed: int,
     *,
     log_probs: bool = False,
+    limits: Sequence[int] | None = None,
 ) -> Iterator[Rollout]:
     """Complete each prompt `samples` times by the student itself, sampled and batched as the steps of grpo are."""
     return generate(
@@ -72,6 +130,7 @@ def sample_by_student(
             cache_gib=grpo.rollout_cache_gib,
             log_probs=log_probs,
         ),
+        limits=limits,
     )
 
 

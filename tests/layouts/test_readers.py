@@ -38,7 +38,7 @@ TWOWIKI = {key: value for key, value in HOTPOT.items() if key != "level"} | {
 MBT = to_row(
     Question("q1", "Who?", "Ann Lee", ("Ann",), (Document("Cat", "One.", True),), "synthetic", 2, "bridge", "easy")
 )
-MBT |= {"aliases": ["Ann"], "documents": [{"title": "Cat", "text": "One.", "is_supporting": True}]}
+MBT |= {"aliases": ["Ann"], "documents": [{"title": "Cat", "text": "One.", "is_supporting": True}], "bridges": []}
 
 READERS = {"musique": musique.read_row, "hotpot": hotpot.read_row, "2wiki": twowiki.read_row, "mbt": mbt.read_row}
 

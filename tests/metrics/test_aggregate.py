@@ -15,7 +15,7 @@ from mbt_lite.text.phases import PHASES
 
 PROPERTY = settings(deadline=None, max_examples=50)
 TRACE_METRICS = (
-    "phase_coverage", "first_mention", "words_after_mention", "repeated_4grams", "trace_words",
+    "phase_coverage", "first_mention", "words_after_mention", "repeated_4grams", "trace_words", "bridge_hit",
     *(f"phase/{phase}" for phase in PHASES),
 )  # fmt: skip
 
@@ -81,6 +81,7 @@ def test_aggregate_of_traces_by_hand() -> None:
         "words_after_mention": (pytest.approx((30 + 20) / 2), 2),
         "repeated_4grams": (pytest.approx(0.1), 4),
         "trace_words": (pytest.approx(45), 4),
+        "bridge_hit": (None, 0),
         "phase/understand_filter": (0, 5), "phase/plan": (pytest.approx(0.4), 5), "phase/execute_monitor": (0, 5),
         "phase/self_correct": (0, 5), "phase/verify": (pytest.approx(0.2), 5),
     }  # fmt: skip

@@ -25,6 +25,7 @@ QUESTION = Question(
 SLOTS: dict[str, set[str]] = {
     "student": {"documents", "question"},
     "metacognitive": set(),
+    "meta": {"documents", "question"},
     "solution": {"documents", "question", "answer"},
     "mbt_s": {"monologue", "documents", "question", "answer"},
     "mbt_r": {"monologue", "question", "answer", "draft"},

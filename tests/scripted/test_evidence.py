@@ -4,7 +4,8 @@ import pytest
 
 from mbt_lite.data.questions import read_questions
 from mbt_lite.recipe.schema import Questions
-from mbt_lite.scripted.evidence import Search, fold, read_facts, read_names, split_sentences
+from mbt_lite.scripted.evidence import Search, read_facts, split_sentences
+from mbt_lite.text.names import fold, read_names
 
 DOCUMENTS = [
     ("Silent Garden", "Silent Garden was directed by Nora Vale."),

@@ -45,7 +45,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def hand_over(monkeypatch: pytest.MonkeyPatch, generate: Any) -> None:
     """Put a student that completes by `generate` where the stage hands over to the one in this process."""
-    local = types.SimpleNamespace(open_student=lambda model: generate, read_counts=count_words)
+    local = types.SimpleNamespace(open_student=lambda model, adapter=None: generate, read_counts=count_words)
     # torch stays out
     monkeypatch.setattr(generation, "local", local, raising=False)
 

@@ -36,6 +36,7 @@ class Doubt:
     wrong: Sequence[str] = ()
     name = "doubt"
     wants_log_probs = True
+    asks = (student_messages,)
     lays_out_steps = True
     batches: list[Batch] = dataclasses.field(default_factory=list)
 
@@ -46,6 +47,9 @@ class Doubt:
             for question in questions
             for doubted in (False, True)
         ]
+
+    def passes(self, step: int, rows: Sequence[PromptRow], *, prefilled_think: bool) -> None:
+        """Roll out all at once."""
 
     def reward(self, batch: Batch) -> Rewarded:
         """Give minus the mean log-probability, or nothing."""

@@ -21,6 +21,7 @@ TABLE: dict[TraceKind, tuple[str | None, dict[str, int], tuple[str, ...]]] = {
     "distill_r": ("student", {"solution": 5, "distill_r": 30}, ("student", "solution", "distill_r")),
     "self_distill": ("student", {}, ("student",)),
     "teacher_distill": ("teacher", {"draft": 10}, ("student",)),
+    "meta_expert": ("student", {}, ("student", "meta")),
 }
 
 

@@ -1,0 +1,132 @@
+"""How well a student foresees its own answers: one forecast a question beside its completions (arXiv 2510.03259).
+
+Beside every figure stands what the best constant forecast earns on the same questions, chosen knowing how they end, and
+beside the links that are gold bridges what naming all titles would find. Rates are of the completions that were scored:
+with one a question they are 0 or 1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mbt_lite.metrics.aggregate import Estimate, estimates, undefined
+from mbt_lite.metrics.intervals import percentile_interval
+from mbt_lite.records import Completion, Prediction, Question
+from mbt_lite.rewards.meta import (
+    TRIES,
+    Forecast,
+    RateLaw,
+    Solved,
+    best_constant,
+    possible_link,
+    read_forecast,
+    solved,
+    titles,
+    truth,
+)
+from mbt_lite.text.completion import parse_completion
+from mbt_lite.text.normalize import normalize
+
+
+def foresight(
+    questions: Mapping[str, Question],
+    predictions: Sequence[Prediction],
+    forecasts: Mapping[str, Completion],
+    *,
+    tolerance: float,
+    law: RateLaw,
+    prefilled_think: bool,
+    samples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Give `metrics` (as `aggregate`), `reliability` (n and share right by foretold rate), `bridges_are_titles`."""
+    ended: dict[str, list[tuple[str | None, bool, int]]] = {}
+    for row in predictions:
+        trace = parse_completion(row.text, prefilled_think=prefilled_think).trace
+        is_right = bool(row.exact_match and row.stopped)
+        ended.setdefault(row.question_id, []).append((trace, is_right, row.completion_tokens))
+    found = {question_id: solved(rows) for question_id, rows in ended.items()}
+    told = {question_id: _read(forecasts[question_id], prefilled_think) for question_id in found}
+    truths = [
+        truth(told[question_id], one, questions[question_id], tolerance=tolerance, law=law)
+        for question_id, one in found.items()
+    ]
+    bridges = [_bridges(told[question_id].links, questions[question_id]) for question_id in found]
+    columns: dict[str, list[float | None]] = {
+        "parsed": [float(None not in dataclasses.astuple(told[question_id])) for question_id in found],
+        **{name: [float(getattr(one, name)) for one in truths] for name in ("links", "tokens", "rate", "total")},
+        **{name: [one[name] for one in bridges] for name in ("bridge_precision", "bridge_recall", "bridge_chance")},
+    }
+    reasons = dict.fromkeys(("bridge_precision", "bridge_recall", "bridge_chance"), "no question has gold bridges")
+    metrics = estimates(columns, samples=samples, seed=seed, reasons=reasons)
+    pairs = [(told[question_id].right_of_8, one.rate) for question_id, one in found.items()]
+    known = [(right, rate) for right, rate in pairs if right is not None]
+    metrics["auroc"] = auroc([right for right, _ in known], [rate >= 0.5 for _, rate in known], samples, seed)
+    metrics |= _constant([(questions[question_id], one) for question_id, one in found.items()], tolerance, law)
+    return {
+        "metrics": metrics,
+        "reliability": [
+            {"right_of_8": right, "n": len(rates), "rate": math.fsum(rates) / len(rates)}
+            for right in range(TRIES + 1)
+            if (rates := [rate for said, rate in known if said == right])
+        ],
+        "bridges_are_titles": any(questions[question_id].bridges_are_titles for question_id in found),
+    }
+
+
+def _read(completion: Completion, prefilled_think: bool) -> Forecast:
+    if completion.finish_reason != "stop":
+        return Forecast()
+    return read_forecast(completion.text, prefilled_think=prefilled_think)
+
+
+def _bridges(links: Sequence[str] | None, question: Question) -> dict[str, float | None]:
+    """Hold links against gold bridges, as sets of normalised names; None where there is nothing to divide by."""
+    wanted = {name for name in map(normalize, question.bridges) if possible_link(name, question)}
+    if not wanted:
+        return dict.fromkeys(("bridge_precision", "bridge_recall", "bridge_chance"))
+    named, titled = (set(map(normalize, some)) for some in (links or (), titles(question)))
+    return {
+        "bridge_precision": len(named & wanted) / len(named) if named else None,
+        "bridge_recall": len(named & wanted) / len(wanted),
+        "bridge_chance": len(titled & wanted) / len(titled) if titled else None,
+    }
+
+
+def _constant(pairs: Sequence[tuple[Question, Solved]], tolerance: float, law: RateLaw) -> dict[str, Estimate]:
+    names = ("links", "tokens", "rate", "total")
+    if not pairs:
+        return {f"constant_{name}": undefined(0, "no predictions") for name in names}
+    earned = best_constant(pairs, tolerance=tolerance, law=law).earned
+    return {
+        f"constant_{name}": undefined(len(pairs), "no interval: it is the best in hindsight")
+        | {"mean": float(getattr(earned, name))}
+        for name in names
+    }
+
+
+def auroc(scores: Sequence[float], labels: Sequence[bool], samples: int, seed: int) -> Estimate:
+    """Give the chance that a true one scores above a false one, ties half, with its bootstrap interval.
+
+    >>> auroc([1, 1, 1, 0, 0], [True, True, False, False, True], 10, 0)["mean"]
+    0.5833333333333334
+    """
+    values, truths = np.array(scores, dtype=np.float64), np.array(labels, dtype=bool)
+    if truths.all() or not truths.any():
+        return undefined(len(scores), "all questions alike: none is solved at least half the time, or all are")
+    above = (values[:, None] > values[None, :]) + 0.5 * (values[:, None] == values[None, :])
+
+    def area(weights: np.ndarray[Any, Any]) -> float | None:
+        true, false = weights * truths, weights * ~truths
+        total = true.sum() * false.sum()
+        return float(true @ above @ false / total) if total else None
+
+    generator, n = np.random.default_rng(seed), len(scores)
+    drawn = [area(np.bincount(generator.integers(n, size=n), minlength=n)) for _ in range(samples)]
+    low, high = percentile_interval([one for one in drawn if one is not None])
+    return {"mean": area(np.ones(n)), "low": low, "high": high, "n": n, "undefined_reason": None}
