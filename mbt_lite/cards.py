@@ -115,9 +115,7 @@ def choose_build(card: Card, wanted: str | None = None) -> Build:
     Raises ModelError, with the cure, where there is none.
     """
     builds = [build for build in BUILDS if wanted in (None, build.name)]
-    fitting = [
-        build for build in builds if card.capability is None or build.oldest <= card.capability <= build.newest
-    ]
+    fitting = [build for build in builds if card.capability is None or build.oldest <= card.capability <= build.newest]
     if not fitting:
         raise ModelError(f"{card}: no torch for {' or '.join(build.name for build in builds)} is made for this card")
     for build in fitting:

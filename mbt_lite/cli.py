@@ -267,6 +267,7 @@ def plan(
     vram: Annotated[float | None, typer.Option(metavar="GIB", help="Plan for a card of this size.", min=1)] = None,
     fit: Annotated[bool, typer.Option("--fit", help="Propose the smallest change of settings that fits.")] = False,
     measure: Annotated[bool, typer.Option("--measure", help="Run two steps of sft and grpo here, too.")] = False,
+    simulate: Annotated[bool, typer.Option("--simulate", help="Run them without data, as on a card.")] = False,
     as_json: _Json = False,
 ) -> None:
     """Say whether it will fit, before anything loads."""
@@ -274,7 +275,7 @@ def plan(
     from mbt_lite.recipe import load_recipe
 
     loaded, path = load_recipe(recipe, settings or []), _run_folder(recipe, out)
-    show_plan(loaded, path, vram_gib=vram, fit=fit, measured=measure, as_json=as_json)
+    show_plan(loaded, path, vram_gib=vram, fit=fit, measured=measure, simulated=simulate, as_json=as_json)
 
 
 @app.command()

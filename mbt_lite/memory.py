@@ -9,9 +9,9 @@ import contextlib
 import re
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec, TypeVar
 
 from mbt_lite.errors import ModelError
 
@@ -20,6 +20,8 @@ _CLEAR = Path("/proc/self/clear_refs")
 # What CUDA, cuBLAS and the CPU's allocators write.
 _SIGNS = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory", "not enough memory")
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Phase = Literal["load", "rollouts", "forward", "backward", "optimizer", "evaluation", "save", "training"]
 
 
@@ -81,6 +83,16 @@ def in_phase(phase: Phase) -> Iterator[None]:
         if is_out_of_memory(error) and not hasattr(error, "mbt_phase"):
             error.mbt_phase = phase  # type: ignore[union-attr]
         raise
+
+
+def each_in_phase(phase: Phase, iterate: Callable[P, Iterator[T]]) -> Callable[P, Iterator[T]]:
+    """Give a function that iterates as `iterate` does, in a phase; what is done with the items is outside of it."""
+
+    def iterate_in_phase(*args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        with in_phase(phase):
+            yield from iterate(*args, **kwargs)
+
+    return iterate_in_phase
 
 
 def phase_of(error: BaseException) -> Phase:

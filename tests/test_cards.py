@@ -99,7 +99,7 @@ def test_choose_build_of_one_asked_for() -> None:
     """vLLM is compiled for one CUDA."""
     card = cards.Card("NVIDIA GeForce RTX 3090", 24 * GIB, "580.95.05", (8, 6))
     assert cards.choose_build(card, "cu130").cuda == "13.0"
-    with pytest.raises(ModelError, match="update it to 580.65 or newer"):
+    with pytest.raises(ModelError, match=r"update it to 580\.65 or newer"):
         cards.choose_build(cards.Card(card.name, card.memory, "550.54.15", (8, 6)), "cu130")
     with pytest.raises(ModelError, match="no torch for cu130 is made for this card"):
         cards.choose_build(cards.Card("Tesla V100-SXM2-16GB", 16 * GIB, "580.95.05", (7, 0)), "cu130")

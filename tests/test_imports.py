@@ -55,6 +55,7 @@ HEAVY_FILES = (
     "export/answers.py",
     "bench/sft_run.py",
     "plan/trial.py",
+    "plan/simulation.py",
     "bench/grpo_step.py",
     "bench/reward.py",
     "rewards/kernel*.py",

@@ -7,8 +7,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from mbt_lite.doctor.findings import Finding
 from mbt_lite.doctor.driver import check_driver
+from mbt_lite.doctor.findings import Finding
 from mbt_lite.doctor.libraries import check_libraries
 from mbt_lite.doctor.machine import check_caches, check_machine, read_machine
 from mbt_lite.doctor.services import check_services

@@ -76,7 +76,7 @@ def _check_card(plan: Plan | None) -> Iterator[Finding]:
     if plan is None or plan.target.device != "cuda":
         return
     stage, peak = plan.peak
-    said = f"{plan.target.said}: {stage} needs {peak.bytes / GIB:.1f} of {plan.target.memory / GIB:.1f} GiB"
+    said = f"{plan.target.said}: {stage} needs {peak.bytes / GIB:.1f} of {plan.target.usable / GIB:.1f} GiB"
     yield Finding("card memory", said, "see `mbt-lite plan RECIPE --fit`" if plan.margin < 0 else None)
 
 

@@ -122,9 +122,21 @@ def mask_bytes(rows: int, tokens: int, dtype_bytes: int) -> int:
 
 
 def layer_transient_bytes(a: Architecture, tokens: int, dtype_bytes: int, how: Computing) -> int:
-    """Give what one layer needs for a moment: an unpacked weight, and the widest tensors with their gradients."""
+    """Give what the backward pass of one layer needs besides what the layer saved.
+
+    With joined LoRA the most is held at the product of gate and up, whose two gradients stand beside what was saved and
+    the gradient of the residual; where tokens are few, while a weight is unpacked.
+    """
     unpacked = max(linear.weights for linear in a.linears) * dtype_bytes
-    return unpacked + tokens * a.intermediate * (4 * dtype_bytes + (0 if how.joins_lora else FLOAT32))
+    wide = tokens * a.intermediate * dtype_bytes
+    if how.joins_lora:
+        return max(2 * wide, wide + unpacked) + tokens * a.hidden * dtype_bytes
+    return unpacked + 4 * wide + tokens * a.intermediate * FLOAT32
+
+
+def forward_bytes(a: Architecture, tokens: int, dtype_bytes: int) -> int:
+    """Give what a pass without gradients holds: gate, up and product of one layer; embedding, residuals and a norm."""
+    return tokens * (3 * a.intermediate + 4 * a.hidden) * dtype_bytes
 
 
 def logits_tile_bytes(a: Architecture, tokens: int, dtype_bytes: int, *, on_cpu: bool) -> int:

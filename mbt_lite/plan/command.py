@@ -12,7 +12,7 @@ from mbt_lite.console import Screen
 from mbt_lite.plan.fit import Change, fitting, with_settings
 from mbt_lite.plan.hours import estimate_hours, hours_lines
 from mbt_lite.plan.make_plan import Plan, make_plan, plan_with, to_row
-from mbt_lite.plan.measure import MEASURED, measure
+from mbt_lite.plan.measure import MEASURED, measure, simulate
 from mbt_lite.plan.rates import read_rates
 from mbt_lite.plan.table import closing, heading, stage_table
 from mbt_lite.plan.target import choose_target, make_setup, read_card
@@ -21,12 +21,21 @@ from mbt_lite.screen import say
 
 
 def show_plan(
-    recipe: Recipe, run_folder: Path, *, vram_gib: float | None, fit: bool, measured: bool, as_json: bool
+    recipe: Recipe,
+    run_folder: Path,
+    *,
+    vram_gib: float | None,
+    fit: bool,
+    measured: bool,
+    simulated: bool,
+    as_json: bool,
 ) -> None:
     """Print the plan of a recipe; with `measured`, run the phases of sft and grpo on the present device as well.
 
+    With `simulated` they run on tensors without data, as on a card.
+
     `vram_gib` plans for a card of that size, and caps the card that is measured; a machine without a card measures its
-    processor. With `fit` and `measured`, what is planned, measured and shown is the proposal.
+    processor. With `fit` and one of these, what is planned, run and shown is the proposal.
     """
     target = choose_target(None if measured and read_card() is None else vram_gib)
     plan = make_plan(recipe, target, run_folder)
@@ -35,16 +44,23 @@ def show_plan(
         return plan_with(changed, make_setup(changed, plan.setup.architecture, target), target, plan.workload)
 
     change = fitting(recipe, plan_of) if fit else None
-    if measured and change:
+    if (measured or simulated) and change:
         recipe = with_settings(recipe, change)
         plan = plan_of(recipe)
-    peaks = {}
+    lengths, peaks = plan.workload.lengths, {}
+    if simulated:
+        peaks["simulated"] = {stage: simulate(stage, recipe, lengths, plan.setup) for stage in MEASURED}
     if measured:
-        peaks = {stage: measure(stage, recipe, plan.workload.lengths, vram_gib) for stage in MEASURED}
+        peaks["measured"] = {stage: measure(stage, recipe, lengths, vram_gib) for stage in MEASURED}
     hours = estimate_hours(recipe, plan, read_rates(recipe, plan.setup, target, run_folder), run_folder)
     if as_json:
         row = to_row(plan) | {"hours": {stage: dataclasses.asdict(one) for stage, one in hours.items()}}
-        say(json.dumps(row | {"measured": peaks or None} | ({"fit": change} if fit else {}), indent=2))
+        say(
+            json.dumps(
+                row | {how: peaks.get(how) for how in ("measured", "simulated")} | ({"fit": change} if fit else {}),
+                indent=2,
+            )
+        )
         return
     _print(plan, peaks)
     for line in hours_lines(hours, recipe, target.said):
@@ -54,12 +70,13 @@ def show_plan(
             say(line)
 
 
-def _print(plan: Plan, peaks: dict[str, dict[str, int]]) -> None:
+def _print(plan: Plan, peaks: dict[str, dict[str, dict[str, int]]]) -> None:
     console = Screen()
     for line in heading(plan):
         say(line)
     for stage, phases in plan.stages.items():
-        console.print(stage_table(stage, phases, peaks.get(stage)))
+        found = {how: stages[stage] for how, stages in peaks.items() if stage in stages}
+        console.print(stage_table(stage, phases, found))
     for line in closing(plan):
         say(line)
 

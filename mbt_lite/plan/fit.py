@@ -55,7 +55,7 @@ def _cheapest(recipe: Recipe, plan_of: Callable[[Recipe], Plan], stage: str) -> 
         seen.add(state)
         changed = with_settings(recipe, change)
         plan = plan_of(changed)
-        if max(one.bytes for one in plan.stages[stage]) <= plan.target.memory:
+        if max(one.bytes for one in plan.stages[stage]) <= plan.target.usable:
             return change
         for step_cost, step in _steps(changed, stage):
             if not any(conflicts(with_settings(changed, step))):

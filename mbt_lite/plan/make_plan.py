@@ -43,7 +43,7 @@ class Plan:
     @property
     def margin(self) -> int:
         """Bytes that are left at the peak; negative: it does not fit."""
-        return self.target.memory - self.peak[1].bytes
+        return self.target.usable - self.peak[1].bytes
 
 
 def make_plan(recipe: Recipe, target: Target, run_folder: Path) -> Plan:

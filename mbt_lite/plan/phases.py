@@ -29,6 +29,7 @@ from mbt_lite.plan.activations import (
     FLOAT32,
     Computing,
     MicroBatch,
+    forward_bytes,
     head_tile_bytes,
     layer_input_bytes,
     layer_transient_bytes,
@@ -38,7 +39,7 @@ from mbt_lite.plan.activations import (
 )
 
 _BFLOAT16 = 2
-_CUDA_CONTEXT = 2**29
+CUDA_CONTEXT = 2**29
 # Fitted to two measured trainings of the embedded student (glibc 2.36, 2026-11-21); the others: recipes/RESULTS.md.
 PROCESS_BYTES = 172 * 2**20
 HEAP_SHARE = 0.2
@@ -106,7 +107,7 @@ def weights(setup: Setup) -> dict[str, int]:
     else:
         held["weights"] += a.linear_weights * setup.dtype_bytes
     if setup.device == "cuda":
-        held["CUDA context"] = _CUDA_CONTEXT
+        held["CUDA context"] = CUDA_CONTEXT
     return held
 
 
@@ -168,18 +169,17 @@ def rollout(
         cache = (prompts * prompt_tokens + rows * completion_tokens) * kv_bytes_per_token(a.layers, a.kv_size, c)
     else:
         cache = rows * kv_cache_bytes(a, tokens, c)
+    prefill = forward_bytes(a, prefilled * prompt_tokens, c) + mask_bytes(prefilled, prompt_tokens, c)
+    # logits, the same in float32, probabilities and their sums in float64
+    drawing = rows * a.vocabulary * (c + FLOAT32 + 2 * 8)
     # scores in float32, their softmax, and the copy that is joined from prompt and completion
     scores = rows * a.heads * tokens * FLOAT32 * 3
-    # logits in float32 twice, probabilities and their sums in float64
-    drawing = rows * a.vocabulary * (2 * FLOAT32 + 2 * 8)
-    prefill = prefilled * prompt_tokens * (3 * a.intermediate + 4 * a.hidden) * c
-    prefill += mask_bytes(prefilled, prompt_tokens, c)
-    return phase(
-        "rollout",
-        held,
-        _mapped_files(setup),
-        {"KV cache": cache, "activations": max(scores, prefill), "logits": drawing},
+    moments = (
+        {"KV cache": prefilled * kv_cache_bytes(a, prompt_tokens, c), "activations": prefill},
+        {"KV cache": cache, "logits": drawing},
+        {"KV cache": cache, "activations": scores},
     )
+    return phase("rollout", held, _mapped_files(setup), max(moments, key=lambda moment: sum(moment.values())))
 
 
 def engine_rollout(setup: Setup) -> Phase:
@@ -226,7 +226,7 @@ def log_probs(setup: Setup, batch: MicroBatch) -> Phase:
     a, c = setup.architecture, setup.dtype_bytes
     held = weights(setup) | training(setup) | {"adapter": 2 * adapter(setup)["adapter"]}
     held |= _rollout_view(setup, has_adapter=True)
-    inside = layer_transient_bytes(a, batch.computed_tokens, c, setup.computing)
+    inside = forward_bytes(a, batch.computed_tokens, c)
     return phase("log-probs", held, _mapped_files(setup), {"activations": inside, "logits": _tile(setup, batch)})
 
 

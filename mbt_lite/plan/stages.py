@@ -66,35 +66,45 @@ def _gen(recipe: Recipe, setup: Setup, lengths: Lengths) -> list[Phase]:
 
 def _sft(recipe: Recipe, setup: Setup, lengths: Lengths) -> list[Phase]:
     sft = recipe.sft
-    batch = MicroBatch(sft.micro_batch_size, lengths.row, trained_tokens=lengths.row)
-    step = backward(setup, batch, checkpointing=sft.gradient_checkpointing, rolls_out=False)
+    step = backward(setup, sft_batch(recipe, lengths), checkpointing=sft.gradient_checkpointing, rolls_out=False)
     return [load(setup), step, optimizer(setup, rolls_out=False)]
+
+
+def sft_batch(recipe: Recipe, lengths: Lengths) -> MicroBatch:
+    """Give the largest micro-batch of sft."""
+    return MicroBatch(recipe.sft.micro_batch_size, lengths.row, trained_tokens=lengths.row)
 
 
 def _grpo(recipe: Recipe, setup: Setup, lengths: Lengths) -> list[Phase]:
     grpo = recipe.grpo
-    local = rollout(
-        setup,
-        prompts=min(max(1, grpo.rollout_batch_size // grpo.group_size), grpo.prompts_per_step),
-        samples=grpo.group_size,
-        prompt_tokens=lengths.prompt,
-        completion_tokens=grpo.max_completion_tokens,
-        has_adapter=True,
-        is_training=True,
-    )
+    local = rollout(setup, **grpo_rollout(recipe, lengths), has_adapter=True, is_training=True)
     # pass rates and dev rewards are the student's own rollouts, beside the engine too
     is_local = grpo.rollout_engine == "local" or grpo.prefilter == "start" or grpo.dev_questions > 0
     rollouts = local if is_local else engine_rollout(setup)
-    batch = MicroBatch(
-        grpo.micro_batch_size,
-        lengths.prompt + grpo.max_completion_tokens,
-        grpo.max_completion_tokens,
-        _most_prompts(grpo) if setup.computing.packs_rows else 0,
-    )
+    batch = grpo_batch(recipe, lengths, shares=setup.computing.packs_rows)
     step = backward(setup, batch, checkpointing=grpo.gradient_checkpointing, rolls_out=True)
     reference = [log_probs(setup, batch)] if grpo.kl_coefficient > 0 else []
     phases = [load(setup), rollouts, *reference, step, optimizer(setup, rolls_out=True)]
     return [beside_engine(setup, one) for one in phases]
+
+
+def grpo_rollout(recipe: Recipe, lengths: Lengths) -> dict[str, int]:
+    """Give the largest batch of rollouts, as `rollout` takes it."""
+    grpo = recipe.grpo
+    return {
+        "prompts": min(max(1, grpo.rollout_batch_size // grpo.group_size), grpo.prompts_per_step),
+        "samples": grpo.group_size,
+        "prompt_tokens": lengths.prompt,
+        "completion_tokens": grpo.max_completion_tokens,
+    }
+
+
+def grpo_batch(recipe: Recipe, lengths: Lengths, *, shares: bool) -> MicroBatch:
+    """Give the largest micro-batch of grpo; `shares`: the rows of a prompt compute it once."""
+    grpo = recipe.grpo
+    tokens = lengths.prompt + grpo.max_completion_tokens
+    prompts = _most_prompts(grpo) if shares else 0
+    return MicroBatch(grpo.micro_batch_size, tokens, grpo.max_completion_tokens, prompts)
 
 
 def _most_prompts(grpo: Grpo) -> int:

@@ -19,8 +19,8 @@ CAUSES = (
 )  # fmt: skip
 
 
-def stage_table(stage: str, phases: list[Phase], measured: Mapping[str, int] | None = None) -> Table:
-    """Make the table of a stage; a phase that was measured shows that beside its sum."""
+def stage_table(stage: str, phases: list[Phase], found: Mapping[str, Mapping[str, int]]) -> Table:
+    """Make the table of a stage; below its sum, what was measured or simulated of a phase."""
     table = Table(title=stage, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("GiB")
     for one in phases:
@@ -30,8 +30,8 @@ def stage_table(stage: str, phases: list[Phase], measured: Mapping[str, int] | N
             table.add_row(cause, *(_gib(one.causes[cause]) if cause in one.causes else "" for one in phases))
     table.add_section()
     table.add_row("planned", *(_gib(one.bytes) for one in phases))
-    if measured is not None:
-        table.add_row("measured", *(_gib(measured[one.name]) if one.name in measured else "" for one in phases))
+    for how, peaks in found.items():
+        table.add_row(how, *(_gib(peaks[one.name]) if one.name in peaks else "" for one in phases))
     return table
 
 
@@ -51,6 +51,8 @@ def heading(plan: Plan) -> Iterator[str]:
     yield from plan.workload.notes
     if setup.engine_bytes:
         yield "vLLM holds its whole share of the card while grpo runs; `--measure` measures local rollouts"
+    if setup.backend == "unsloth":
+        yield "unsloth shares prompts, packs and offloads; none of that is planned, so this is what it needs at most"
     if setup.device == "cuda":
         yield "computed, not measured on a card; `mbt-lite plan --measure` on the card tells"
 
@@ -59,7 +61,8 @@ def closing(plan: Plan) -> Iterator[str]:
     """Give the lines below the tables: the peak, the margin, disk, teacher."""
     stage, peak = plan.peak
     verdict = f"{_gib(plan.margin)} GiB to spare" if plan.margin >= 0 else f"{_gib(-plan.margin)} GiB TOO MUCH"
-    yield f"peak: {_gib(peak.bytes)} GiB in {stage}, {peak.name}: {verdict}"
+    kept = f", {plan.target.kept / GIB:.1f} GiB of the card left alone" if plan.target.kept else ""
+    yield f"peak: {_gib(peak.bytes)} GiB in {stage}, {peak.name}: {verdict}{kept}"
     yield f"merging into 16 bits: {_gib(plan.merge.bytes)} GiB of the machine's memory"
     yield "disk: " + ", ".join(f"{what} {size / GB:.1f} GB" for what, size in plan.disk.items())
     if plan.requests is None:

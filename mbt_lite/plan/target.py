@@ -17,17 +17,29 @@ from mbt_lite.run_dir import STAGES
 from mbt_lite.student import backend
 
 GIB = 2**30
+# A card of 24 GB offers about 23.5 GiB, less what a display takes, cuBLAS works in, and pieces that nothing fits.
+CARD_MARGIN = int(0.7 * GIB)
 _CPU_INFO = Path("/proc/cpuinfo")
 _MEMORY_INFO = Path("/proc/meminfo")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Target:
-    """A device and the bytes that may be used on it; `said` names it."""
+    """A device and its bytes; `said` names it."""
 
     device: Literal["cpu", "cuda"]
     memory: int
     said: str
+
+    @property
+    def kept(self) -> int:
+        """The bytes of a card that a plan leaves alone."""
+        return CARD_MARGIN if self.device == "cuda" else 0
+
+    @property
+    def usable(self) -> int:
+        """The bytes that a plan may use."""
+        return self.memory - self.kept
 
 
 def choose_target(vram_gib: float | None) -> Target:

@@ -127,11 +127,12 @@ def _optional_measures(metrics: Metrics) -> list[tuple[str, Group, Sequence[Meas
     """Give section, group and measures that the table shows where they were measured."""
     at_k = dict.fromkeys(key for value in metrics.values() for key in value.get("at_k", ()))
     repeated = [Measure(key, key, "share", AT_K[key.partition("@")[0]]) for key in at_k]
-<<<<<<< HEAD
-    return [("at_k", "answers", repeated), ("metrics", "traces", BY_RULE), ("judged", "judged", JUDGED)]
-=======
-    return [("metrics", BY_RULE), ("at_k", repeated), ("judged", JUDGED), ("foresight", FORESIGHT)]
->>>>>>> masa
+    return [
+        ("at_k", "answers", repeated),
+        ("metrics", "traces", BY_RULE),
+        ("judged", "judged", JUDGED),
+        ("foresight", "traces", FORESIGHT),
+    ]
 
 
 def _optional(value: Mapping[str, Any], section: str, key: str) -> Mapping[str, Any] | None:

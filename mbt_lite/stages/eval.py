@@ -44,6 +44,7 @@ from mbt_lite.generation.decoding import Decoding
 from mbt_lite.generation.local_rounds import Generate, LocalRounds, read_journal
 from mbt_lite.generation.served_rounds import ServedRounds, requests_of
 from mbt_lite.judge.panel import judge_variants
+from mbt_lite.memory import each_in_phase
 from mbt_lite.metrics.answers import rules_for
 from mbt_lite.metrics.foresight import foresight
 from mbt_lite.metrics.phase_reader import fit_reader, held_out, read_traces, require_sklearn, why_no_reader
@@ -63,6 +64,7 @@ from mbt_lite.strategies.rounds import Answers, Place, Played, first_prompts, pl
 from mbt_lite.strategies.strategy import Settings
 from mbt_lite.student.chat_template import refuse_other_template
 from mbt_lite.student.token_counts import TokenCounts
+from mbt_lite.training.out_of_memory import naming_out_of_memory
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
     run_dir.is_done("eval", inputs)
     for line in read_overlap(recipe.data).lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    with run_dir.locked("eval", inputs) as folder:
+    with run_dir.locked("eval", inputs) as folder, naming_out_of_memory(recipe, "eval", folder):
         exam = set_exam(recipe)
         for adapter in filter(None, adapters.values()):
             refuse_other_template(adapter.parent, exam.counts.chat_template)
@@ -289,7 +291,7 @@ def _answer_here(
 
         limit = recipe.data.max_prompt_tokens + eval_.max_completion_tokens
         with console.status(f"loading {recipe.model.name}"):
-            return local.open_student(recipe.model, adapter, eval_.engine, limit)
+            return each_in_phase("rollouts", local.open_student(recipe.model, adapter, eval_.engine, limit))
 
     for variant in variants:
         decoding = Decoding(

@@ -41,6 +41,7 @@ from mbt_lite.files import read_json, write_jsonl
 from mbt_lite.generation.decoding import Decoding
 from mbt_lite.generation.local_rounds import Generate, LocalRounds
 from mbt_lite.generation.served_rounds import ServedRounds, requests_of
+from mbt_lite.memory import each_in_phase
 from mbt_lite.progress import counting
 from mbt_lite.prompts import student_messages
 from mbt_lite.recipe.schema import Gen, Recipe, Teacher
@@ -58,6 +59,7 @@ from mbt_lite.traces.kind import Kind
 from mbt_lite.traces.kinds import kind_named
 from mbt_lite.traces.meta_rows import expert_rows, replayed
 from mbt_lite.traces.tables import counted, rejection_table, spread, usage_table
+from mbt_lite.training.out_of_memory import naming_out_of_memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +130,7 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
         return
     for line in read_overlap(recipe.data).lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    with run_dir.locked("gen", inputs) as folder:
+    with run_dir.locked("gen", inputs) as folder, naming_out_of_memory(recipe, "gen", folder):
         run_dir.unmark_done("gen")
         summary = _write_traces(recipe, questions, folder, console)
         run_dir.mark_done("gen", inputs, summary, [folder / "traces.jsonl"])
@@ -297,7 +299,7 @@ def _opener(recipe: Recipe) -> Callable[[], Generate]:
         from mbt_lite.generation import local
 
         adapter = recipe.gen.student_adapter
-        return local.open_student(recipe.model, None if adapter is None else Path(adapter))
+        return each_in_phase("rollouts", local.open_student(recipe.model, None if adapter is None else Path(adapter)))
 
     return open_student
 
@@ -328,7 +330,6 @@ def _drafter(
         batch_size=gen.batch_size,
         seed=gen.seed,
     )
-
     return LocalRounds(open_, decoding, journal, True, what, counting)
 
 

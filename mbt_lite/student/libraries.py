@@ -14,12 +14,15 @@ import sys
 # CPU about a tenth faster. Values of mallopt(3).
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 _KEEP_BYTES = 1 << 28
+# Of each product of a new shape oneDNN keeps 0.4 MB of code, and ideep above it as much again: of the last 1,024 each,
+# which uneven rows fill. A micro-batch has about thirty shapes; what it uses again must stay.
+_KEPT_PRODUCTS = "64"
 # What makes unsloth's vLLM sleep while training, and what adds the adapter to the weights: both off.
 ENGINE_SWITCHES = {"UNSLOTH_VLLM_STANDBY": "0", "UNSLOTH_VLLM_MERGED_ROLLOUT": "0"}
 
 
 def prepare() -> None:
-    """Set switches: no tokenizer threads to fork, no telemetry, quiet start, short waits, freed memory kept."""
+    """Set switches: no tokenizer threads to fork, no telemetry, quiet start, short waits, what memory is kept."""
     # embedded imports from here too
     from mbt_lite.student.embedded import cache_root
 
@@ -34,6 +37,8 @@ def prepare() -> None:
     # GNU OpenMP's threads spin for milliseconds before they sleep; beside another busy process on the same cores every
     # small product of decoding would then wait for a time slice
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KEPT_PRODUCTS)
+    os.environ.setdefault("LRU_CACHE_CAPACITY", _KEPT_PRODUCTS)
     # bitsandbytes says at import that an optional compiled kernel is missing: harmless, and not the user's concern
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     if sys.platform == "linux":

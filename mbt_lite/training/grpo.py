@@ -281,11 +281,14 @@ def build_trainer(
     trainer = ReducedGRPOTrainer(
         model=student.model,
         reward_funcs=[MethodReward(method, scorer, tuple(columns), grpo.group_size, journal.extend)],
-<<<<<<< HEAD
-        args=to_grpo_config(grpo, folder, student.compute_dtype, student.backend, shuffles=not method.lays_out_steps),
-=======
-        args=to_grpo_config(grpo, folder, groups=len(method.asks), shuffles=not method.lays_out_steps),
->>>>>>> masa
+        args=to_grpo_config(
+            grpo,
+            folder,
+            student.compute_dtype,
+            student.backend,
+            groups=len(method.asks),
+            shuffles=not method.lays_out_steps,
+        ),
         train_dataset=Dataset.from_dict({"prompt": [row.prompt for row in rows], **columns}),
         processing_class=student.tokenizer,
         callbacks=[log, *callbacks],
@@ -312,43 +315,30 @@ def _columns(rows: Sequence[PromptRow]) -> dict[str, list[Any]]:
     }
 
 
-<<<<<<< HEAD
 def to_grpo_config(
     grpo: Grpo,
     folder: Path,
     precision: torch.dtype = torch.float32,
     backend: Backend = "transformers",
     *,
+    groups: int = 1,
     shuffles: bool = True,
 ) -> GRPOConfig:
     """Map the recipe's `grpo` section to TRL's names; one generation batch is one optimizer step.
 
-    `precision` and `backend` are the student's.
-    """
-    rows = grpo.prompts_per_step * grpo.group_size
-    if rows % grpo.micro_batch_size:
-=======
-def to_grpo_config(grpo: Grpo, folder: Path, *, groups: int = 1, shuffles: bool = True) -> GRPOConfig:
-    """Map the recipe's `grpo` section to TRL's names; one generation batch is one optimizer step.
-
-    A question of a step has so many `groups`.
+    `precision` and `backend` are the student's; a question of a step has so many `groups`.
     """
     asked = grpo.prompts_per_step * grpo.group_size
     if asked % grpo.micro_batch_size:
->>>>>>> masa
         raise RecipeError(
             [
                 f"grpo.micro_batch_size: must divide prompts_per_step x group_size = {asked} "
                 f"(got {grpo.micro_batch_size})"
             ]
         )
-<<<<<<< HEAD
+    rows = asked * groups
     config = GRPOConfig(
         **common_settings(precision, backend),
-=======
-    rows = asked * groups
-    return GRPOConfig(
->>>>>>> masa
         output_dir=str(folder / "checkpoints"),
         max_steps=grpo.steps,
         learning_rate=grpo.learning_rate,

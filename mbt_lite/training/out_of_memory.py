@@ -9,6 +9,7 @@ import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from mbt_lite.errors import ModelError
 from mbt_lite.memory import Phase, is_out_of_memory, phase_of
@@ -19,7 +20,7 @@ from mbt_lite.training.checkpoints import find_newest_complete
 
 @contextlib.contextmanager
 def naming_out_of_memory(recipe: Recipe, stage: str, folder: Path) -> Iterator[None]:
-    """Turn running out of memory into a ModelError with phase, cure and checkpoint; all else passes."""
+    """Turn running out of memory into a ModelError with phase, cure and what is kept; all else passes."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -28,10 +29,15 @@ def naming_out_of_memory(recipe: Recipe, stage: str, folder: Path) -> Iterator[N
         phase = phase_of(error)
         wanted = re.search(r"[Tt]ried to allocate ([\d.]+ \w+)", str(error))
         size = f" (tried to allocate {wanted[1]})" if wanted else ""
-        checkpoint = find_newest_complete(folder / "checkpoints")
-        kept = f"the last checkpoint is kept: {checkpoint}" if checkpoint else "there is no checkpoint yet"
         cures = " or ".join(cheapest_cures(recipe, stage, phase))
-        raise ModelError(f"{stage} {phase}: out of memory{size}; {cures}; {kept}") from error
+        raise ModelError(f"{stage} {phase}: out of memory{size}; {cures}; {_kept(stage, folder)}") from error
+
+
+def _kept(stage: str, folder: Path) -> str:
+    if stage not in ("sft", "grpo"):
+        return "what was completed is kept"
+    checkpoint = find_newest_complete(folder / "checkpoints")
+    return f"the last checkpoint is kept: {checkpoint}" if checkpoint else "there is no checkpoint yet"
 
 
 def cheapest_cures(recipe: Recipe, stage: str, phase: Phase) -> list[str]:
@@ -48,13 +54,14 @@ def cheapest_cures(recipe: Recipe, stage: str, phase: Phase) -> list[str]:
 
 def _cures(recipe: Recipe, stage: str, phase: Phase) -> Iterator[tuple[str, str, object, bool]]:
     """Give (what to do, key, value now, whether it can still be done), the cheapest first."""
-    section = recipe.sft if stage == "sft" else recipe.grpo
+    section: Any = getattr(recipe, stage)
     quantization = recipe.model.quantization
     if phase == "rollouts":
-        grpo = recipe.grpo
-        # the groups of one prompt are generated together, however small the batch
-        yield "lower", "grpo.rollout_batch_size", grpo.rollout_batch_size, grpo.rollout_batch_size > grpo.group_size
-        yield "lower", "grpo.max_completion_tokens", grpo.max_completion_tokens, True
+        # the completions of one prompt are generated together, however small the batch
+        least = {"gen": recipe.gen.rollouts_per_question, "grpo": recipe.grpo.group_size, "eval": 1}[stage]
+        key = "rollout_batch_size" if stage == "grpo" else "batch_size"
+        yield "lower", f"{stage}.{key}", getattr(section, key), getattr(section, key) > least
+        yield "lower", f"{stage}.max_completion_tokens", section.max_completion_tokens, True
         yield "lower", "data.max_prompt_tokens", recipe.data.max_prompt_tokens, True
     if phase in ("forward", "backward", "evaluation", "training"):
         checkpointing = section.gradient_checkpointing
@@ -66,6 +73,6 @@ def _cures(recipe: Recipe, stage: str, phase: Phase) -> Iterator[tuple[str, str,
             yield "lower", "grpo.max_completion_tokens", recipe.grpo.max_completion_tokens, True
     yield "set to nf4", "model.quantization", quantization, quantization != "nf4"
     yield "set to bfloat16", "model.dtype", recipe.model.dtype, recipe.model.dtype == "float32"
-    yield "lower", "lora.rank", recipe.lora.rank, phase != "load" and recipe.lora.rank > 1
+    yield "lower", "lora.rank", recipe.lora.rank, stage in ("sft", "grpo") and phase != "load" and recipe.lora.rank > 1
     yield "take a smaller", "model.name", recipe.model.name, True
     yield "lower", "data.max_prompt_tokens", recipe.data.max_prompt_tokens, phase != "load"

@@ -136,7 +136,9 @@ cuda = types.SimpleNamespace(is_available=lambda: {there}, get_device_name=lambd
 
 def test_doctor_finds_a_torch_that_cannot_use_the_card(site: Path) -> None:
     put_package(site, "torch", FAKE_TORCH.format(there=False, capability=None))
-    assert problems(check_libraries(CARD))["cuda"].startswith("update the driver to 580.65 or newer, or `make setup-gpu`")
+    assert problems(check_libraries(CARD))["cuda"].startswith(
+        "update the driver to 580.65 or newer, or `make setup-gpu`"
+    )
 
 
 def test_doctor_finds_an_old_card_and_a_broken_triton_and_unsloth(site: Path) -> None:

@@ -34,7 +34,11 @@ def download(packages: tuple[str, ...], python: str, into: Path) -> list[Path]:
     """Fetch wheels, without what they depend on, for the machine's Python."""
     with tempfile.TemporaryDirectory() as folder:
         target = ["--only-binary=:all:", "--python-version", python, "--platform", "manylinux_2_28_x86_64"]
-        platforms = [word for name in ("manylinux_2_24", "manylinux_2_17", "manylinux2014") for word in ("--platform", f"{name}_x86_64")]
+        platforms = [
+            word
+            for name in ("manylinux_2_24", "manylinux_2_17", "manylinux2014")
+            for word in ("--platform", f"{name}_x86_64")
+        ]
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *target, *platforms, "-d", folder]
         subprocess.run([*command, *packages], check=True)
         wheels = sorted(Path(folder).glob("*.whl"))

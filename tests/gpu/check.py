@@ -70,7 +70,9 @@ def run_step(name: str, limit: float, bundle: Path | None, *, small: bool) -> di
     seconds = round(time.monotonic() - began, 1)
     last = (out.strip().splitlines() or [""])[-1]
     ended = {0: "passed", SKIPPED: "skipped", None: f"over its limit of {limit:.0f} s"}.get(code, f"failed ({code})")
-    found = json.loads(last) if code == 0 else {"said": (last if code == SKIPPED else "\n".join(err.splitlines()[-12:]))}
+    found = (
+        json.loads(last) if code == 0 else {"said": (last if code == SKIPPED else "\n".join(err.splitlines()[-12:]))}
+    )
     return {"step": name, "ended": ended, "seconds": seconds, "found": found}
 
 

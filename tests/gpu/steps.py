@@ -34,7 +34,11 @@ def recipe(*settings: str, backend: str = "transformers") -> Any:
     from mbt_lite.recipe import load_recipe
 
     name = tiny_folder() if SMALL else STUDENT
-    short = ["sft.gradient_accumulation_steps=2", f"grpo.max_completion_tokens={COMPLETION}", "grpo.rollout_batch_size=8"]
+    short = [
+        "sft.gradient_accumulation_steps=2",
+        f"grpo.max_completion_tokens={COMPLETION}",
+        "grpo.rollout_batch_size=8",
+    ]
     small = ["grpo.prompts_per_step=1", "grpo.reward.overlong_buffer_tokens=4", "lora.rank=4"] if SMALL else []
     path = ROOT / "recipes/mbt_r.yaml"
     return load_recipe(path, [f"model.name={name}", f"model.backend={backend}", *short, *small, *settings])

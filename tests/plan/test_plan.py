@@ -17,7 +17,7 @@ from mbt_lite.plan.fit import fitting, with_settings
 from mbt_lite.plan.make_plan import Plan, make_plan, plan_with
 from mbt_lite.plan.stages import Lengths
 from mbt_lite.plan.student_files import read_architecture, read_token_counter
-from mbt_lite.plan.table import CAUSES
+from mbt_lite.plan.table import CAUSES, closing, heading
 from mbt_lite.plan.target import GIB, Target, choose_target, make_setup
 from mbt_lite.plan.workload import Counted, Workload, read_workload
 from mbt_lite.recipe import load_recipe
@@ -66,6 +66,19 @@ def test_fit_proposes_what_fits(name: str, gib: int) -> None:
     change = fitting(recipe, lambda changed: plan_on(changed, card(gib)))
     assert change is not None
     assert plan_on(with_settings(recipe, change), card(gib)).margin >= 0
+
+
+def test_a_plan_leaves_some_of_a_card_alone_and_all_of_a_processor_is_there() -> None:
+    assert (card(24).usable, Target("cpu", 8 * GIB, "here").usable) == (int(23.3 * GIB) + 1, 8 * GIB)
+    plan = plan_on(load_recipe(ROOT / "recipes/mbt_r.yaml"), card(24))
+    assert plan.margin == card(24).usable - plan.peak[1].bytes
+    assert "0.7 GiB of the card left alone" in next(closing(plan))
+
+
+def test_a_plan_of_unsloth_says_that_it_knows_nothing_of_its_sharing() -> None:
+    said = ["unsloth shares prompts" in " ".join(heading(plan_on(load_recipe(ROOT / "recipes/mbt_r.yaml", [
+        f"model.backend={backend}"]), card(24)))) for backend in ("unsloth", "transformers")]  # fmt: skip
+    assert said == [True, False]
 
 
 def test_fit_says_overrides_that_the_recipe_takes() -> None:

@@ -12,7 +12,7 @@ from gen_lab import demo_questions, hand_over, make_recipe, run, stand_in
 from mbt_lite import generation
 from mbt_lite.data.questions import read_questions
 from mbt_lite.endpoint import client, opening
-from mbt_lite.errors import DataError, TeacherError
+from mbt_lite.errors import DataError, ModelError, TeacherError
 from mbt_lite.files import read_json, read_jsonl
 from mbt_lite.generation.decoding import Rollout
 from mbt_lite.prompts import completion_text, student_messages
@@ -45,6 +45,18 @@ def test_run_rewrites_every_draft_that_stopped(recipe, tmp_path):
     assert read_json(tmp_path / "run/gen/done.json")["summary"]["drafts_cut_off"] == 1
     usage = read_json(tmp_path / "run/gen/usage.json")
     assert (usage["solution"]["requests"], usage["mbt_r"]["requests"]) == (5, 5)
+
+
+def test_run_names_the_phase_and_the_cures_where_memory_runs_out(recipe, tmp_path, monkeypatch):
+    def tiring(asked, decoding, wanted):
+        yield Rollout(0, 0, "", (1,), "stop", 9)
+        raise MemoryError
+
+    hand_over(monkeypatch, tiring)
+    said = r"^gen rollouts: out of memory; lower `gen.batch_size` .* or lower `gen.max_completion_tokens` .* is kept$"
+    with pytest.raises(ModelError, match=said):
+        run(recipe(), tmp_path / "run")
+    assert len(read_jsonl(tmp_path / "run/gen/rollouts.jsonl")) == 1
 
 
 def test_run_mbt_s_needs_no_student(recipe, tmp_path):

@@ -118,7 +118,11 @@ def train_sft(student: Any, recipe: Any, folder: Path) -> dict[str, Any]:
     seen = Seen(student.model.get_base_model(), student.pad_id)
     trainer.train()
     log.close()
-    return {"args": plain(trainer.args), "class": [one.__name__ for one in type(trainer).mro()], "batches": seen.batches}
+    return {
+        "args": plain(trainer.args),
+        "class": [one.__name__ for one in type(trainer).mro()],
+        "batches": seen.batches,
+    }
 
 
 def train_grpo(student: Any, recipe: Any, folder: Path) -> dict[str, Any]:

@@ -7,8 +7,8 @@ pytest.importorskip("torch", reason="needs the training stack: pip install 'mbt-
 import torch
 
 from mbt_lite.errors import ModelError
-from mbt_lite.memory import in_phase, is_out_of_memory, phase_of
-from mbt_lite.recipe.schema import Data, Grpo, Lora, Model, Questions, Recipe, Sft
+from mbt_lite.memory import each_in_phase, in_phase, is_out_of_memory, phase_of
+from mbt_lite.recipe.schema import Data, Gen, Grpo, Lora, Model, Questions, Recipe, Sft
 from mbt_lite.training.out_of_memory import cheapest_cures, naming_out_of_memory
 
 
@@ -44,6 +44,21 @@ def test_phase_of_is_training_where_none_was_named() -> None:
 def test_in_phase_marks_no_other_error() -> None:
     with pytest.raises(RuntimeError) as caught, in_phase("load"):
         raise RuntimeError("shapes")
+    assert phase_of(caught.value) == "training"
+
+
+def test_each_in_phase_names_what_the_iteration_raises_and_nothing_that_its_user_does() -> None:
+    def two():
+        yield 1
+        ask_the_cpu_for_too_much()
+
+    with pytest.raises(RuntimeError) as caught:
+        list(each_in_phase("rollouts", two)())
+    assert phase_of(caught.value) == "rollouts"
+    items = each_in_phase("rollouts", two)()
+    assert next(items) == 1
+    with pytest.raises(RuntimeError) as caught:
+        ask_the_cpu_for_too_much()
     assert phase_of(caught.value) == "training"
 
 
@@ -104,6 +119,23 @@ CURES = {
         recipe(grpo=Grpo(gradient_checkpointing=False)), "grpo", "backward",
         ["switch on `grpo.gradient_checkpointing` (got false)", "lower `grpo.micro_batch_size` (got 2)"],
     ),
+    "gen": (
+        recipe(gen=Gen(batch_size=16, rollouts_per_question=4)), "gen", "rollouts",
+        ["lower `gen.batch_size` (got 16)", "lower `gen.max_completion_tokens` (got 2048, starts gen anew)"],
+    ),
+    "gen, one prompt at a time": (
+        recipe(gen=Gen(batch_size=4, rollouts_per_question=4)), "gen", "rollouts",
+        ["lower `gen.max_completion_tokens` (got 2048, starts gen anew)",
+         "lower `data.max_prompt_tokens` (got 300, starts gen anew)"],
+    ),
+    "eval": (
+        recipe(), "eval", "rollouts",
+        ["lower `eval.batch_size` (got 16)", "lower `eval.max_completion_tokens` (got 2048, starts eval anew)"],
+    ),
+    "eval, load": (
+        recipe(), "eval", "load",
+        ["take a smaller `model.name` (got tiny, starts eval anew)"],
+    ),
 }  # fmt: skip
 
 
@@ -121,6 +153,15 @@ def test_naming_out_of_memory_says_phase_size_cures_and_what_is_kept(tmp_path: P
         "sft backward: out of memory (tried to allocate 2.50 GiB); switch on `sft.gradient_checkpointing` (got false) "
         "or lower `sft.micro_batch_size` (got 2, starts sft anew); there is no checkpoint yet"
     )
+
+
+def test_naming_out_of_memory_of_gen_says_that_completions_are_kept(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ModelError, match=r"; what was completed is kept$"),
+        naming_out_of_memory(recipe(), "gen", tmp_path),
+        in_phase("rollouts"),
+    ):
+        ask_cuda_for_too_much()
 
 
 def test_naming_out_of_memory_lets_other_errors_pass(tmp_path: Path) -> None:
