@@ -27,6 +27,7 @@ from mbt_lite.bench import commands as bench_commands
 from mbt_lite.errors import MbtError, machine_line
 from mbt_lite.export import Base, Form, GgufType, Order, Stage
 from mbt_lite.launch import ProcessEndedError, check_can_share, read_launch, run_alone
+from mbt_lite.look import commands as data_commands
 from mbt_lite.screen import lose_no_run, say
 from mbt_lite.student.libraries import prepare
 
@@ -316,10 +317,14 @@ def teacher(
     importlib.import_module("mbt_lite.scripted.server").serve_forever(host, port)
 
 
-bench = typer.Typer(help="Measure how fast the parts are on this machine.", no_args_is_help=True, rich_markup_mode=None)
-for _command in bench_commands.COMMANDS:
-    bench.command()(_exit_codes()(_command))
-app.add_typer(bench, name="bench")
+for _group, _help, _commands in (
+    ("bench", "Measure how fast the parts are on this machine.", bench_commands.COMMANDS),
+    ("data", "Look at a file of questions before a run.", data_commands.COMMANDS),
+):
+    _typer = typer.Typer(help=_help, no_args_is_help=True, rich_markup_mode=None)
+    for _command in _commands:
+        _typer.command()(_exit_codes()(_command))
+    app.add_typer(_typer, name=_group)
 
 
 def _run_stages(

@@ -20,6 +20,11 @@ from mbt_lite.errors import DataError
 FinishReason = Literal["stop", "length"]
 # Which checks a training row passes, and what of it trains; `training.rows` says what each means.
 RowRule = Literal["closed"]
+AnswerRule = Literal["text", "number"]
+# how GSM8K's solutions mark their result; before a gold it says that the answer is compared as a number
+NUMBER_MARK = "####"
+# marks a field that is written only where it is not its default: files of before stay what they are
+_UNSAID = "unsaid"
 
 
 class Message(TypedDict):
@@ -31,11 +36,11 @@ class Message(TypedDict):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Document:
-    """One retrieved paragraph; `is_supporting` is True iff the gold reasoning needs it."""
+    """One retrieved paragraph; `is_supporting` is True iff the gold reasoning needs it, None where nobody says."""
 
     title: str
     text: str
-    is_supporting: bool
+    is_supporting: bool | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,6 +51,7 @@ class Question:
     its own difficulty word; each is None where the dataset does not say. `source` names the layout it was read from.
     `bridges` are its gold intermediate results, in order and without the answer, () where the dataset has none: they
     are never guessed. With `bridges_are_titles` they are the titles of supporting documents, which stand in for them.
+    `answer_rule` says how an answer is compared: as normalised text, or by the last number in it.
     """
 
     question_id: str
@@ -59,10 +65,16 @@ class Question:
     level: str | None = None
     bridges: tuple[str, ...] = ()
     bridges_are_titles: bool = False
+    answer_rule: AnswerRule = dataclasses.field(default="text", metadata={_UNSAID: True})
 
     @property
     def golds(self) -> tuple[str, ...]:
-        """The answer and its aliases: whatever counts as right."""
+        """Whatever counts as right, as it is compared: a number is marked as one."""
+        return self.accepted if self.answer_rule == "text" else tuple(f"{NUMBER_MARK} {one}" for one in self.accepted)
+
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """The answer and its aliases, as people read them."""
         return (self.answer, *self.aliases)
 
 
@@ -193,7 +205,11 @@ R = TypeVar("R")
 
 def to_row(record: Any) -> dict[str, Any]:
     """Turn a record into the JSON object that stands on its line."""
-    return dataclasses.asdict(record)
+    row = dataclasses.asdict(record)
+    for field in dataclasses.fields(record):
+        if field.metadata.get(_UNSAID) and row[field.name] == field.default:
+            del row[field.name]
+    return row
 
 
 def from_row(record_type: type[R], row: Mapping[str, Any], where: str) -> R:

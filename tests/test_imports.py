@@ -17,7 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     ("cli", "__main__"),
     ("bench", "doctor"),
-    ("stages", "export", "plan", "chat"),
+    ("stages", "export", "plan", "chat", "look"),
     ("training", "judge", "score", "harness"),
     ("methods", "report"),
     ("generation", "traces"),

@@ -59,7 +59,7 @@ class Round:
         self.console.print(asked, markup=False, highlight=False)
         answers = answer_side_by_side(self.console, self.voices, student_messages(question), self.reader)
         if question.answer:
-            self.console.print(f"gold: {', '.join(question.golds)}", markup=False, highlight=False)
+            self.console.print(f"gold: {', '.join(question.accepted)}", markup=False, highlight=False)
         self._keep(question, answers)
         if any(answer.ending == "interrupted" for answer in answers):
             raise KeyboardInterrupt

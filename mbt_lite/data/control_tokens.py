@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from mbt_lite.data.hub import PREFIX
 from mbt_lite.data.stream import iter_records
 from mbt_lite.data.wrapped import IDS
 from mbt_lite.errors import DataError
+from mbt_lite.layouts import plain
 from mbt_lite.recipe.schema import Questions
 from mbt_lite.records import Question
 
@@ -49,5 +51,11 @@ def _places(source: Questions, names: set[str]) -> dict[str, str]:
     if source.path.startswith(PREFIX):
         return {}
     rows = ((where, row) for where, row in iter_records(Path(source.path)) if isinstance(row, dict))
-    ids = ((next((row[name] for name in IDS if name in row), None), where) for where, row in rows)
-    return {name.strip(): where for name, where in ids if isinstance(name, str) and name.strip() in names}
+    ids = ((_id(row), where) for where, row in rows)
+    return {name: where for name, where in ids if name in names}
+
+
+def _id(row: dict[str, Any]) -> str:
+    """Give a record's id, or what it has in its place."""
+    found = next((row[name] for name in IDS if row.get(name) is not None), None)
+    return str(found).strip() if found is not None else plain.id_of(str(row.get("question", "")).strip())

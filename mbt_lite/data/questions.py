@@ -1,9 +1,10 @@
 """Questions from a file or a hub dataset, whatever their layout.
 
-A file is a JSON array or JSONL, told apart by its first character. Its layout is named in the recipe or recognised by
-the fields of its first record. All faulty records are reported at once, one line each. What no layout may have:
+A file is a JSON array, JSONL or a table (CSV, TSV, Parquet). Its layout is named in the recipe or recognised by the
+fields of its first record. All faulty records are reported at once, one line each. What no layout may have:
 
-1. a record without documents: there is nothing to reason over;
+1. a record without documents, where the dataset has them: there is nothing to reason over (people's own questions may
+   have none: they are asked closed-book);
 2. an answer that normalises to nothing (`The`, `?!`): nothing could be scored against it;
 3. an id that stands twice: records are joined by id.
 
@@ -13,20 +14,22 @@ are compared, because the full set holds each id twice, answerable and not.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mbt_lite.data import hub
 from mbt_lite.data.stream import iter_records
 from mbt_lite.errors import DataError
-from mbt_lite.layouts import AUTO, layout_named
+from mbt_lite.layouts import AUTO, layout_named, plain
 from mbt_lite.layouts.fields import of_type, shown
 from mbt_lite.recipe.schema import Questions
 from mbt_lite.records import Question
 from mbt_lite.text.normalize import normalize
+from mbt_lite.text.numbers import plain_number
 
 _FAULTS_SHOWN = 10
 
@@ -45,7 +48,7 @@ def read_questions(spec: Questions, seed: int) -> list[Question]:
         raise DataError(f"{spec.path}: a file has no splits (got split {spec.split!r}); remove `split`")
     else:
         rows = iter_records(Path(spec.path), faults)
-    questions = _to_questions(rows, spec.layout, spec.path, faults)
+    questions = _to_questions(rows, spec.layout, spec.answer_rule, spec.path, faults)
     if spec.limit is None:
         return questions
     if spec.limit > len(questions):
@@ -56,7 +59,17 @@ def read_questions(spec: Questions, seed: int) -> list[Question]:
     return [questions[place] for place in sorted(chosen)]
 
 
-def _to_questions(rows: Iterator[tuple[str, Any]], layout: str, path: str, faults: list[str]) -> list[Question]:
+def closed_book_lines(questions: Sequence[Question], stage: str) -> list[str]:
+    """Say how many questions have no documents, if any: what reads documents is off for them."""
+    closed = sum(not question.documents for question in questions)
+    if not closed:
+        return []
+    return [f"{stage}: {closed} of {len(questions)} questions have no documents: they are asked closed-book"]
+
+
+def _to_questions(
+    rows: Iterator[tuple[str, Any]], layout: str, rule: Literal["auto", "text", "number"], path: str, faults: list[str]
+) -> list[Question]:
     """Turn (where, record) pairs into questions; `faults` may grow while `rows` is read."""
     questions: list[Question] = []
     first_places: dict[str, str] = {}
@@ -69,6 +82,7 @@ def _to_questions(rows: Iterator[tuple[str, Any]], layout: str, path: str, fault
             if question is None:
                 n_unanswerable += 1
                 continue
+            question = _by_rule(question, rule, where)
             _check(question, where, first_places)
             questions.append(question)
         except DataError as fault:
@@ -88,9 +102,24 @@ def _to_questions(rows: Iterator[tuple[str, Any]], layout: str, path: str, fault
     return questions
 
 
+def _by_rule(question: Question, rule: Literal["auto", "text", "number"], where: str) -> Question:
+    """Give the question with the answer rule of the recipe; DataError for a number without digits."""
+    if rule == "auto" or rule == question.answer_rule:
+        return question
+    if rule == "text":
+        return dataclasses.replace(question, answer_rule="text")
+    answer = plain_number(question.answer)
+    if answer is None:
+        raise DataError(
+            f"{where}: answer has no number (got {shown(question.answer)}); mend it, or set answer_rule to text"
+        )
+    aliases = tuple(found for alias in question.aliases if (found := plain_number(alias)) is not None)
+    return dataclasses.replace(question, answer=answer, aliases=aliases, answer_rule="number")
+
+
 def _check(question: Question, where: str, first_places: dict[str, str]) -> None:
     """Refuse what no layout may have; remember where each id first stood."""
-    if not question.documents:
+    if not question.documents and question.source != plain.LAYOUT.name:
         raise DataError(f"{where}: no documents (got an empty list); give the question its documents or delete it")
     if not normalize(question.answer):
         raise DataError(

@@ -1,4 +1,4 @@
-"""Records of a large file one by one: a JSON array or JSONL, told by the first character.
+"""Records of a large file one by one: a JSON array or JSONL, told by the first character, or a table (see `tables`).
 
 A file that is one object, on one line or over many, is read whole: it may hold the records (see `wrapped`). So are
 objects that each stand over many lines, as `jq` writes them. A field that stands twice in an object is refused: JSON's
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from mbt_lite.data.signatures import refuse_foreign
+from mbt_lite.data.tables import is_table, iter_rows
 from mbt_lite.data.wrapped import rows_in
 from mbt_lite.errors import DataError
 from mbt_lite.layouts.fields import shown
@@ -28,6 +29,9 @@ def iter_records(path: Path, faults: list[str] | None = None) -> Iterator[tuple[
     Raises DataError for a file that cannot be read, that is not UTF-8 or of another format, or at the first record that
     is not JSON; with `faults`, what is wrong with a line of JSONL goes there instead, and the next line is read.
     """
+    if is_table(path) and path.is_file():
+        yield from iter_rows(path, faults)
+        return
     with _opened(path) as (file, first):
         if first == "[":
             yield from _iter_array(path, file)

@@ -23,7 +23,7 @@ _OF_RECORDS = (*IDS, "Q_id", "question", "answer")
 def rows_in(one: Mapping[str, Any]) -> list[Any] | None:
     """Give the records that the one object of a file holds; None if it is a record itself."""
     if any(name in one for name in _OF_RECORDS):
-        return _from_columns(one) if any(name in one for name in IDS) else None
+        return _from_columns(one) if any(name in one for name in IDS) or _is_column(one.get("question")) else None
     if type(one.get("columns")) is list and _is_list_of(list, one.get("data")):
         return [dict(zip(one["columns"], row, strict=False)) for row in one["data"]]
     lists = [value for value in one.values() if _is_list_of(dict, value)]
@@ -51,6 +51,10 @@ def _from_columns(one: Mapping[str, Any]) -> list[Any] | None:
     if all(type(column) is list and len(column) == len(columns[0]) for column in columns):
         return [dict(zip(one, row, strict=True)) for row in zip(*columns, strict=True)]
     return None
+
+
+def _is_column(value: Any) -> bool:
+    return type(value) in (dict, list)
 
 
 def _is_list_of(kind: type, value: Any) -> bool:

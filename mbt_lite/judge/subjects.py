@@ -65,7 +65,7 @@ def make_subject(question: Question, prediction: Prediction, *, prefilled_think:
     trace = parse_completion(prediction.text, prefilled_think=prefilled_think).trace
     return Subject(
         question=question.question,
-        golds=question.golds,
+        golds=question.accepted,
         evidence=_evidence(question),
         tier=tier(question) or "not known",
         answer=prediction.answer,
@@ -76,7 +76,8 @@ def make_subject(question: Question, prediction: Prediction, *, prefilled_think:
 def _evidence(question: Question) -> str:
     lines = prompts.number_documents(question.documents).split("\n")
     supporting = [line for line, doc in zip(lines, question.documents, strict=False) if doc.is_supporting]
-    return "\n".join(supporting) or "(not marked)"
+    unknown = all(document.is_supporting is None for document in question.documents)
+    return "\n".join(lines if unknown else supporting).strip() or "(none)"
 
 
 def verdict_by_rule(kind: Kind, subject: Subject) -> Verdict | None:

@@ -7,12 +7,13 @@ and `eval` and `score` know its rules.
 from __future__ import annotations
 
 from mbt_lite.errors import DataError
-from mbt_lite.layouts import hotpot, mbt, musique, twowiki
+from mbt_lite.layouts import hotpot, mbt, musique, plain, twowiki
 from mbt_lite.layouts.fields import names
 from mbt_lite.layouts.layout import Layout, Row
 
 # Marks are looked for in this order: 2Wiki has all fields of HotpotQA, and ours has a level too.
-LAYOUTS = {layout.name: layout for layout in (mbt.LAYOUT, musique.LAYOUT, twowiki.LAYOUT, hotpot.LAYOUT)}
+_IN_ORDER = (mbt.LAYOUT, musique.LAYOUT, twowiki.LAYOUT, hotpot.LAYOUT, plain.LAYOUT)
+LAYOUTS = {layout.name: layout for layout in _IN_ORDER}
 
 AUTO = "auto"
 
@@ -23,12 +24,21 @@ def layout_named(name: str, row: Row, where: str, *, is_key: bool = False) -> La
         return LAYOUTS[name]
     if name != AUTO:
         raise DataError(f"layout: no such layout (got {name}); write {AUTO} or one of {', '.join(LAYOUTS)}")
-    marks = {one: one.marks + (one.key_marks if is_key else ()) for one in LAYOUTS.values()}
+    marks = {one: one.marks + (one.key_marks if is_key else ()) for one in sorted(LAYOUTS.values(), key=_is_plain)}
     for layout, signs in marks.items():
-        if any(mark in row for mark in signs):
+        if any(all(name in row for name in mark.split()) for mark in signs):
             return layout
-    known = ", ".join(f"{' or '.join(signs)} ({layout.name})" for layout, signs in marks.items())
+    known = ", ".join(f"{' or '.join(map(_read, signs))} ({layout.name})" for layout, signs in marks.items())
     raise DataError(f"{where}: no layout has these fields (got {names(row)}); known by {known}: name its layout")
+
+
+def _is_plain(layout: Layout) -> bool:
+    """Tell the layout that is looked for last: every other has a question and an answer, too."""
+    return layout is plain.LAYOUT
+
+
+def _read(mark: str) -> str:
+    return mark.replace(" ", " and ")
 
 
 def sources() -> dict[str, Layout]:

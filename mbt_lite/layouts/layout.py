@@ -19,7 +19,8 @@ Tier = Literal["easy", "medium", "hard"]
 class Layout:
     """One layout; `name` is what recipes call it, and the `source` of its questions.
 
-    A record with one of the fields `marks` is of this layout; `key_marks` tell one that is read for scoring only.
+    A record with one of the fields `marks` is of this layout (or with several, where a mark names several);
+    `key_marks` tell one that is read for scoring only.
     `read` gives a whole record, `read_key` what scoring needs of it, whatever else it has lost. Both give None for a
     record that says it has no answer, and their DataErrors name `where` (file:line) and the wrong field. `f1_rules` are
     its official scorer's (see `metrics.answers`), `tier` the difficulty of a question without a level of its own.

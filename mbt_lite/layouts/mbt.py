@@ -58,4 +58,5 @@ def _document(item: Any, where: str) -> Document:
     )
 
 
-LAYOUT = Layout("mbt", ("documents",), ("question_id",), read_row, _read_key, "musique", tier_by_hops)
+_MARKS, _KEY_MARKS = ("question_id documents source",), ("question_id source",)
+LAYOUT = Layout("mbt", _MARKS, _KEY_MARKS, read_row, _read_key, "musique", tier_by_hops)

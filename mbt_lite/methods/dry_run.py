@@ -80,7 +80,9 @@ def _samples(question: Question, scorer: Scorer, encode: Encode) -> list[Sample]
 
 
 def wrong_answer(question: Question) -> str:
-    """Give a wrong answer: a word longer than every gold word, so it shares no word with any gold."""
+    """Give a wrong answer: a word longer than every gold word, so it shares no word with any gold, or no number."""
+    if question.answer_rule == "number":
+        return "not known"
     return "not" + "".join(words(" ".join(question.golds)))
 
 

@@ -13,7 +13,8 @@ Scores are the best over the golds (answer and aliases), exact match and F1 each
 | a question without a prediction | an error | counts as wrong | counts as wrong |
 
 1. Ours counts a question without a prediction as wrong for all three, and says how many there are.
-2. Substring match is on characters of the normalised texts, gold inside the answer, as is usual: "art" is in "party".
+2. A gold that is marked as a number is compared by value; F1 and substring match are exact match there.
+3. Substring match is on characters of the normalised texts, gold inside the answer, as is usual: "art" is in "party".
    A gold without any word matches only an answer without any word.
 """
 
@@ -28,6 +29,7 @@ from mbt_lite.layouts import sources
 from mbt_lite.layouts.layout import Rules
 from mbt_lite.rewards.terms import answer_term, exact_term
 from mbt_lite.text.normalize import normalize
+from mbt_lite.text.numbers import is_number_gold, plain_number
 from mbt_lite.text.overlap import token_f1
 
 _WHOLE_ANSWERS = ("yes", "no", "noanswer")
@@ -60,7 +62,7 @@ def f1(answer: str | None, golds: Sequence[str], rules: Rules) -> float:
     >>> f1("yes it is", ["yes"], "musique"), f1("yes it is", ["yes"], "hotpot")
     (0.5, 0.0)
     """
-    if answer is None or rules == "musique":
+    if answer is None or rules == "musique" or is_number_gold(golds[0]):
         return answer_term(answer, golds)
     return max(_hotpot_f1(answer, gold) for gold in golds)
 
@@ -81,6 +83,8 @@ def substring_match(answer: str | None, golds: Sequence[str]) -> int:
     """
     if answer is None:
         return 0
+    if is_number_gold(golds[0]):
+        return exact_match(answer, golds)
     text = normalize(answer)
     return int(any(gold in text if gold else not text for gold in map(normalize, golds)))
 
@@ -117,5 +121,6 @@ def maj_at_k(answers: Sequence[str | None], golds: Sequence[str]) -> int:
     1
     """
     assert answers, "maj@k needs at least one completion"
-    votes = Counter(normalize(answer) for answer in answers if answer is not None)
+    form = plain_number if is_number_gold(golds[0]) else normalize
+    votes = Counter(said for answer in answers if answer is not None and (said := form(answer)) is not None)
     return exact_match(votes.most_common(1)[0][0], golds) if votes else 0

@@ -23,6 +23,9 @@ Source: the method of arXiv 2602.22508 (five phases, MBT-S, MBT-R). Where we dif
 2. the student prompt is one short user message that asks for the think tags too: small students have no template
    for thinking.
 
+A question without documents is asked closed-book, by the texts whose names end in `_closed`: they speak of steps and
+of what is known where the others speak of documents.
+
 A slot is `{{name}}`. Values go in verbatim and are never searched for slots, so braces and dollars in a document
 survive. Data sections stand between `=== name ===` lines; documents and questions are put on one line each, so that no
 document can open or close a section.
@@ -32,7 +35,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
 
@@ -101,22 +104,40 @@ def number_documents(documents: Sequence[Document]) -> str:
     )
 
 
+def named_for(name: str, question: Question) -> str:
+    """Give the name of a prompt text, or of its closed-book form for a question without documents."""
+    closed = f"{name}_closed"
+    return closed if not question.documents and closed in NAMES else name
+
+
+def version_for(names: Iterable[str], question: Question) -> str:
+    """Give the version of the texts by which a question is asked."""
+    return version(*(named_for(name, question) for name in names))
+
+
+def shown(question: Question) -> dict[str, str]:
+    """Give the slots of a text that shows a question: without documents it has none for them."""
+    slots = {"question": one_line(question.question)}
+    return slots if not question.documents else {"documents": number_documents(question.documents), **slots}
+
+
 def student_messages(question: Question, *, metacognitive: bool = False) -> list[Message]:
     """Give the prompt that the student sees; `metacognitive` puts the five-phase system prompt first."""
-    request = render("student", documents=number_documents(question.documents), question=one_line(question.question))
+    request = render(named_for("student", question), **shown(question))
     messages: list[Message] = [{"role": "user", "content": request}]
-    return [metacognitive_message(), *messages] if metacognitive else messages
+    return [metacognitive_message(question), *messages] if metacognitive else messages
 
 
 def meta_messages(question: Question) -> list[Message]:
     """Give the prompt by which the student foresees its tries: the same documents and question in the same order."""
-    request = render("meta", documents=number_documents(question.documents), question=one_line(question.question))
+    request = render(named_for("meta", question), **shown(question))
     return [{"role": "user", "content": request}]
 
 
-def metacognitive_message() -> Message:
-    """Give the five-phase system prompt."""
-    return {"role": "system", "content": render("metacognitive")}
+def metacognitive_message(question: Question | None = None) -> Message:
+    """Give the five-phase system prompt, that of questions with documents if none is named."""
+    name = "metacognitive" if question is None else named_for("metacognitive", question)
+    return {"role": "system", "content": render(name)}
 
 
 def completion_text(trace: str, answer: str) -> str:

@@ -61,6 +61,8 @@ class Questions(Section):
     """The reader; `auto` recognises it by the fields of the first record."""
     split: str | None = None
     """The split of a hub dataset; files have none."""
+    answer_rule: Literal["auto", "text", "number"] = "auto"
+    """How answers are compared: as text, or by their last number; `auto` is text, but for answers marked `#### 72`."""
     limit: PositiveInt | None = None
     """Keep this many questions, chosen by `data.seed`; none keeps all, in file order."""
 

@@ -59,7 +59,7 @@ def _section(rows: Sequence[Mapping[str, Any]], questions: Mapping[str, Question
 def _completion(row: Mapping[str, Any], questions: Mapping[str, Question]) -> str:
     question = questions[row["question_id"]]
     terms = ", ".join(f"{name} {value:g}" for name, value in row["terms"].items())
-    golds = " / ".join(question.golds)
+    golds = " / ".join(question.accepted)
     return (
         f"<details><summary>reward {row['reward']:.3f}: {html.escape(question.question)}</summary>"
         f"<p>gold: {html.escape(golds)}<br><small>step {row['step']}, {html.escape(row['question_id'])}, "

@@ -71,7 +71,7 @@ def _question(question: Question, rollout: int) -> dict[str, Any]:
         "id": question.question_id,
         "rollout": rollout,
         "question": question.question,
-        "golds": question.golds,
+        "golds": question.accepted,
         "dataset": question.source,
         "hops": question.hops,
         "type": question.question_type,

@@ -8,7 +8,8 @@ answer and its aliases (at least one), `exact` the value of the exact term. Word
 `answer` alone is the reward of the official MBT code (arXiv 2602.22508); `length` is the overlong penalty of DAPO
 (arXiv 2503.14476); the others are our own. What the definitions leave open, and how it is read here:
 
-1. Two texts without any word are equal: exact 1, answer 1.
+1. Two texts without any word are equal: exact 1, answer 1. A gold marked as a number (`#### 72`) equals an answer whose
+   last number it is, and no other: there answer is exact.
 2. The first mention of a gold is the one that is complete first (see mentions.py).
 3. With a buffer of 0 tokens only a truncated completion is overlong.
 """
@@ -22,6 +23,7 @@ from collections.abc import Callable, Sequence
 from mbt_lite.rewards.mentions import words_through_first_mention
 from mbt_lite.text.completion import ParsedCompletion
 from mbt_lite.text.normalize import normalize, words
+from mbt_lite.text.numbers import is_number_gold, number_in
 from mbt_lite.text.overlap import token_f1
 
 NGRAM_WORDS = 4
@@ -72,7 +74,11 @@ def answer_term(answer: str | None, golds: Sequence[str]) -> float:
     >>> answer_term("New York City", ["Boston", "New York"])
     0.8
     """
-    return 0.0 if answer is None else max(token_f1(answer, gold) for gold in golds)
+    return 0.0 if answer is None else max(_closeness(answer, gold) for gold in golds)
+
+
+def _closeness(answer: str, gold: str) -> float:
+    return float(is_right(answer, gold)) if is_number_gold(gold) else token_f1(answer, gold)
 
 
 def exact_term(answer: str | None, golds: Sequence[str]) -> float:
@@ -81,7 +87,19 @@ def exact_term(answer: str | None, golds: Sequence[str]) -> float:
     >>> exact_term("the Beatles!", ["Beatles"])
     1.0
     """
-    return float(answer is not None and normalize(answer) in map(normalize, golds))
+    return float(answer is not None and any(is_right(answer, gold) for gold in golds))
+
+
+def is_right(answer: str, gold: str) -> bool:
+    """Tell whether an answer equals a gold: as normalised text, or as a number where the gold is marked as one.
+
+    >>> is_right("$1,800.00", "#### 1800"), is_right("$1,800.50", "180050")
+    (True, True)
+    """
+    if not is_number_gold(gold):
+        return normalize(answer) == normalize(gold)
+    value = number_in(answer)
+    return value is not None and value == number_in(gold)
 
 
 def format_term(parsed: ParsedCompletion, *, stopped: bool) -> float:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mbt_lite.rewards.mentions import is_mentionable
 from mbt_lite.rewards.word_hashes import hash_word
 from mbt_lite.text.normalize import normalize
+from mbt_lite.text.numbers import is_number_gold
 
 NO_GOLD = -1
 
@@ -34,7 +35,7 @@ class GoldTable:
     mentionable: NDArray[np.bool_]
     """Whether a gold can be mentioned [Q, A]; see mentions.py."""
     needs_law: NDArray[np.bool_]
-    """Whether a list holds a gold that hashes cannot stand for, one with a NUL character [Q]."""
+    """Whether a list holds a gold that hashes cannot stand for: with a NUL character, or compared as a number [Q]."""
 
 
 def gold_table(golds: Sequence[Sequence[str]]) -> GoldTable:
@@ -42,7 +43,8 @@ def gold_table(golds: Sequence[Sequence[str]]) -> GoldTable:
     lists = list(dict.fromkeys(map(tuple, golds)))
     number_of = {accepted: number for number, accepted in enumerate(lists)}
     forms = [[normalize(gold) for gold in accepted] for accepted in lists]
-    needs_law = np.array(["\0" in "".join(accepted) for accepted in forms])
+    numbers = [any(map(is_number_gold, accepted)) for accepted in lists]
+    needs_law = np.array(["\0" in "".join(form) for form in forms]) | np.array(numbers)
     # what marks a list has no hash: its rows are the law's
     flat = [form.replace("\0", "") for accepted in forms for form in accepted]
     hashes = [[hash_word(word) for word in form.split()] for form in flat]

@@ -16,7 +16,7 @@ import re
 from collections.abc import Sequence
 
 from mbt_lite import prompts
-from mbt_lite.scripted import wording
+from mbt_lite.scripted import closed_book, wording
 from mbt_lite.scripted.evidence import YES_NO, Findings, Search
 from mbt_lite.scripted.judge import write_verdict
 from mbt_lite.scripted.monologue import Monologue, quote
@@ -34,7 +34,7 @@ class UnreadableRequestError(Exception):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Brief:
-    """What a request says; documents are (title, text).
+    """What a request says; documents are (title, text), none where the question is asked closed-book.
 
     `gold` is empty where `task` is student; `draft` is None unless it is mbt_r or distill_r.
     """
@@ -55,6 +55,10 @@ def write_reply(contents: Sequence[str], seed: int) -> str:
     if verdict is not None:
         return verdict
     brief = read_brief(contents)
+    # not the whole request: another wording of a prompt shall not change what is written
+    dice = random.Random(f"{seed}\0{brief}")
+    if not brief.documents:
+        return closed_book.write(brief.task, brief.question, brief.gold, brief.draft, dice)
     search, findings = _investigate(brief.documents, brief.question, brief.gold)
     if brief.task == "student":
         return write_answer(search, findings)
@@ -64,8 +68,6 @@ def write_reply(contents: Sequence[str], seed: int) -> str:
         return write_guide(search, findings)
     if brief.task == "distill_r":
         return write_plain(findings, wording.PLAIN_CONCLUDE.format(answer=brief.gold.rstrip(".")))
-    # not the whole request: another wording of a prompt shall not change what is written
-    dice = random.Random(f"{seed}\0{brief}")
     return Monologue(search, findings, brief.gold, brief.draft, dice).write()
 
 
@@ -91,11 +93,11 @@ def read_brief(contents: Sequence[str]) -> Brief:
     for content in contents:
         sections |= read_sections(content)
     rewrites = task in ("mbt_r", "distill_r")
-    wanted = ("documents", "question", "correct answer", *(("draft",) if rewrites else ()))
+    wanted = ("question", "correct answer", *(("draft",) if rewrites else ()))
     if missing := [name for name in wanted if name not in sections]:
         raise UnreadableRequestError(f"no section {', '.join(missing)}")
     draft = sections["draft"] if rewrites else None
-    documents = _read_documents(sections["documents"])
+    documents = _read_documents(sections["documents"]) if "documents" in sections else ()
     return Brief(task, documents, sections["question"], sections["correct answer"], draft)
 
 
@@ -104,6 +106,9 @@ def _read_student_prompt(content: str) -> Brief | None:
     _, before, after = _SLOT_ENDS.split(prompts.text("student"))
     if not content.endswith(after):
         return None
+    before_closed, _ = _SLOT_ENDS.split(prompts.text("student_closed"))
+    if content.startswith(before_closed):
+        return Brief("student", (), content.removeprefix(before_closed).removesuffix(after), "", None)
     documents, mark, question = content.removesuffix(after).rpartition(before)
     return Brief("student", _read_documents(documents), question, "", None) if mark else None
 

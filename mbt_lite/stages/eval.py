@@ -33,7 +33,7 @@ from mbt_lite import prompts
 from mbt_lite.data.answer_keys import read_answer_keys
 from mbt_lite.data.control_tokens import refuse_control_tokens
 from mbt_lite.data.overlap import read_overlap
-from mbt_lite.data.questions import read_questions
+from mbt_lite.data.questions import closed_book_lines, read_questions
 from mbt_lite.data.trimming import trim_questions
 from mbt_lite.endpoint.budget import estimate
 from mbt_lite.endpoint.opening import open_endpoints
@@ -97,6 +97,8 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     with run_dir.locked("eval", inputs) as folder, naming_out_of_memory(recipe, "eval", folder):
         exam = set_exam(recipe)
+        for line in closed_book_lines(exam.questions, "eval"):
+            console.print(line, markup=False, highlight=False)
         for adapter in filter(None, adapters.values()):
             refuse_other_template(adapter.parent, exam.counts.chat_template)
         exam = _answer(recipe, adapters, exam, folder, console)
@@ -243,7 +245,7 @@ def _settings(eval_: Eval, variant: Variant) -> Settings:
 
 def _meta_messages(question: Question, *, metacognitive: bool) -> list[Message]:
     meta = prompts.meta_messages(question)
-    return [prompts.metacognitive_message(), *meta] if metacognitive else meta
+    return [prompts.metacognitive_message(question), *meta] if metacognitive else meta
 
 
 def _foretell(eval_: Eval, variant: Variant, exam: Exam, answers: Answers, file: Path) -> Played:

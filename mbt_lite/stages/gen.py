@@ -30,7 +30,7 @@ from rich.console import Console
 
 from mbt_lite.data.control_tokens import refuse_control_tokens
 from mbt_lite.data.overlap import read_overlap
-from mbt_lite.data.questions import read_questions
+from mbt_lite.data.questions import closed_book_lines, read_questions
 from mbt_lite.data.trimming import trim_question, trim_questions
 from mbt_lite.endpoint.budget import estimate
 from mbt_lite.endpoint.opening import Ask, Counting, open_endpoints
@@ -128,7 +128,7 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
     if run_dir.is_done("gen", inputs) and not _has_another_gate(recipe, run_dir):
         console.print(f"gen: done already, traces in {run_dir.stage_dir('gen') / 'traces.jsonl'}", highlight=False)
         return
-    for line in read_overlap(recipe.data).lines:
+    for line in [*read_overlap(recipe.data).lines, *closed_book_lines(questions, "gen")]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     with run_dir.locked("gen", inputs) as folder, naming_out_of_memory(recipe, "gen", folder):
         run_dir.unmark_done("gen")

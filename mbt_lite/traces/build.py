@@ -36,7 +36,7 @@ def build_trace(
         trace_index=trace_index,
         teacher=teacher,
         scripted=scripted,
-        prompt_version=prompts.version(*kind.prompts),
+        prompt_version=prompts.version_for(kind.prompts, question),
         text=text,
         answer=answer,
         prompt=kind.row_prompt(question),

@@ -119,7 +119,7 @@ def faults(
         "markdown": MARKDOWN.search(text) is not None,
         "reveals that the answer was given": _reveals(REVEALS_ANSWER, text, question),
         "reveals a draft": _reveals(REVEALS_DRAFT, text, question),
-        "copies the prompt": copies(text, rules.prompt_names),
+        "copies the prompt": copies(text, tuple(prompts.named_for(name, question) for name in rules.prompt_names)),
         "wrong person": rules.says_we and singular_share(text, question) > MOST_SINGULAR,
         "holds labels": has_other_labels(text),
         "fewer phases than asked": len({span.phase for span in spans}) < rules.min_phases,

@@ -69,7 +69,7 @@ def rejected_row(
         "label": job.label,
         "question_id": job.question.question_id,
         "kind": kind.name,
-        "prompt_version": prompts.version(*kind.prompts),
+        "prompt_version": prompts.version_for(kind.prompts, job.question),
         "rollout_index": job.rollout_index,
         "trace_index": job.trace_index,
         "attempt": attempt,

@@ -17,7 +17,12 @@ def student_request(question: Question) -> tuple[Message, ...]:
 
 def solution_request(question: Question) -> tuple[Message, ...]:
     """Ask for a solution guide."""
-    return ({"role": "user", "content": prompts.render("solution", **shown_with_gold(question))},)
+    return (
+        {
+            "role": "user",
+            "content": prompts.render(prompts.named_for("solution", question), **shown_with_gold(question)),
+        },
+    )
 
 
 def rewriting_request(
@@ -28,7 +33,7 @@ def rewriting_request(
     assert guide is not None, question.question_id
     assert draft.question_id == guide.question_id == question.question_id, (draft, guide)
     request = prompts.render(
-        prompt,
+        prompts.named_for(prompt, question),
         question=prompts.one_line(question.question),
         answer=prompts.one_line(question.answer),
         draft=draft.text,
@@ -47,17 +52,13 @@ def meta_request(question: Question) -> tuple[Message, ...]:
 
 
 def shown_with_gold(question: Question) -> dict[str, str]:
-    """Give the slots of a text that shows the documents, the question and the gold."""
-    return {
-        "documents": prompts.number_documents(question.documents),
-        "question": prompts.one_line(question.question),
-        "answer": prompts.one_line(question.answer),
-    }
+    """Give the slots of a text that shows the documents, if there are any, the question and the gold."""
+    return prompts.shown(question) | {"answer": prompts.one_line(question.answer)}
 
 
-def monologue(words: tuple[int, int]) -> str:
-    """Describe a monologue in five phases, so many words long."""
-    return prompts.render("monologue", words=words_range(words))
+def monologue(question: Question, words: tuple[int, int]) -> str:
+    """Describe a monologue in five phases on a question, so many words long."""
+    return prompts.render(prompts.named_for("monologue", question), words=words_range(words))
 
 
 def words_range(words: tuple[int, int]) -> str:

@@ -81,7 +81,7 @@ def test_a_module_and_its_line_are_all_that_a_layout_costs(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("name", "cure"),
-    [("toyy", "did you mean toy?"), ("zzz", "write one of auto, mbt, musique, 2wiki, hotpot, toy")],
+    [("toyy", "did you mean toy?"), ("zzz", "write one of auto, mbt, musique, 2wiki, hotpot, plain, toy")],
 )
 def test_a_wrong_layout_is_told_with_the_choices_when_the_recipe_is_loaded(
     tmp_path: Path, name: str, cure: str
@@ -94,12 +94,16 @@ def test_a_wrong_layout_is_told_with_the_choices_when_the_recipe_is_loaded(
 def test_every_layout_has_its_own_name_and_marks() -> None:
     marks = {layout.name: (*layout.marks, *layout.key_marks) for layout in LAYOUTS.values()}
     assert len(set().union(*marks.values())) == sum(map(len, marks.values()))
-    told = {name: {layout_named("auto", {mark: 1}, "f:1", is_key=True).name for mark in marks[name]} for name in marks}
+    told = {
+        name: {layout_named("auto", dict.fromkeys(mark.split(), 1), "f:1", is_key=True).name for mark in marks[name]}
+        for name in marks
+    }
     assert told == {name: {name} for name in LAYOUTS}
 
 
 def test_a_mark_of_keys_does_not_tell_the_layout_of_whole_records() -> None:
     with pytest.raises(
-        DataError, match=r"^f:1: no layout has these fields \(got question_id, text\); known by documents"
+        DataError,
+        match=r"^f:1: no layout has these fields \(got question_id, text\); known by question_id and documents",
     ):
         layout_named("auto", {"question_id": "q", "text": "A trace."}, "f:1")

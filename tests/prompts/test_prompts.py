@@ -31,6 +31,19 @@ SLOTS: dict[str, set[str]] = {
     "mbt_r": {"monologue", "question", "answer", "draft"},
     "monologue": {"words"},
     "distill_r": {"question", "answer", "draft", "words"},
+    **{
+        f"{name}_closed": slots
+        for name, slots in {
+            "student": {"question"},
+            "metacognitive": set[str](),
+            "meta": {"question"},
+            "solution": {"question", "answer"},
+            "mbt_s": {"monologue", "question", "answer"},
+            "mbt_r": {"monologue", "question", "answer", "draft"},
+            "monologue": {"words"},
+            "distill_r": {"question", "answer", "draft", "words"},
+        }.items()
+    },
     "judge_accuracy": {"question", "answers", "given"},
     "judge_hit": {"question", "answers", "evidence", "trace"},
     "judge_overthinking": {"question", "answers", "evidence", "trace"},
@@ -126,14 +139,24 @@ def test_teacher_texts_end_their_sections(name: str) -> None:
 
 def test_only_the_student_facing_texts_are_free_of_the_gold() -> None:
     with_gold = [name for name in prompts.NAMES if "{{answer}}" in prompts.text(name)]
-    assert with_gold == ["distill_r", "mbt_r", "mbt_s", "solution"]
+    teachers = ["distill_r", "mbt_r", "mbt_s", "solution"]
+    assert with_gold == sorted([*teachers, *(f"{name}_closed" for name in teachers)])
 
 
 @pytest.mark.parametrize("name", ["solution", "mbt_s", "mbt_r", "distill_r"])
 def test_teacher_texts_open_with_a_task_line_of_their_own(name: str) -> None:
     first = prompts.text(name).partition("\n")[0]
     assert first.startswith("Task: ")
-    assert [other for other in prompts.NAMES if prompts.text(other).startswith(first)] == [name]
+    assert [other for other in prompts.NAMES if prompts.text(other).startswith(first)] == [name, f"{name}_closed"]
+
+
+@pytest.mark.parametrize("name", [name for name in prompts.NAMES if name.endswith("_closed")])
+def test_closed_book_texts_speak_of_no_documents_and_keep_the_form(name: str) -> None:
+    text, open_ = prompts.text(name), prompts.text(name.removesuffix("_closed"))
+    assert "document" not in text.replace("there are no documents", "").lower()
+    # the same labels, sections and markers in the same order
+    form = re.compile(r"^(?:\[\w+\]|=== [\w ]+ ===|UNSUPPORTED|Task: .*|Key facts:|Steps:|Pitfalls:)", re.MULTILINE)
+    assert form.findall(text) == [found for found in form.findall(open_) if found != "=== documents ==="]
 
 
 def test_distill_r_asks_for_no_phase_and_no_thinker() -> None:

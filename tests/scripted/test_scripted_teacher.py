@@ -100,11 +100,11 @@ def test_serve_lists_its_model(url: str) -> None:
         ("POST", CHAT, '{"model": "gpt", "messages": []}', 404, "no such model: gpt"),
         ("POST", CHAT, '{"model": "scripted", "messages": []}', 400, "not a request of mbt-lite"),
         ("POST", CHAT, user("Hello"), 400, "not a request of mbt-lite"),
-        ("POST", CHAT, user("Task: write a monologue.\n=== question ===\nWhy?"), 400, "no section documents"),
+        ("POST", CHAT, user("Task: write a monologue.\n=== question ===\nWhy?"), 400, "no section correct answer"),
     ],
     ids=[
         *("unknown page", "unknown path", "nothing", "broken json", "not utf-8", "a list", "no messages", "no roles"),
-        *("null content", "content in parts", "other model", "empty chat", "another's request", "no documents"),
+        *("null content", "content in parts", "other model", "empty chat", "another's request", "no answer"),
     ],
 )
 def test_serve_refuses_in_the_schemas_words(

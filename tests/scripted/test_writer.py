@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -138,7 +139,7 @@ def test_read_brief_tells_the_tasks_apart() -> None:
         assert (brief.task, brief.draft) == (task, None)
 
 
-@pytest.mark.parametrize("section", ["documents", "question", "correct answer"])
+@pytest.mark.parametrize("section", ["question", "correct answer"])
 def test_read_brief_names_a_missing_section(section: str) -> None:
     (content,) = contents(mbt_s.trace_request(sample("demo_train", 1)[0], WORDS))
     with pytest.raises(UnreadableRequestError, match=f"no section {section}"):
@@ -152,9 +153,8 @@ def test_read_brief_refuses_another_chat(chat: list[str]) -> None:
 
 
 def test_read_brief_refuses_documents_without_a_numbered_line() -> None:
-    (content,) = contents(
-        mbt_s.trace_request(dataclasses.replace(sample("demo_train", 1)[0], documents=(), answer="yes"), WORDS)
-    )
+    (content,) = contents(mbt_s.trace_request(sample("demo_train", 1)[0], WORDS))
+    content = re.sub(r"(?m)^\[\d+\]", "-", content)
     with pytest.raises(UnreadableRequestError, match=r"holds no line such as `\[1\] Title: text`"):
         read_brief([content])
 

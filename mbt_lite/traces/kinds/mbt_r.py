@@ -9,7 +9,7 @@ from mbt_lite.traces.requests import monologue, rewriting_request
 
 def trace_request(question: Question, words: Words, draft: Completion | None, guide: Solution | None) -> Messages:
     """Ask to rewrite a draft, after the guide, with the five phases."""
-    return rewriting_request(question, draft, guide, "mbt_r", monologue=monologue(words))
+    return rewriting_request(question, draft, guide, "mbt_r", monologue=monologue(question, words))
 
 
 KIND = Kind(

@@ -12,7 +12,9 @@ def trace_request(
     question: Question, words: Words, draft: Completion | None = None, guide: Solution | None = None
 ) -> Messages:
     """Ask for a monologue from scratch, so many words long."""
-    request = prompts.render("mbt_s", monologue=monologue(words), **shown_with_gold(question))
+    request = prompts.render(
+        prompts.named_for("mbt_s", question), monologue=monologue(question, words), **shown_with_gold(question)
+    )
     return ({"role": "user", "content": request},)
 
 
