@@ -317,6 +317,7 @@ def teacher(
     importlib.import_module("mbt_lite.scripted.server").serve_forever(host, port)
 
 
+app.command()(_exit_codes()(data_commands.init))
 for _group, _help, _commands in (
     ("bench", "Measure how fast the parts are on this machine.", bench_commands.COMMANDS),
     ("data", "Look at a file of questions before a run.", data_commands.COMMANDS),

@@ -16,8 +16,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the top; a file imports from its own room and from the layers below its own.
 LAYERS = (
     ("cli", "__main__"),
-    ("bench", "doctor"),
-    ("stages", "export", "plan", "chat", "look"),
+    ("bench", "doctor", "look"),
+    ("stages", "export", "plan", "chat"),
     ("training", "judge", "score", "harness"),
     ("methods", "report"),
     ("generation", "traces"),
@@ -39,6 +39,7 @@ RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 # Imports within one layer, each with its reason.
 SIDEWAYS = {
     ("__main__", "cli"): "the same program under another name",
+    ("look", "doctor"): "a recipe that init writes is examined at once",
     ("plan", "stages"): "measures the stages' own trainers",
     ("export", "stages"): "an export answers the questions of eval",
 }

@@ -38,8 +38,7 @@ def check_file(
     yield f"{path}: {len(questions)} questions, layout {questions[0].source}"
     yield from _answers(questions)
     yield from _documents(questions)
-    if questions[0].source == plain.LAYOUT.name and not path.startswith(hub.PREFIX):
-        yield from _unread(path)
+    yield from unread_lines(path, questions)
     if model is None:
         yield "prompts: not counted; name the student by --model to count its tokens"
     else:
@@ -100,8 +99,10 @@ def _documents(questions: Sequence[Question]) -> Iterator[str]:
         )
 
 
-def _unread(path: str) -> Iterator[str]:
-    """Name the fields that are not read, with how many records have them."""
+def unread_lines(path: str, questions: Sequence[Question]) -> Iterator[str]:
+    """Name the fields of people's own files that are not read, with how many records have them."""
+    if questions[0].source != plain.LAYOUT.name or path.startswith(hub.PREFIX):
+        return
     rows = (row for _, row in iter_records(Path(path)) if isinstance(row, dict))
     counts = Counter(name for row in rows for name in plain.unread(row))
     if counts:

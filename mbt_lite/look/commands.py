@@ -1,12 +1,14 @@
-"""The commands of `mbt-lite data`. They are plain functions: the command line makes them its own."""
+"""The commands of `mbt-lite data`, and `init`. They are plain functions: the command line makes them its own."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from mbt_lite.errors import DataError
 from mbt_lite.screen import say
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="JSONL, JSON, CSV, TSV or Parquet, or hub:owner/dataset.")]
@@ -49,6 +51,45 @@ def show(
 
     for line in show_question(file, number, layout, answer_rule, split, model):
         say(line)
+
+
+def init(
+    data: Annotated[str | None, typer.Option(metavar="FILE", help="Your questions; a quarter is held out.")] = None,
+    dev: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Your held-out questions, if they are a file.")
+    ] = None,
+    student: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A hub id, a folder, or the embedded one.")
+    ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(metavar="KIND", help="embedded, openrouter, openai, vllm, ollama or llama.cpp.")
+    ] = None,
+    teacher_model: Annotated[str | None, typer.Option(metavar="NAME", help="The teacher's name at its server.")] = None,
+    vram: Annotated[
+        float | None, typer.Option(metavar="GIB", min=1, help="Plan for a card of that size.  [default: what is here]")
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The recipe to write.")] = Path("recipe.yaml"),
+) -> None:
+    """Write a commented recipe for your own questions; asks for what is not given."""
+    from mbt_lite.look.init import EMBEDDED_STUDENT, TEACHERS, Wanted, write_recipe
+
+    data = data or _ask("file of questions (JSONL, JSON, CSV, TSV, Parquet)", "--data", None)
+    student = student or _ask("student", "--student", EMBEDDED_STUDENT)
+    teacher = teacher or _ask(f"teacher ({', '.join(TEACHERS)})", "--teacher", "embedded")
+    if teacher in TEACHERS and teacher != "embedded":
+        teacher_model = teacher_model or _ask("model of the teacher", "--teacher-model", None)
+    for line in write_recipe(Wanted(data, dev, student, teacher, teacher_model, vram, out)):
+        say(line)
+
+
+def _ask(what: str, option: str, default: str | None) -> str:
+    """Ask on a terminal; elsewhere take the default, or say which option is missing."""
+    if sys.stdin.isatty():
+        answer: str = typer.prompt(what, default=default)
+        return answer
+    if default is None:
+        raise DataError(f"init: no {what} (nobody is there to ask); give {option}")
+    return default
 
 
 COMMANDS = (check, show)
