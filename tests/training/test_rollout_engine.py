@@ -197,7 +197,7 @@ def test_engine_of_has_room_for_prompt_and_completion() -> None:
         ),
         ({"unsloth"}, "through unsloth on CUDA only"),
         ({"cuda"}, "through unsloth on CUDA only"),
-        ({"unsloth", "cuda"}, r"vLLM is not installed \(got vllm\); `pip install vllm`"),
+        ({"unsloth", "cuda"}, r"vLLM is not installed \(got vllm\); `make setup-gpu-vllm`"),
         ({"unsloth", "cuda", "vllm"}, "needs a card that multiplies bfloat16"),
     ],
     ids=["nothing", "unsloth", "cuda", "no vllm", "an old card"],
