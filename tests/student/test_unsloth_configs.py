@@ -53,7 +53,7 @@ MAY_DIFFER = {
     "vllm_importance_sampling_correction": "TRL's own vLLM is off",
     "router_aux_loss_coef": "for mixtures of experts",
     "per_device_eval_batch_size": "grpo evaluates by rollouts of its own",
-    "deepspeed_plugin": "there is none",
+    "remove_unused_columns": "the columns of sft are those that are used",
 }
 
 

@@ -1,8 +1,8 @@
 """Run as a script by test_unsloth_configs: unsloth's CUDA trainers, generated and run on a CPU.
 
 `UNSLOTH_ALLOW_CPU=1` is unsloth's own switch: it takes its CUDA branches without a card. What asks for a card is answered
-here with one (24 GiB, capability 8.6), and tensors for it are put on the CPU. unsloth's Triton kernels are not there, so
-this shows settings, rows and batches, not its numbers.
+here with one (24 GiB, capability 8.6), and tensors for it are put on the CPU. Two of its Triton kernels are put in torch,
+so this shows settings, rows and batches, not its numbers.
 
 Arguments: folder of a tiny student, recipe, folder to write to.
 """
@@ -17,6 +17,8 @@ from types import SimpleNamespace
 from typing import Any
 
 os.environ["UNSLOTH_ALLOW_CPU"] = "1"
+# its loss would be compiled, which takes minutes and shows nothing here
+os.environ["TORCHDYNAMO_DISABLE"] = "1"
 
 from mbt_lite.student.libraries import prepare
 
@@ -71,6 +73,26 @@ def generate_trainers() -> dict[str, Any]:
     rl.PatchFastRL(None, unsloth.FastLanguageModel)
     _patch_trl_trainer()
     return {"sft": SFTConfig, "grpo": GRPOConfig}
+
+
+def put_kernels_in_torch() -> None:
+    """Compute in torch what unsloth's llama computes in Triton, which is not here: norms and rotary positions."""
+    import unsloth.models.llama as llama
+
+    def norm(layer: Any, x: Any, *_: Any, **__: Any) -> Any:
+        return layer.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + layer.variance_epsilon))
+
+    def turn(x: Any, cos: Any, sin: Any) -> Any:
+        first, second = x.chunk(2, dim=-1)
+        return x * cos + torch.cat([-second, first], dim=-1) * sin
+
+    def rotary(query: Any, key: Any, cos: Any, sin: Any, positions: Any = None) -> Any:
+        cos, sin = cos.squeeze(), sin.squeeze()
+        where = torch.arange(query.shape[2])[None] if positions is None else positions.view(-1, query.shape[2]).long()
+        cos, sin = cos[where][:, None], sin[where][:, None]
+        return turn(query, cos, sin), turn(key, cos, sin)
+
+    llama.fast_rms_layernorm, llama.fast_rope_embedding = norm, rotary
 
 
 def plain(config: Any) -> dict[str, Any]:
@@ -218,6 +240,7 @@ def console() -> Any:
 def main(student_folder: str, recipe_file: str, out: str) -> None:
     pretend_a_card()
     stock = generate_trainers()
+    put_kernels_in_torch()
     OnCPU().__enter__()
     from mbt_lite.recipe import load_recipe
     from mbt_lite.training import grpo, sft
