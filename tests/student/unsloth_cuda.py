@@ -1,7 +1,7 @@
 """Run as a script by test_unsloth_configs: unsloth's CUDA trainers, generated and run on a CPU.
 
 `UNSLOTH_ALLOW_CPU=1` is unsloth's own switch: it takes its CUDA branches without a card. What asks for a card is answered
-here with one (24 GiB, capability 8.6), and tensors for it are put on the CPU. Two of its Triton kernels are put in torch,
+here with one (24 GiB, capability 8.6), and tensors for it are put on the CPU. Three of its kernels are put in torch,
 so this shows settings, rows and batches, not its numbers.
 
 Arguments: folder of a tiny student, recipe, folder to write to.
@@ -76,8 +76,11 @@ def generate_trainers() -> dict[str, Any]:
 
 
 def put_kernels_in_torch() -> None:
-    """Compute in torch what unsloth's llama computes in Triton, which is not here: norms and rotary positions."""
+    """Compute in torch what unsloth's llama computes in Triton, which is not here: norms, rotary positions, sharing."""
     import unsloth.models.llama as llama
+    import unsloth.utils.prefix_grouper_kernel as kernel
+    from torch.nn.attention.flex_attention import create_mask
+    from torch.nn.functional import scaled_dot_product_attention
 
     def norm(layer: Any, x: Any, *_: Any, **__: Any) -> Any:
         return layer.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + layer.variance_epsilon))
@@ -92,7 +95,16 @@ def put_kernels_in_torch() -> None:
         cos, sin = cos[where][:, None], sin[where][:, None]
         return turn(query, cos, sin), turn(key, cos, sin)
 
+    def attend(query: Any, key: Any, value: Any, *, block_mask: Any, scale: Any, enable_gqa: bool, **_: Any) -> Any:
+        tokens = query.shape[2]
+        seen = create_mask(block_mask.mask_mod, 1, 1, tokens, tokens, device="cpu")
+        # padding sees itself, or nothing would be no number
+        seen = seen | torch.eye(tokens, dtype=torch.bool)
+        return scaled_dot_product_attention(query, key, value, seen, scale=scale, enable_gqa=enable_gqa)
+
     llama.fast_rms_layernorm, llama.fast_rope_embedding = norm, rotary
+    # flex attention has no backward pass on a CPU
+    kernel.flex_attention = kernel._flex_attention_compiled = attend
 
 
 def plain(config: Any) -> dict[str, Any]:
