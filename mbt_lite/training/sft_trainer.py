@@ -6,9 +6,9 @@ Differs from TRL's in four places; loss and gradient of a step are the same up t
 3. on a CPU the head scores the trained positions only (on CUDA TRL's kernel does so already);
 4. each LoRA layer is one operation in the model's precision, with its trained weights in float32.
 
-unsloth brings its own trainer, loss and layers: with that backend TRL's trainer stays as unsloth patches it, but for the
-count of tokens, which its loss leaves out. TRL's stays, too, for models that attend in another way than fully (sliding
-windows, linear attention).
+unsloth brings its own trainer, loss and layers: with that backend TRL's trainer stays as unsloth patches it, but for
+the count of tokens, which its loss leaves out. TRL's stays, too, for models that attend in another way than fully
+(sliding windows, linear attention).
 """
 
 from __future__ import annotations

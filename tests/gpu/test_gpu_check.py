@@ -18,7 +18,8 @@ if step == "sft": os.abort()
 if step == "decode": time.sleep(60)
 if step == "numbers": print("no card"); sys.exit(77)
 print("words before")
-print(json.dumps({"rate": 12.3456, "path": os.environ["PYTHONPATH"].split(os.pathsep)[2:], "small": "--small" in sys.argv}))
+path = os.environ["PYTHONPATH"].split(os.pathsep)[2:]
+print(json.dumps({"rate": 12.3456, "path": path, "small": "--small" in sys.argv}))
 """
 
 

@@ -1,7 +1,7 @@
 """unsloth's own CUDA trainers, generated and run on a CPU (see `unsloth_cuda.py`), obey the recipe.
 
-What its classes make of our settings is compared field by field with what TRL's make of the same, and the batches that its
-trainers see are counted.
+What its classes make of our settings is compared field by field with what TRL's make of the same, and the batches that
+its trainers see are counted.
 """
 
 import importlib.util

@@ -1,8 +1,8 @@
 """Run as a script by test_unsloth_configs: unsloth's CUDA trainers, generated and run on a CPU.
 
-`UNSLOTH_ALLOW_CPU=1` is unsloth's own switch: it takes its CUDA branches without a card. What asks for a card is answered
-here with one (24 GiB, capability 8.6), and tensors for it are put on the CPU. Three of its kernels are put in torch,
-so this shows settings, rows and batches, not its numbers.
+`UNSLOTH_ALLOW_CPU=1` is unsloth's own switch: it takes its CUDA branches without a card. What asks for a card is
+answered here with one (24 GiB, capability 8.6), and tensors for it are put on the CPU. Three of its kernels are put in
+torch, so this shows settings, rows and batches, not its numbers.
 
 Arguments: folder of a tiny student, recipe, folder to write to.
 """
@@ -200,7 +200,8 @@ def train_grpo(student: Any, recipe: Any, folder: Path) -> dict[str, Any]:
     log.close()
     return {
         "args": plain(trainer.args), "class": [one.__name__ for one in type(trainer).mro()], "batches": seen.batches,
-        "batches_after_step": steps, "weights": weights, "completions": lengths, "prompts": [len(row) for row in groups[0]],
+        "batches_after_step": steps, "weights": weights, "completions": lengths,
+        "prompts": [len(row) for row in groups[0]],
         "told": said.file.getvalue(),
     }  # fmt: skip
 

@@ -60,7 +60,7 @@ def test_the_stock_scaler_refuses_such_a_step() -> None:
 
 
 def test_a_float16_student_trains_packed_rows_under_autocast(student_folder: Path) -> None:
-    """The road of a T4, but for its kernels: float16 weights, float32 adapter, scaled loss, finite float32 gradients."""
+    """The road of a T4, but for its kernels: float16 weights, float32 adapter, scaled loss, finite gradients."""
     from peft import get_peft_model
     from transformers import AutoModelForCausalLM
 
