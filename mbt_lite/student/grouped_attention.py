@@ -31,5 +31,5 @@ def repeat_keys(dtype: torch.dtype) -> bool:
     return True
 
 
-def _never(*_: object) -> bool:
+def _never(attention_mask: torch.Tensor | None, key: torch.Tensor, value: torch.Tensor) -> bool:
     return False

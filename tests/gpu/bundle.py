@@ -1,5 +1,4 @@
-"""`make gpu-bundle`: what a card's machine lacks, in one folder of at most 60 MiB, so that `check.py` runs there
-offline.
+"""`make gpu-bundle`: what a card's machine lacks, in one folder of at most 60 MiB, so that it is checked offline.
 
     python tests/gpu/bundle.py FOLDER [--python 3.12]
 
