@@ -49,12 +49,13 @@ class CountingTrainer(NamedPhases, SFTTrainer):
     """SFTTrainer as unsloth patches it, which counts the tokens of its rows as TRL's does."""
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *arguments: Any, **keywords: Any) -> Any:
-        """Count, then hand over; rows end to end have no mask."""
-        if self.model.training:
-            mask = inputs.get("attention_mask")
-            self._total_train_tokens += int(inputs["input_ids"].numel() if mask is None else mask.sum())
+        """Hand over, then count, unless TRL's loss was left in place and has; rows end to end have no mask."""
+        ids, mask, before = inputs["input_ids"], inputs.get("attention_mask"), self._total_train_tokens
+        loss = super().compute_loss(model, inputs, *arguments, **keywords)
+        if self.model.training and self._total_train_tokens == before:
+            self._total_train_tokens += int(ids.numel() if mask is None else mask.sum())
             self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
-        return super().compute_loss(model, inputs, *arguments, **keywords)
+        return loss
 
 
 def choose_trainer(student: Student) -> type[SFTTrainer]:

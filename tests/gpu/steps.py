@@ -248,7 +248,22 @@ def numbers() -> dict[str, Any]:
 def by_unsloth(stage: str, *settings: str) -> dict[str, Any]:
     """Run two steps through unsloth, and hold what its trainers are told against the recipe."""
     skip_without_unsloth()
-    return measured(stage, *settings, backend="unsloth")
+    found = measured(stage, *settings, backend="unsloth")
+    made = recipe(*settings, backend="unsloth")
+    from mbt_lite.student.loading import choose_dtype
+    from mbt_lite.training import grpo, sft
+
+    precision, folder = choose_dtype(made.model.dtype), Path(tempfile.mkdtemp())
+    config: Any = (
+        sft.to_sft_config(made, folder, precision, "unsloth")
+        if stage == "sft"
+        else grpo.to_grpo_config(made.grpo, folder, precision, "unsloth")
+    )
+    wanted = {"optim": "adamw_torch_fused", "weight_decay": 0.0, "torch_empty_cache_steps": None}
+    wanted |= {"mask_truncated_completions": False} if stage == "grpo" else {}
+    told = {name: getattr(getattr(config, name), "value", getattr(config, name)) for name in wanted}
+    assert told == wanted, f"unsloth changed the recipe: {told}"
+    return found | {"told": told, "bf16": config.bf16, "fp16": config.fp16}
 
 
 def skip_without_unsloth() -> None:
