@@ -15,7 +15,7 @@ BARE_unsloth     := $(BARE_base)
 BARE_vllm        := $(BARE_base)
 BARE_unsloth-cpu := $(BARE_base) unsloth==2026.10.9 unsloth_zoo==2026.10.9
 
-# For a card torch and what is compiled against it come from PyTorch's own index, of the CUDA release that the driver runs
+# For a card torch and what is compiled against it come from PyTorch's own index, of the CUDA release that the driver runs:
 # (mbt_lite/cards.py); vLLM is compiled for one of them.
 CARD_unsloth := $(PYTHON) -m mbt_lite.cards index
 CARD_vllm    := $(PYTHON) -m mbt_lite.cards index cu130
@@ -44,7 +44,7 @@ $(READY): pyproject.toml constraints-$(PINS).txt
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else "Python %d.%d: mbt-lite needs 3.11 to 3.13; make PYTHON=python3.12 ..." % v[:2])'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	index=$$($(or $(CARD_$(PINS)),true)) && \
-		$(BIN)/python -m pip install --quiet -c constraints-$(PINS).txt $${index:+--index-url $$index} $(TORCH_$(PINS))
+		$(BIN)/python -m pip install --quiet -c constraints-$(PINS).txt $${index:+--extra-index-url $$index} $(TORCH_$(PINS))
 	$(BIN)/python -m pip install --quiet -c constraints-$(PINS).txt -e '.[$(EXTRAS_$(PINS))]'
 	$(BIN)/python -m pip install --quiet --no-deps $(BARE_$(PINS))
 	echo $(PINS) > $(READY)

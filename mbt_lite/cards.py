@@ -76,7 +76,8 @@ def read_cards() -> tuple[Card, ...]:
         cure = "restart the machine" if "mismatch" in said else "install the NVIDIA driver anew and restart"
         got = " ".join(said.split())[:200]
         raise ModelError(f"nvidia-smi: the driver does not answer (got {got}); {cure}, or set CUDA_VISIBLE_DEVICES=")
-    return tuple(map(read_line, said.splitlines()))
+    # warnings, of a corrupted infoROM for one, stand among the lines
+    return tuple(read_line(line) for line in said.splitlines() if line.count(",") >= 2)
 
 
 def _ask(program: str, fields: tuple[str, ...]) -> tuple[int, str]:

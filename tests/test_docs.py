@@ -158,11 +158,6 @@ def test_commands_of_the_makefile_are_taken(target: str, monkeypatch: pytest.Mon
         assert (ROOT / path).exists(), path
 
 
-def test_gpu_check_measures_all_that_a_card_changes() -> None:
-    benchmarks = re.findall(r"^\t\$\(BENCH\) (\w+)", MAKEFILE, re.MULTILINE)
-    assert benchmarks == ["load", "reward", "grpo", "sft"]
-
-
 def test_readme_tree_names_every_part_of_the_package() -> None:
     tree = README.partition("## Where things are")[2].partition("```\n")[2].partition("```")[0]
     package = ROOT / "mbt_lite"

@@ -1,9 +1,9 @@
 """Attention with fewer key heads than query heads (GQA), where SDPA has no fast kernel for it.
 
-Without a mask transformers hands the keys over as they are (`enable_gqa`). On CUDA only the flash, cuDNN and math kernels
-take that, and in float32 or below compute capability 8.0 only math is left, which makes a matrix [heads, T, T]: 11.7 GiB
-in the first layer of 16 prompts of 1,455 tokens (computed for Qwen3-0.6B in float32). With the keys repeated for each
-query head, the memory-efficient kernel takes them.
+Without a mask transformers hands the keys over as they are (`enable_gqa`). On CUDA only the flash, cuDNN and math
+kernels take that, and in float32 or below compute capability 8.0 only math is left, which makes a matrix [heads, T, T]:
+11.7 GiB in the first layer of 16 prompts of 1,455 tokens (computed for Qwen3-0.6B in float32). With the keys repeated
+for each query head, the memory-efficient kernel takes them.
 """
 
 from __future__ import annotations
@@ -31,5 +31,5 @@ def repeat_keys(dtype: torch.dtype) -> bool:
     return True
 
 
-def _never(*_: object) -> bool:
+def _never(attention_mask: torch.Tensor | None, key: torch.Tensor, value: torch.Tensor) -> bool:
     return False

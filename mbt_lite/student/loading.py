@@ -105,7 +105,7 @@ def _check_engine(model: schema.Model) -> None:
             f"(got model.backend {model.backend}); set it to local, or see `mbt-lite doctor`"
         )
     if importlib.util.find_spec("vllm") is None:
-        raise ModelError(f"{key}: vLLM is not installed (got vllm); `pip install vllm`, or set it to local")
+        raise ModelError(f"{key}: vLLM is not installed (got vllm); `make setup-gpu-vllm`, or set it to local")
     if choose_dtype(model.dtype) != torch.bfloat16:
         raise ModelError(f"{key}: vLLM needs a card that multiplies bfloat16 (got an older one); set it to local")
 

@@ -37,8 +37,8 @@ _EQUAL_BELOW = 1e-6
 class ReducedGRPOTrainer(NamedPhases, GRPOTrainer):
     """GRPOTrainer that trains on the rows with something to learn.
 
-    `shares_prompts` needs a model of `shared_prefix.is_supported`, trained by transformers. `whole_groups`: rows of zero
-    advantage stay beside rows of their group that have one.
+    `shares_prompts` needs a model of `shared_prefix.is_supported`, trained by transformers. `whole_groups`: rows of
+    zero advantage stay beside rows of their group that have one.
     """
 
     # TRL sets these without types

@@ -1,8 +1,8 @@
 """The loss scale of float16 training: torch's own, but a step without any gradient passes.
 
-The scaler multiplies the loss so that small gradients are numbers in float16, and skips a step whose gradients are none;
-it begins high, so the first steps are skipped by design. A GRPO step of dead groups has no gradient at all, which torch's
-scaler takes for a mistake ("No inf checks were recorded").
+The scaler multiplies the loss so that small gradients are numbers in float16, and skips a step whose gradients are
+none; it begins high, so the first steps are skipped by design. A GRPO step of dead groups has no gradient at all, which
+torch's scaler takes for a mistake ("No inf checks were recorded").
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ Differs from TRL's in four places; loss and gradient of a step are the same up t
 3. on a CPU the head scores the trained positions only (on CUDA TRL's kernel does so already);
 4. each LoRA layer is one operation in the model's precision, with its trained weights in float32.
 
-unsloth brings its own trainer, loss and layers: with that backend TRL's trainer stays as unsloth patches it, but for the
-count of tokens, which its loss leaves out. TRL's stays, too, for models that attend in another way than fully (sliding
-windows, linear attention).
+unsloth brings its own trainer, loss and layers: with that backend TRL's trainer stays as unsloth patches it, but for
+the count of tokens, which its loss leaves out. TRL's stays, too, for models that attend in another way than fully
+(sliding windows, linear attention).
 """
 
 from __future__ import annotations
@@ -49,12 +49,13 @@ class CountingTrainer(NamedPhases, SFTTrainer):
     """SFTTrainer as unsloth patches it, which counts the tokens of its rows as TRL's does."""
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *arguments: Any, **keywords: Any) -> Any:
-        """Count, then hand over; rows end to end have no mask."""
-        if self.model.training:
-            mask = inputs.get("attention_mask")
-            self._total_train_tokens += int(inputs["input_ids"].numel() if mask is None else mask.sum())
+        """Hand over, then count, unless TRL's loss was left in place and has; rows end to end have no mask."""
+        ids, mask, before = inputs["input_ids"], inputs.get("attention_mask"), self._total_train_tokens
+        loss = super().compute_loss(model, inputs, *arguments, **keywords)
+        if self.model.training and self._total_train_tokens == before:
+            self._total_train_tokens += int(ids.numel() if mask is None else mask.sum())
             self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
-        return super().compute_loss(model, inputs, *arguments, **keywords)
+        return loss
 
 
 def choose_trainer(student: Student) -> type[SFTTrainer]:

@@ -106,7 +106,7 @@ class TrainingLog(TrainerCallback):
         return values
 
     def tell_scale(self, values: dict[str, Any], scale: float) -> None:
-        """Add the loss scale of float16 training; a step that it skipped has no gradient norm, unless all are skipped."""
+        """Add the loss scale of float16 training; a step that it skipped has no gradient norm, unless all are."""
         skipped = not math.isfinite(values.get("grad_norm", 0.0))
         self.skipped = self.skipped + 1 if skipped else 0
         values |= {"loss_scale/scale": scale, "loss_scale/skipped": float(skipped)}

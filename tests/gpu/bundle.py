@@ -1,9 +1,10 @@
-"""`make gpu-bundle`: what a card's machine lacks, in one folder of at most 60 MiB, so that `check.py` runs there offline.
+"""`make gpu-bundle`: what a card's machine lacks, in one folder of at most 60 MiB, so that it is checked offline.
 
     python tests/gpu/bundle.py FOLDER [--python 3.12]
 
-The machine has torch for CUDA, transformers, accelerate and peft (`check.py` tells what is missing). Wheels are unpacked,
-not installed. What a check does not need stays out: unsloth's Studio, and of bitsandbytes' libraries all but one CUDA.
+The machine has torch for CUDA, transformers, accelerate and peft (`check.py` tells what is missing). Wheels are
+unpacked, not installed. What a check does not need stays out: unsloth's Studio, and of bitsandbytes' libraries all but
+one CUDA.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
 
 Each step (`steps.py`) is a process of its own with its own time limit, because a step may take the interpreter, or the
 card's memory, with it. results.json is written after every step, and the table again, so that a run that is cut off has
-told what it knew. A failed step does not end the run; the exit code says whether any failed. `--small` runs every step on
-a tiny student, wherever this is: it shows that no line fails for a silly reason, and nothing of a card.
+told what it knew. A failed step does not end the run; the exit code says whether any failed. `--small` runs every step
+on a tiny student, wherever this is: it shows that no line fails for a silly reason, and nothing of a card.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """unsloth's own CUDA trainers, generated and run on a CPU (see `unsloth_cuda.py`), obey the recipe.
 
-What its classes make of our settings is compared field by field with what TRL's make of the same, and the batches that its
-trainers see are counted.
+What its classes make of our settings is compared field by field with what TRL's make of the same, and the batches that
+its trainers see are counted.
 """
 
 import importlib.util
@@ -53,7 +53,7 @@ MAY_DIFFER = {
     "vllm_importance_sampling_correction": "TRL's own vLLM is off",
     "router_aux_loss_coef": "for mixtures of experts",
     "per_device_eval_batch_size": "grpo evaluates by rollouts of its own",
-    "deepspeed_plugin": "there is none",
+    "remove_unused_columns": "the columns of sft are those that are used",
 }
 
 

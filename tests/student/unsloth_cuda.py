@@ -1,8 +1,8 @@
 """Run as a script by test_unsloth_configs: unsloth's CUDA trainers, generated and run on a CPU.
 
-`UNSLOTH_ALLOW_CPU=1` is unsloth's own switch: it takes its CUDA branches without a card. What asks for a card is answered
-here with one (24 GiB, capability 8.6), and tensors for it are put on the CPU. unsloth's Triton kernels are not there, so
-this shows settings, rows and batches, not its numbers.
+`UNSLOTH_ALLOW_CPU=1` is unsloth's own switch: it takes its CUDA branches without a card. What asks for a card is
+answered here with one (24 GiB, capability 8.6), and tensors for it are put on the CPU. Three of its kernels are put in
+torch, so this shows settings, rows and batches, not its numbers.
 
 Arguments: folder of a tiny student, recipe, folder to write to.
 """
@@ -17,6 +17,8 @@ from types import SimpleNamespace
 from typing import Any
 
 os.environ["UNSLOTH_ALLOW_CPU"] = "1"
+# its loss would be compiled, which takes minutes and shows nothing here
+os.environ["TORCHDYNAMO_DISABLE"] = "1"
 
 from mbt_lite.student.libraries import prepare
 
@@ -71,6 +73,38 @@ def generate_trainers() -> dict[str, Any]:
     rl.PatchFastRL(None, unsloth.FastLanguageModel)
     _patch_trl_trainer()
     return {"sft": SFTConfig, "grpo": GRPOConfig}
+
+
+def put_kernels_in_torch() -> None:
+    """Compute in torch what unsloth's llama computes in Triton, which is not here: norms, rotary positions, sharing."""
+    import unsloth.models.llama as llama
+    import unsloth.utils.prefix_grouper_kernel as kernel
+    from torch.nn.attention.flex_attention import create_mask
+    from torch.nn.functional import scaled_dot_product_attention
+
+    def norm(layer: Any, x: Any, *_: Any, **__: Any) -> Any:
+        return layer.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + layer.variance_epsilon))
+
+    def turn(x: Any, cos: Any, sin: Any) -> Any:
+        first, second = x.chunk(2, dim=-1)
+        return x * cos + torch.cat([-second, first], dim=-1) * sin
+
+    def rotary(query: Any, key: Any, cos: Any, sin: Any, positions: Any = None) -> Any:
+        cos, sin = cos.squeeze(), sin.squeeze()
+        where = torch.arange(query.shape[2])[None] if positions is None else positions.view(-1, query.shape[2]).long()
+        cos, sin = cos[where][:, None], sin[where][:, None]
+        return turn(query, cos, sin), turn(key, cos, sin)
+
+    def attend(query: Any, key: Any, value: Any, *, block_mask: Any, scale: Any, enable_gqa: bool, **_: Any) -> Any:
+        tokens = query.shape[2]
+        seen = create_mask(block_mask.mask_mod, 1, 1, tokens, tokens, device="cpu")
+        # padding sees itself, or nothing would be no number
+        seen = seen | torch.eye(tokens, dtype=torch.bool)
+        return scaled_dot_product_attention(query, key, value, seen, scale=scale, enable_gqa=enable_gqa)
+
+    llama.fast_rms_layernorm, llama.fast_rope_embedding = norm, rotary
+    # flex attention has no backward pass on a CPU
+    kernel.flex_attention = kernel._flex_attention_compiled = attend
 
 
 def plain(config: Any) -> dict[str, Any]:
@@ -166,7 +200,8 @@ def train_grpo(student: Any, recipe: Any, folder: Path) -> dict[str, Any]:
     log.close()
     return {
         "args": plain(trainer.args), "class": [one.__name__ for one in type(trainer).mro()], "batches": seen.batches,
-        "batches_after_step": steps, "weights": weights, "completions": lengths, "prompts": [len(row) for row in groups[0]],
+        "batches_after_step": steps, "weights": weights, "completions": lengths,
+        "prompts": [len(row) for row in groups[0]],
         "told": said.file.getvalue(),
     }  # fmt: skip
 
@@ -218,6 +253,7 @@ def console() -> Any:
 def main(student_folder: str, recipe_file: str, out: str) -> None:
     pretend_a_card()
     stock = generate_trainers()
+    put_kernels_in_torch()
     OnCPU().__enter__()
     from mbt_lite.recipe import load_recipe
     from mbt_lite.training import grpo, sft

@@ -1,5 +1,7 @@
 """float16's scaled loss, on a CPU scaler: dead steps pass, infinite gradients skip a step, and neither ends a run."""
 
+from pathlib import Path
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the training stack: pip install 'mbt-lite[train]'")
@@ -55,3 +57,37 @@ def test_the_stock_scaler_refuses_such_a_step() -> None:
     scaler.unscale_(optimizer)
     with pytest.raises(AssertionError, match="No inf checks were recorded"):
         scaler.step(optimizer)
+
+
+def test_a_float16_student_trains_packed_rows_under_autocast(student_folder: Path) -> None:
+    """The road of a T4, but for its kernels: float16 weights, float32 adapter, scaled loss, finite gradients."""
+    from peft import get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    from mbt_lite.recipe.schema import Lora
+    from mbt_lite.student.adapters import to_lora_config
+    from mbt_lite.student.loading import train_in_float32
+    from mbt_lite.training import packed_attention
+    from mbt_lite.training.lean_model import make_lean
+
+    loaded = AutoModelForCausalLM.from_pretrained(str(student_folder), dtype=torch.float16)
+    model = get_peft_model(loaded, to_lora_config(Lora(rank=4, alpha=8)))
+    train_in_float32(model)
+    make_lean(model)
+    rows = [((5, 6, 7), [[8, 9, 10, 11], [12, 13]]), ((), [[14, 15, 16]])]
+    packed = packed_attention.pack(rows, torch.device("cpu"))
+    with torch.autocast("cpu", torch.float16):
+        logits = model(**packed.forward_arguments()).logits
+    loss = torch.nn.functional.cross_entropy(logits[0, :-1].float(), packed.input_ids[0, 1:])
+    scaler = LossScaler("cpu", init_scale=1024.0)
+    scaler.scale(loss).backward()
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-2)
+    scaler.unscale_(optimizer)
+    assert all(weight.dtype == weight.grad.dtype == torch.float32 for weight in trained)
+    assert all(bool(weight.grad.isfinite().all()) for weight in trained)
+    assert any(bool(weight.grad.abs().sum() > 0) for weight in trained)
+    assert scaler.step(optimizer) is None
+    with torch.autocast("cpu", torch.float16), torch.no_grad():
+        after = model(**packed.forward_arguments()).logits
+    assert torch.nn.functional.cross_entropy(after[0, :-1].float(), packed.input_ids[0, 1:]) < loss

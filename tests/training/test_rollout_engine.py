@@ -197,7 +197,7 @@ def test_engine_of_has_room_for_prompt_and_completion() -> None:
         ),
         ({"unsloth"}, "through unsloth on CUDA only"),
         ({"cuda"}, "through unsloth on CUDA only"),
-        ({"unsloth", "cuda"}, r"vLLM is not installed \(got vllm\); `pip install vllm`"),
+        ({"unsloth", "cuda"}, r"vLLM is not installed \(got vllm\); `make setup-gpu-vllm`"),
         ({"unsloth", "cuda", "vllm"}, "needs a card that multiplies bfloat16"),
     ],
     ids=["nothing", "unsloth", "cuda", "no vllm", "an old card"],
@@ -213,7 +213,9 @@ def test_load_student_refuses_an_engine_before_anything_loads(
 
     monkeypatch.setattr(importlib.util, "find_spec", find)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: "cuda" in here)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
     monkeypatch.setattr(students, "import_backend", loads)
     with pytest.raises(ModelError, match=f"grpo.rollout_engine: .*{said}"):
-        students.load_student(schema.Model(name="tiny"), engine=Engine(0.5, 4096, 32))
+        # as a stage settles `auto`
+        model = schema.Model(name="tiny", backend="unsloth" if "unsloth" in here else "auto")
+        students.load_student(model, engine=Engine(0.5, 4096, 32))

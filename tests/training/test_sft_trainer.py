@@ -10,7 +10,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 from trl import SFTConfig, SFTTrainer
 
-from mbt_lite.training.sft_trainer import RowTrainer, choose_trainer
+from mbt_lite.training.sft_trainer import CountingTrainer, RowTrainer, choose_trainer
 
 # uneven, and no whole number of steps: 10 rows make two steps of 2 x 2 and one of a full and a half micro-batch
 LENGTHS = [5, 30, 12, 3, 22, 9, 17, 40, 6, 11]
@@ -129,7 +129,7 @@ def test_a_resumed_run_ends_bit_for_bit_as_an_uninterrupted_one(tuned, tmp_path)
 def test_choose_trainer_leaves_unsloth_and_sliding_windows_to_trl(tuned):
     assert choose_trainer(tuned) is RowTrainer
     tuned.backend = "unsloth"
-    assert choose_trainer(tuned) is SFTTrainer
+    assert choose_trainer(tuned) is CountingTrainer
     config = Gemma3TextConfig(vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=6, head_dim=8,
                               num_attention_heads=4, num_key_value_heads=2)  # fmt: skip
     tuned.backend = "transformers"
