@@ -23,7 +23,7 @@ MEASURED = ("sft", "grpo")
 
 
 def measure(stage: str, recipe: Recipe, lengths: Lengths, vram_gib: float | None) -> dict[str, int]:
-    """Give the measured peak of each phase of a stage, in bytes over the memory before loading.
+    """Give the measured peak of each phase of a stage, in bytes: of a card what was allocated, else resident memory.
 
     Raises ModelError if the steps did not run through, with the last line that the process said.
     """

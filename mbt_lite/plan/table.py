@@ -15,7 +15,7 @@ GIB = 2**30
 GB = 10**9
 CAUSES = (
     "4-bit weights", "weights", "rollout weights", "adapter", "gradients", "optimizer", "KV cache", "activations",
-    "logits", "files", "process", "heap", "vLLM", "CUDA context",
+    "logits", "files", "process", "heap", "libraries", "vLLM", "CUDA context",
 )  # fmt: skip
 
 
