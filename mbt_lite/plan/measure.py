@@ -39,7 +39,7 @@ def simulate(stage: str, recipe: Recipe, lengths: Lengths, setup: Setup) -> dict
     """
     if setup.device == "cpu":
         raise ModelError("plan: only a card can be simulated (got this machine's processor); name one by --vram")
-    how = dataclasses.replace(setup, backend="transformers").computing
+    how = dataclasses.replace(setup, backend="transformers", backends={}).computing
     if not (how.packs_rows and how.joins_lora and setup.dtype_bytes == 2):
         raise ModelError(
             "plan: only full attention, plain LoRA and bfloat16 can be simulated "

@@ -78,7 +78,6 @@ def test_read_run_gives_what_the_run_folder_holds(tmp_path: Path, make_run: Call
     assert found.reaches == {"base": {}, "sft": {}}
 
 
-@pytest.mark.parametrize("phases", [["plan"], "plan", [3], [{"phase": "plan"}]])
 def test_read_run_says_what_phases_held_and_what_the_watches_warned_of(
     tmp_path: Path, make_run: Callable[..., Run]
 ) -> None:
@@ -96,6 +95,7 @@ def test_read_run_says_what_phases_held_and_what_the_watches_warned_of(
     )
 
 
+@pytest.mark.parametrize("phases", [["plan"], "plan", [3], [{"phase": "plan"}]])
 def test_read_run_names_a_line_whose_phases_are_no_spans(
     phases: object, tmp_path: Path, make_run: Callable[..., Run]
 ) -> None:
