@@ -32,9 +32,10 @@ def measure(stage: str, recipe: Recipe, lengths: Lengths, vram_gib: float | None
     return _peaks("mbt_lite.plan.trial", backend, stage, recipe, lengths, vram_gib=vram_gib)
 
 
-def simulate(stage: str, recipe: Recipe, lengths: Lengths, setup: Setup) -> dict[str, int]:
+def simulate(stage: str, recipe: Recipe, lengths: Lengths, setup: Setup, *, whole: bool = False) -> dict[str, int]:
     """Give the simulated peak of each phase of a stage on a card, in bytes, CUDA's context included.
 
+    By two and three layers, or with `whole` by all of them.
     Raises ModelError where the simulation knows no such student or device.
     """
     if setup.device == "cpu":
@@ -46,7 +47,7 @@ def simulate(stage: str, recipe: Recipe, lengths: Lengths, setup: Setup) -> dict
             f"(got {recipe.model.name}, lora.variant {recipe.lora.variant}, lora.dropout {recipe.lora.dropout:g}, "
             f"{8 * setup.dtype_bytes} bits); leave --simulate out"
         )
-    peaks = _peaks("mbt_lite.plan.simulation", "transformers", stage, recipe, lengths)
+    peaks = _peaks("mbt_lite.plan.simulation", "transformers", stage, recipe, lengths, whole=whole)
     return {phase: size + CUDA_CONTEXT for phase, size in peaks.items()}
 
 
