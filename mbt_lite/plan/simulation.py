@@ -1,10 +1,10 @@
 """A stage's peaks on a card, simulated: the layers that train and roll out here, on tensors without data.
 
-torch's FakeTensorMode runs every operation for its shapes alone, and a tracker adds up the storages that live; so a
-4B student at full length takes a minute of one core and no memory, and seconds by two and three of its layers. Real are transformers' model, peft's adapter, packed
-attention, joined LoRA, checkpointing, the shared-prefix cache, and TRL's head. Stand-ins are two, with the allocations
-of what runs on CUDA: bitsandbytes' 4-bit layer (unpacks the weight, multiplies) and the choice of trained positions in
-TRL's head, whose Triton kernels allocate nothing.
+torch's FakeTensorMode runs every operation for its shapes alone, and a tracker adds up the storages that live; so a 4B
+student at full length takes a minute of one core and no memory, and seconds by two and three of its layers. Real are
+transformers' model, peft's adapter, packed attention, joined LoRA, checkpointing, the shared-prefix cache, and TRL's
+head. Stand-ins are two, with the allocations of what runs on CUDA: bitsandbytes' 4-bit layer (unpacks the weight,
+multiplies) and the choice of trained positions in TRL's head, whose Triton kernels allocate nothing.
 
 Left out: CUDA's context, what cuBLAS takes to work in (tens of megabytes), what loading holds for a moment. The tensors
 are the CPU's, as a build without CUDA allows no others: attention is torch's fused one, as on a card.
@@ -52,11 +52,11 @@ _HEAD_ENTRIES = 32768
 _PRECISION = torch.bfloat16
 
 
-class LiveStorages(TorchDispatchMode):
+class LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """The bytes of all storages made under this mode that still live, and the most since the last mark."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live = self.peak = 0
         self._seen: dict[int, Any] = {}
 
@@ -92,9 +92,10 @@ class Packed4bit(nn.Linear):
         """Put the weight's 4-bit form in its place: codes, their scales in 8 bits, the scales of these."""
         count = self.in_features * self.out_features
         scales = -(-count // 64)
-        outer = QuantState(torch.empty(-(-scales // 256)), code=torch.empty(256), blocksize=256, dtype=torch.float32)
+        make: Any = QuantState
+        outer = make(torch.empty(-(-scales // 256)), code=torch.empty(256), blocksize=256, dtype=torch.float32)
         packed: Any = nn.Parameter(torch.empty((count // 2, 1), dtype=torch.uint8), requires_grad=False)
-        packed.quant_state = QuantState(
+        packed.quant_state = make(
             torch.empty(scales, dtype=torch.uint8), torch.Size((self.out_features, self.in_features)), torch.empty(16),
             64, "nf4", _PRECISION, torch.empty(()), outer,
         )  # fmt: skip
@@ -160,7 +161,7 @@ def _put_head(model: Any) -> None:
     def score(self: Any, positions: Tensor, **inputs: Any) -> Tensor:
         hidden = self.base_model(**inputs).last_hidden_state[0, positions]
         targets = torch.zeros_like(positions)
-        outputs = chunked_logprob.ChunkedLogProbFunction.apply(
+        outputs = chunked_logprob.ChunkedLogProbFunction.apply(  # type: ignore[no-untyped-call]
             hidden, self.get_output_embeddings().weight, None, targets, 1.0, _HEAD_ENTRIES
         )
         return outputs[0]  # type: ignore[no-any-return]
