@@ -1,4 +1,4 @@
-"""The memory of this process and its card: how much was held at once, and in which phase it ran out.
+"""The memory of this process and its card: how much was held at once, by whom, and in which phase it ran out.
 
 Allocated memory on CUDA; without a card, resident memory by the kernel.
 """
@@ -25,19 +25,53 @@ T = TypeVar("T")
 Phase = Literal["load", "rollouts", "forward", "backward", "optimizer", "evaluation", "save", "training"]
 
 
+# Whoever is told of phases; None leaves the present one.
+_listener: Callable[[Phase | None], None] | None = None
+# Peaks of CUDA by reader since each one last read: there is one counter, and several start it anew.
+_peaks_of: dict[object, int] = {}
+
+
 def _cuda() -> Any:
     """Give torch's CUDA, None without a card; a process that has not loaded torch holds nothing there."""
     torch = sys.modules.get("torch")
     return torch.cuda if torch is not None and torch.cuda.is_available() else None
 
 
+def is_on_cuda() -> bool:
+    """Tell whether memory here means that of a card."""
+    return _cuda() is not None
+
+
+def can_be_watched() -> bool:
+    """Tell whether what is held now can be read: on a card, or where the kernel tells."""
+    return is_on_cuda() or _STATUS.exists()
+
+
 def peak_bytes() -> int:
     """Give the most memory held at once so far."""
     cuda = _cuda()
     if cuda is not None:
-        return int(cuda.max_memory_allocated())
+        return max(_peaks_of.get("run", 0), int(cuda.max_memory_allocated()))
     # in KiB, but on macOS in bytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def held_bytes() -> int:
+    """Give what is held now: allocated on the card, else resident."""
+    cuda = _cuda()
+    return int(cuda.memory_allocated()) if cuda is not None else resident_bytes()
+
+
+def cuda_peak_since(reader: object) -> int:
+    """Give the most that was allocated at once since this reader asked last."""
+    cuda = _cuda()
+    peak = int(cuda.max_memory_allocated())
+    cuda.reset_peak_memory_stats()
+    for one in {*_peaks_of, reader, "run"}:
+        _peaks_of[one] = max(_peaks_of.get(one, 0), peak)
+    found = _peaks_of[reader]
+    _peaks_of[reader] = 0
+    return found
 
 
 def resident_bytes(key: Literal["VmRSS", "VmHWM"] = "VmRSS") -> int:
@@ -61,14 +95,14 @@ class Probe:
 
     def mark(self, name: str) -> int:
         """Note the peak since the last mark under a phase's name, and give it; of several the largest stays."""
-        peak = (int(_cuda().max_memory_allocated()) if self.on_cuda else resident_bytes("VmHWM")) - self.baseline
+        peak = (cuda_peak_since(self) if self.on_cuda else resident_bytes("VmHWM")) - self.baseline
         self.peaks[name] = max(self.peaks.get(name, 0), peak)
         self._restart()
         return peak
 
     def _restart(self) -> None:
         if self.on_cuda:
-            _cuda().reset_peak_memory_stats()
+            cuda_peak_since(self)
         else:
             # 5 resets the high-water mark, see proc(5)
             _CLEAR.write_text("5", encoding="ascii")
@@ -77,12 +111,23 @@ class Probe:
 @contextlib.contextmanager
 def in_phase(phase: Phase) -> Iterator[None]:
     """Mark an error that says memory ran out with the phase it came from; the innermost phase counts."""
+    if _listener is not None:
+        _listener(phase)
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error) and not hasattr(error, "mbt_phase"):
             error.mbt_phase = phase  # type: ignore[union-attr]
         raise
+    finally:
+        if _listener is not None:
+            _listener(None)
+
+
+def tell_phases(listener: Callable[[Phase | None], None] | None) -> None:
+    """Tell one listener of each phase that begins, and of its end as None; with None tell no one."""
+    global _listener
+    _listener = listener
 
 
 def each_in_phase(phase: Phase, iterate: Callable[P, Iterator[T]]) -> Callable[P, Iterator[T]]:

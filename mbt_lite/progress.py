@@ -34,3 +34,15 @@ def counting(console: Console, what: str, total: int) -> Iterator[Callable[[], N
     # the first call says that the work begins
     count()
     yield count
+
+
+def time_text(seconds: float) -> str:
+    """Write a time as a person says it.
+
+    >>> time_text(42.4), time_text(90), time_text(7260)
+    ('42 s', '2 min', '2 h 1 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

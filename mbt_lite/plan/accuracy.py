@@ -2,7 +2,7 @@
 
 On a CPU the student is the embedded one; twelve fresh processes, about ten minutes on two free cores. `PROCESS_BYTES`
 and `HEAP_SHARE` of `phases` were fitted to the first two settings; the others are predictions. With the argument
-`card`, students of a card are simulated on a CPU instead, at full size.
+`card`, students of a card are simulated on a CPU instead; with `card whole`, by all of their layers.
 """
 
 from __future__ import annotations
@@ -117,14 +117,14 @@ def table() -> Iterator[str]:
         yield _row(first, max(planned(setting, choose_target(None)).values()), max(measured.values()))
 
 
-def card_table() -> Iterator[str]:
+def card_table(*, whole: bool) -> Iterator[str]:
     """Simulate every setting of a card; give the lines of a Markdown table, a phase a line."""
     yield "| student | stage | rows x tokens | checkpointing | phase | planned | simulated | off |"
     yield "|---|---|---|---|---|---|---|---|"
     for setting in CARD_SETTINGS:
         recipe, lengths, plan = recipe_of(setting), Lengths(setting.tokens, setting.tokens), planned(setting, CARD)
         setup = make_setup(recipe, read_architecture(recipe.model.name), CARD)
-        for name, size in simulate(setting.stage, recipe, lengths, setup).items():
+        for name, size in simulate(setting.stage, recipe, lengths, setup, whole=whole).items():
             short = setting.name.partition(":")[2]
             if name != "optimizer":
                 first = (short, setting.stage, setting.said, _yes(setting.checkpointing), name)
@@ -141,5 +141,5 @@ def _row(first: Sequence[str], plan: int, found: int) -> str:
 
 
 if __name__ == "__main__":
-    for line in card_table() if sys.argv[1:] == ["card"] else table():
+    for line in card_table(whole="whole" in sys.argv) if "card" in sys.argv else table():
         print(line, flush=True)

@@ -11,6 +11,7 @@ from typing import Any
 from mbt_lite.console import Screen
 from mbt_lite.plan.fit import Change, fitting, with_settings
 from mbt_lite.plan.hours import estimate_hours, hours_lines
+from mbt_lite.plan.live_groups import live_lines
 from mbt_lite.plan.make_plan import Plan, make_plan, plan_with, to_row
 from mbt_lite.plan.measure import MEASURED, measure, simulate
 from mbt_lite.plan.rates import read_rates
@@ -64,6 +65,8 @@ def show_plan(
         return
     _print(plan, peaks)
     for line in hours_lines(hours, recipe, target.said):
+        say(line)
+    for line in live_lines(recipe.grpo, run_folder):
         say(line)
     if fit:
         for line in fit_lines(change):

@@ -23,7 +23,7 @@ MEASURED = ("sft", "grpo")
 
 
 def measure(stage: str, recipe: Recipe, lengths: Lengths, vram_gib: float | None) -> dict[str, int]:
-    """Give the measured peak of each phase of a stage, in bytes over the memory before loading.
+    """Give the measured peak of each phase of a stage, in bytes: of a card what was allocated, else resident memory.
 
     Raises ModelError if the steps did not run through, with the last line that the process said.
     """
@@ -32,21 +32,22 @@ def measure(stage: str, recipe: Recipe, lengths: Lengths, vram_gib: float | None
     return _peaks("mbt_lite.plan.trial", backend, stage, recipe, lengths, vram_gib=vram_gib)
 
 
-def simulate(stage: str, recipe: Recipe, lengths: Lengths, setup: Setup) -> dict[str, int]:
+def simulate(stage: str, recipe: Recipe, lengths: Lengths, setup: Setup, *, whole: bool = False) -> dict[str, int]:
     """Give the simulated peak of each phase of a stage on a card, in bytes, CUDA's context included.
 
+    By two and three layers, or with `whole` by all of them.
     Raises ModelError where the simulation knows no such student or device.
     """
     if setup.device == "cpu":
         raise ModelError("plan: only a card can be simulated (got this machine's processor); name one by --vram")
-    how = dataclasses.replace(setup, backend="transformers").computing
+    how = dataclasses.replace(setup, backend="transformers", backends={}).computing
     if not (how.packs_rows and how.joins_lora and setup.dtype_bytes == 2):
         raise ModelError(
             "plan: only full attention, plain LoRA and bfloat16 can be simulated "
             f"(got {recipe.model.name}, lora.variant {recipe.lora.variant}, lora.dropout {recipe.lora.dropout:g}, "
             f"{8 * setup.dtype_bytes} bits); leave --simulate out"
         )
-    peaks = _peaks("mbt_lite.plan.simulation", "transformers", stage, recipe, lengths)
+    peaks = _peaks("mbt_lite.plan.simulation", "transformers", stage, recipe, lengths, whole=whole)
     return {phase: size + CUDA_CONTEXT for phase, size in peaks.items()}
 
 

@@ -42,6 +42,8 @@ _BFLOAT16 = 2
 CUDA_CONTEXT = 2**29
 # Fitted to two measured trainings of the embedded student (glibc 2.36, 2026-11-21); the others: recipes/RESULTS.md.
 PROCESS_BYTES = 172 * 2**20
+# Resident with torch, transformers, trl, peft, bitsandbytes and datasets imported, before a student is loaded.
+LIBRARY_BYTES = 655 * 2**20
 HEAP_SHARE = 0.2
 # float32 first and second moments
 _OPTIMIZER_BYTES = 8
@@ -99,7 +101,7 @@ def phase(name: str, *parts: Mapping[str, int]) -> Phase:
 
 
 def weights(setup: Setup) -> dict[str, int]:
-    """Give the loaded student: 4-bit linears, the rest in the compute precision, what CUDA takes for itself."""
+    """Give the loaded student: 4-bit linears, the rest in the compute precision, what CUDA or the libraries take."""
     a = setup.architecture
     held = {"weights": a.other_parameters * setup.dtype_bytes}
     if setup.is_quantized:
@@ -107,8 +109,8 @@ def weights(setup: Setup) -> dict[str, int]:
     else:
         held["weights"] += a.linear_weights * setup.dtype_bytes
     if setup.device == "cuda":
-        held["CUDA context"] = CUDA_CONTEXT
-    return held
+        return held | {"CUDA context": CUDA_CONTEXT}
+    return held | {"libraries": LIBRARY_BYTES}
 
 
 def adapter(setup: Setup) -> dict[str, int]:

@@ -15,7 +15,7 @@ GIB = 2**30
 GB = 10**9
 CAUSES = (
     "4-bit weights", "weights", "rollout weights", "adapter", "gradients", "optimizer", "KV cache", "activations",
-    "logits", "files", "process", "heap", "vLLM", "CUDA context",
+    "logits", "files", "process", "heap", "libraries", "vLLM", "CUDA context",
 )  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def heading(plan: Plan) -> Iterator[str]:
     yield from plan.workload.notes
     if setup.engine_bytes:
         yield "vLLM holds its whole share of the card while grpo runs; `--measure` measures local rollouts"
-    if setup.backend == "unsloth":
+    if "unsloth" in (setup.backend, *setup.backends.values()):
         yield "unsloth shares prompts, packs and offloads; none of that is planned, so this is what it needs at most"
     if setup.device == "cuda":
         yield "computed, not measured on a card; `mbt-lite plan --measure` on the card tells"

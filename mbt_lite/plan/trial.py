@@ -49,7 +49,7 @@ def main(request_file: str, result_file: str) -> None:
 
 
 def run(stage: str, recipe: Recipe, lengths: Lengths, vram_gib: float | None) -> dict[str, int]:
-    """Run two steps of sft or grpo; give the peak of each phase over the memory before loading.
+    """Run two steps of sft or grpo; give the peak of each phase, on a card of what it allocated, else of the process.
 
     `vram_gib` caps what CUDA may allocate. Raises torch's out-of-memory error if the cap does not suffice.
     """
@@ -58,7 +58,7 @@ def run(stage: str, recipe: Recipe, lengths: Lengths, vram_gib: float | None) ->
         whole = torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, vram_gib * 2**30 / whole))
     give_back_freed_memory()
-    probe = Probe(on_cuda=on_cuda)
+    probe = Probe(on_cuda=on_cuda, baseline=0)
     with tempfile.TemporaryDirectory() as folder:
         trainer = {"sft": _sft_trainer, "grpo": _grpo_trainer}[stage](_small(recipe), lengths, probe, Path(folder))
         trainer.add_callback(_Marks(probe))

@@ -60,7 +60,7 @@ class Run:
     """Everything the page shows of one run. `metrics` and `predictions` are by variant, in the order of the columns.
 
     `reaches` and `judged_phases` are by variant and (question id, rollout index); empty without a judge. `servers` are
-    lines about what the endpoints gave away about themselves.
+    lines about what the endpoints gave away about themselves, `peaks` and `warnings` about the training stages.
     """
 
     name: str
@@ -74,6 +74,11 @@ class Run:
     reaches: Mapping[str, Mapping[tuple[str, int], Reach]]
     judged_phases: Mapping[str, Mapping[tuple[str, int], Sequence[str]]]
     servers: tuple[str, ...]
+    peaks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+TRAINED = ("sft", "grpo")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -195,7 +200,30 @@ def read_run(path: Path, variants: Sequence[str]) -> Run:
         reaches={variant: reaches(rows) for variant, rows in judgements.items()},
         judged_phases={variant: judged_phases(rows) for variant, rows in judgements.items()},
         servers=servers(run_dir),
+        peaks=tuple(filter(None, (peaks(run_dir, stage) for stage in TRAINED))),
+        warnings=tuple(filter(None, (warnings(run_dir, stage) for stage in TRAINED))),
     )
+
+
+def peaks(run_dir: RunDir, stage: str) -> str:
+    """Say the most memory that each phase of a training stage held; nothing of runs that did not watch it."""
+    rows = read_jsonl(run_dir.stage_dir(stage) / "metrics.jsonl", step=int)
+    most: dict[str, float] = {}
+    for row in rows:
+        for key in row:
+            phase = key.removeprefix("memory/").removesuffix("_gib")
+            if key == f"memory/{phase}_gib" and phase not in ("peak", "held"):
+                most[phase] = max(most.get(phase, 0.0), row[key])
+    said = ", ".join(f"{phase} {size:.1f}" for phase, size in sorted(most.items(), key=lambda one: -one[1]))
+    return f"{stage} memory at most {said} GiB" if said else ""
+
+
+def warnings(run_dir: RunDir, stage: str) -> str:
+    """Say what the watches of a training stage warned of, the first three in words."""
+    rows = read_jsonl(run_dir.stage_dir(stage) / "warnings.jsonl", step=int, name=str, meaning=str)
+    said = "; ".join(f"step {row['step']}, {row['name']}: {row['meaning']}" for row in rows[:3])
+    more = f"; {len(rows) - 3} more in {stage}/warnings.jsonl" if len(rows) > 3 else ""
+    return f"{stage}, {said}{more}" if said else ""
 
 
 def servers(run_dir: RunDir) -> tuple[str, ...]:

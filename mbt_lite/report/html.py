@@ -145,6 +145,7 @@ def _facts(run: Run) -> list[str]:
         f"questions {run.recipe['data']['dev']['path']} (n={len(run.questions)})",
         f"Python {run.environment['python']}",
         *versions,
+        *run.peaks,
     ]  # fmt: skip
 
 
@@ -153,7 +154,7 @@ def _notices(run: Run) -> list[str]:
     judged = [metrics["judged"] for metrics in run.metrics.values() if metrics.get("judged")]
     by_rules = f"Scripted judge: the judged numbers of {run.name} come from rules, not from a language model."
     scripted = [by_rules] if any(one["scripted"] for one in judged) else []
-    return [_taught(run), *scripted, *(f"{run.name}, {line}." for line in run.servers)]
+    return [_taught(run), *scripted, *(f"{run.name}, {line}." for line in (*run.servers, *run.warnings))]
 
 
 def _taught(run: Run) -> str:

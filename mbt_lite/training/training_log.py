@@ -1,12 +1,13 @@
 """What a trainer tells while it runs: metrics.jsonl on disk, a tracker if there is one, and progress on the console.
 
 Keys are paths: to the trainer's own come `speed/tokens_per_second` (tokens of the rows, padding not counted, over the
-time of the step), `memory/peak_gib` (of the GPU; without one the process's resident memory) and, for evaluations,
-`dev/loss`.
+time of the step), `memory/peak_gib` (of the GPU; without one the process's resident memory), memory and time of each
+phase (`phase_watch`) and, for evaluations, `dev/loss`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +21,9 @@ from transformers import TrainerCallback
 from mbt_lite.errors import ModelError
 from mbt_lite.files import Journal, read_jsonl, write_jsonl
 from mbt_lite.memory import peak_bytes
+from mbt_lite.progress import time_text
 from mbt_lite.training.loss_scale import MOST_SKIPPED
+from mbt_lite.training.phase_watch import Noticed, PhaseWatch
 from mbt_lite.training.trackers import Track
 
 # What an evaluation says besides its losses: of how fast it was, nothing is kept.
@@ -44,11 +47,13 @@ class TrainingLog(TrainerCallback):
         track: Track,
     ) -> None:
         self.path, self.stage, self.headline = path, stage, headline
+        self.warnings = path.with_name("warnings.jsonl")
         self.console, self.rows_of_step, self.track = console, rows_of_step, track
         self.progress: Progress | None = None
         self.journal: Journal | None = None
         self.accelerator: Any = None
         self.skipped = 0
+        self.watch: PhaseWatch | None = None
 
     def quieten(self, trainer: Any) -> None:
         """Take the trainer's own printing away: this log says the same in one line."""
@@ -58,10 +63,11 @@ class TrainingLog(TrainerCallback):
         self.accelerator = trainer.accelerator
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Drop rows that will be repeated and start the bar."""
-        rows = [row for row in read_jsonl(self.path, step=int) if row["step"] <= state.global_step]
-        write_jsonl(self.path, rows)
+        """Drop rows that will be repeated, start the watch and the bar."""
+        for path in filter(Path.exists, (self.path, self.warnings)):
+            write_jsonl(path, [row for row in read_jsonl(path, step=int) if row["step"] <= state.global_step])
         self.journal = Journal(self.path)
+        self.watch = PhaseWatch(self.stage, state.global_step, self.warn)
         self.started = self.step_began = time.monotonic()
         self.first_step, self.tokens = state.global_step, state.num_input_tokens_seen
         if self.console.is_terminal:
@@ -82,7 +88,7 @@ class TrainingLog(TrainerCallback):
         if logs is None or "train_runtime" in logs:
             return
         assert self.journal is not None
-        values = self.dev_values(logs) if "eval_loss" in logs else self.step_values(logs)
+        values = self.dev_values(logs) if "eval_loss" in logs else self.step_values(logs, state)
         self.check_numbers(values, state.global_step)
         seconds = round(time.monotonic() - self.started, 2)
         self.journal.append({"step": state.global_step, "seconds": seconds, **values})
@@ -93,9 +99,11 @@ class TrainingLog(TrainerCallback):
         """Give an evaluation's numbers under our names."""
         return {key.replace("eval_", "dev/", 1): logs[key] for key in DEV_KEYS if key in logs}
 
-    def step_values(self, logs: dict[str, Any]) -> dict[str, Any]:
-        """Give a step's numbers with speed and memory."""
+    def step_values(self, logs: dict[str, Any], state: Any) -> dict[str, Any]:
+        """Give a step's numbers with speed, memory and time."""
+        assert self.watch is not None
         values = {**logs, "memory/peak_gib": round(peak_bytes() / 2**30, 3)}
+        values |= self.watch.end_step(state.global_step, state.max_steps)
         # a loss of its own in place of TRL's may count no tokens
         if "num_tokens" in logs:
             seconds = time.monotonic() - self.step_began
@@ -141,21 +149,18 @@ class TrainingLog(TrainerCallback):
         line = f"{self.stage} step {state.global_step}/{state.max_steps}  {'  '.join(parts)}"
         self.console.print(line, highlight=False, soft_wrap=True)
 
+    def warn(self, warning: Noticed) -> None:
+        """Say and keep a warning of the watch; from its thread, too."""
+        with Journal(self.warnings) as journal:
+            journal.append(dataclasses.asdict(warning))
+        line = f"{self.stage} step {warning.step}: {warning.meaning}"
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
     def close(self) -> None:
-        """Stop the bar and close the file, also after an error."""
+        """Stop the watch and the bar and close the file, also after an error."""
+        if self.watch is not None:
+            self.watch.close()
         if self.progress is not None:
             self.progress.stop()
         if self.journal is not None:
             self.journal.close()
-
-
-def time_text(seconds: float) -> str:
-    """Write a time as a person says it.
-
-    >>> time_text(42.4), time_text(90), time_text(7260)
-    ('42 s', '2 min', '2 h 1 min')
-    """
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -94,13 +94,8 @@ def test_plan_is_what_the_layers_hold_on_tensors_without_data(case: str) -> None
 
     name, stage, lengths, settings = SIMULATED[case]
     recipe, setup = card(name, settings)
-    # a peak is linear in the number of layers
-    few, more = (
-        simulation.simulate(stage, recipe, lengths, dataclasses.replace(KNOWN[name], layers=layers))
-        for layers in (2, 3)
-    )
     planned = {one.name: one.bytes - CUDA_CONTEXT for one in phases_of(recipe, setup, lengths)[stage]}
-    whole = {moment: size + (KNOWN[name].layers - 2) * (more[moment] - size) for moment, size in few.items()}
+    whole = simulation.simulate_by_layers(stage, recipe, lengths, KNOWN[name])
     for phase, size in simulation.by_phase(whole).items():
         assert planned[phase] == pytest.approx(size, rel=0.02), phase
 

@@ -78,6 +78,23 @@ def test_read_run_gives_what_the_run_folder_holds(tmp_path: Path, make_run: Call
     assert found.reaches == {"base": {}, "sft": {}}
 
 
+def test_read_run_says_what_phases_held_and_what_the_watches_warned_of(
+    tmp_path: Path, make_run: Callable[..., Run]
+) -> None:
+    path = write_run(tmp_path / "demo", make_run(4))
+    write_jsonl(path / "grpo" / "metrics.jsonl", [
+        {"step": 1, "memory/peak_gib": 9.0, "memory/held_gib": 8.0, "memory/rollouts_gib": 2.0, "memory/backward_gib": 3},
+        {"step": 2, "memory/rollouts_gib": 4.04},
+    ])  # fmt: skip
+    rows = [{"step": step, "name": "entropy", "meaning": "low"} for step in range(1, 6)]
+    write_jsonl(path / "grpo" / "warnings.jsonl", rows)
+    found = read_run(path, ["base"])
+    assert found.peaks == ("grpo memory at most rollouts 4.0, backward 3.0 GiB",)
+    assert found.warnings == (
+        "grpo, step 1, entropy: low; step 2, entropy: low; step 3, entropy: low; 2 more in grpo/warnings.jsonl",
+    )
+
+
 @pytest.mark.parametrize("phases", [["plan"], "plan", [3], [{"phase": "plan"}]])
 def test_read_run_names_a_line_whose_phases_are_no_spans(
     phases: object, tmp_path: Path, make_run: Callable[..., Run]

@@ -1,6 +1,7 @@
 import io
 import math
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from rich.console import Console
 
 from mbt_lite.errors import ModelError
 from mbt_lite.files import read_jsonl, write_jsonl
-from mbt_lite.training import training_log
-from mbt_lite.training.training_log import TrainingLog, time_text
+from mbt_lite.progress import time_text
+from mbt_lite.training import phase_watch, training_log
+from mbt_lite.training.training_log import TrainingLog
 
 
 class Run:
@@ -23,6 +25,7 @@ class Run:
         self.now, self.tracked = 0.0, []
         monkeypatch.setattr(training_log.time, "monotonic", lambda: self.now)
         monkeypatch.setattr(training_log, "peak_bytes", lambda: int(1.25 * 2**30))
+        monkeypatch.setattr(phase_watch.memory, "held_bytes", lambda: 2**30)
         self.text = io.StringIO()
         console = Console(file=self.text, force_terminal=terminal, width=200)
         self.log = TrainingLog(
@@ -41,8 +44,10 @@ class Run:
 
 
 @pytest.fixture
-def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    return Run(tmp_path, monkeypatch)
+def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    run = Run(tmp_path, monkeypatch)
+    yield run
+    run.log.close()
 
 
 def test_on_log_writes_speed_and_memory_beside_the_trainers_numbers(started: Run) -> None:
@@ -54,9 +59,9 @@ def test_on_log_writes_speed_and_memory_beside_the_trainers_numbers(started: Run
     rows = read_jsonl(started.path)
     assert rows == [
         {"step": 1, "seconds": 2.0, "loss": 3.0, "num_tokens": 100.0,
-         "memory/peak_gib": 1.25, "speed/tokens_per_second": 50.0},
+         "memory/peak_gib": 1.25, "memory/held_gib": 1.0, "speed/tokens_per_second": 50.0},
         {"step": 2, "seconds": 16.0, "loss": 2.0, "num_tokens": 300.0,
-         "memory/peak_gib": 1.25, "speed/tokens_per_second": 50.0},
+         "memory/peak_gib": 1.25, "memory/held_gib": 1.0, "speed/tokens_per_second": 50.0},
     ]  # fmt: skip
     assert started.tracked == [
         (row["step"], {key: value for key, value in row.items() if key not in ("step", "seconds")}) for row in rows
@@ -167,3 +172,11 @@ def test_a_loss_that_is_no_number_is_an_error_in_float16_too(started: Run) -> No
     with pytest.raises(ModelError, match="the loss is no number"):
         started.step(1.0, loss=math.nan, grad_norm=math.nan)
     started.log.close()
+
+
+def test_warn_says_and_keeps_what_the_watch_noticed(started: Run) -> None:
+    started.log.warn(phase_watch.Noticed(3, "memory/held_gib", 2.0, 1.0, "memory grows"))
+    assert started.text.getvalue() == "sft step 3: memory grows\n"
+    (row,) = read_jsonl(started.path.with_name("warnings.jsonl"))
+    assert row == {"step": 3, "name": "memory/held_gib", "value": 2.0, "limit": 1.0, "side": "above",
+                   "meaning": "memory grows"}  # fmt: skip
