@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from mbt_lite.generation.decoding import Rollout
 from mbt_lite.methods.attacks import Attacked
 from mbt_lite.methods.law import Law
-from mbt_lite.methods.masa_trial import attack_forecasts, forecast_findings
+from mbt_lite.methods.masa_trial import Trial
 from mbt_lite.methods.method import KIND, Ask, Batch, Encode, Passes, PromptRow, Rewarded, Rule
 from mbt_lite.prompts import meta_messages, student_messages
 from mbt_lite.recipe.schema import Masa as Settings
@@ -199,14 +199,13 @@ class Masa:
     def findings(self, questions: Sequence[Question], scorer: Scorer, encode: Encode) -> list[str]:
         """Compare gold solutions with broken ones as the law does, then true forecasts with broken ones."""
         self._know(questions)
-        return self.law.findings(questions, scorer, encode) or forecast_findings(questions, self.reward, scorer, encode)
+        return self.law.findings(questions, scorer, encode) or Trial(self.reward, scorer, encode).findings(questions)
 
     def attacked(self, questions: Sequence[Question], scorer: Scorer, encode: Encode) -> Attacked:
         """Attack the law's reward, then that of forecasts."""
         self._know(questions)
-        return self.law.attacked(questions, scorer, encode).beside(
-            "forecasts", attack_forecasts(questions, self.reward, scorer, encode)
-        )
+        trial = Trial(self.reward, scorer, encode)
+        return self.law.attacked(questions, scorer, encode).beside("forecasts", trial.attacked(questions))
 
     def healthy_ranges(self) -> tuple[Rule, ...]:
         """Give the law's, and the share of forecasts that can be read."""
