@@ -52,5 +52,5 @@ def test_the_laptop_recipe_runs_whole(student_folder: Path, tmp_path: Path, monk
     for variant in ("sft", "grpo"):
         card = read_json(tmp_path / "eval" / variant / "metrics.json")["foresight"]
         assert card["metrics"]["total"]["n"] == card["metrics"]["constant_total"]["n"] == 4
-    assert "Tokens of solutions and forecasts" in (tmp_path / "eval/report.html").read_text()
+    assert "Forecasts, grpo" in (tmp_path / "eval/report.html").read_text()
     assert "best constant" in said.getvalue()
