@@ -12,38 +12,44 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypedDict
 
-from mbt_lite.generation.decoding import Rollout
 from mbt_lite.methods.attacks import Attacked
 from mbt_lite.methods.law import Law
-from mbt_lite.methods.masa_trial import attack_forecasts, forecast_findings
+from mbt_lite.methods.masa_trial import Trial
 from mbt_lite.methods.method import KIND, Ask, Batch, Encode, Passes, PromptRow, Rewarded, Rule
 from mbt_lite.prompts import meta_messages, student_messages
 from mbt_lite.recipe.schema import Masa as Settings
 from mbt_lite.records import Question
 from mbt_lite.rewards.gating import gate, gate_quality, is_audited, solve_limit
-from mbt_lite.rewards.meta import Constant, Forecast, Solved, Truth, best_constant, read_forecast, solved, truth
+from mbt_lite.rewards.meta import Forecast, RateLaw, Solved, Truth, best_constant, read_forecast, solved, truth
 from mbt_lite.rewards.scorer import Scorer
 from mbt_lite.text.completion import parse_completion
 
 SOLVE, META = "solve", "meta"
+PARTS = ("links", "tokens", "rate", "total")
+
+
+class _Laws(TypedDict):
+    tolerance: float
+    law: RateLaw
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Pair:
-    """The two groups of a question: where its rows begin in the batch, what was foretold, what came.
+    """The two groups of a question: their rows in the batch, what was foretold, what came (None: it was not solved).
 
-    `found` is None where the question was not solved; `cap` is the most tokens a solution had.
+    A solution had at most `cap` tokens; the forecasts would have cut it at `foretold_limit`.
     """
 
     question: Question
-    solve: int
-    meta: int
+    solves: range
+    metas: range
     forecasts: Sequence[Forecast]
+    is_gated: bool
     found: Solved | None
     cap: int
-    is_gated: bool
     foretold_limit: int
 
 
@@ -80,7 +86,7 @@ class Masa:
 
     def rows(self, questions: Sequence[Question]) -> list[PromptRow]:
         """Lay out all steps: in each pass over the questions another order, the two rows of a question side by side."""
-        self._know(questions)
+        self.questions |= {question.question_id: question for question in questions}
         asked = {
             question.question_id: [
                 PromptRow(question, ask(question), {KIND: kind})
@@ -91,9 +97,6 @@ class Masa:
         ids = in_steps(list(asked), self.steps, self.prompts_per_step, self.seed)
         return [row for question_id in ids for row in asked[question_id]]
 
-    def _know(self, questions: Sequence[Question]) -> None:
-        self.questions |= {question.question_id: question for question in questions}
-
     def passes(self, step: int, rows: Sequence[PromptRow], *, prefilled_think: bool) -> Passes | None:
         """Foretell first, then solve what is worth it; all at once up to `sequential_after`."""
         after = self.settings.sequential_after
@@ -103,10 +106,11 @@ class Masa:
         cap, metas = self.law.max_completion_tokens, [i for i, row in enumerate(rows) if row.columns[KIND] == META]
         written = yield dict.fromkeys(metas, cap)
         solves = [i for i, row in enumerate(rows) if row.columns[KIND] == SOLVE]
-        yield {
-            solve: self._limit(step, rows[solve].question, _told(written[meta], prefilled_think), cap)
-            for solve, meta in zip(solves, metas, strict=True)
-        }
+        limits = dict[int, int]()
+        for solve, meta in zip(solves, metas, strict=True):
+            ends = [(one.text, one.finish_reason == "stop") for one in written[meta]]
+            limits[solve] = self._limit(step, rows[solve].question, _told(ends, prefilled_think), cap)
+        yield limits
 
     def _limit(self, step: int, question: Question, forecasts: Sequence[Forecast], cap: int) -> int:
         """Give how long a solution may become; 0: it is not asked for. An audit is not cut, to see what would be."""
@@ -119,94 +123,81 @@ class Masa:
 
     def reward(self, batch: Batch) -> Rewarded:
         """Give solutions the law's reward, forecasts theirs; where a question was not solved, both groups nothing."""
-        pairs, size = list(self._pairs(batch)), batch.group_size
-        rewards = list(self.law.reward(batch).rewards)
-        answers = [False] * len(rewards)
-        truths: list[Truth | None] = [None] * len(rewards)
+        pairs, by_law = list(self._pairs(batch)), self.law.reward(batch).rewards
+        rewards, truths = [0.0] * len(by_law), list[Truth | None]([None] * len(by_law))
+        answers = [False] * len(by_law)
         for pair in pairs:
-            solves, metas = (range(start, start + size) for start in (pair.solve, pair.meta))
-            for row in (*solves, *metas):
-                rewards[row] = 0.0 if pair.found is None or row in metas else rewards[row]
-                answers[row] = pair.found is not None and row in solves
-            for row, forecast in zip(metas, pair.forecasts, strict=True):
-                if pair.found is not None:
-                    truths[row] = earned = self._truth(forecast, pair.found, pair.question)
-                    rewards[row] = self.settings.weight * earned.total
-        extras = {
-            name: [None if one is None else float(getattr(one, name)) for one in truths]
-            for name in ("links", "tokens", "rate", "total")
-        }
+            if pair.found is None:
+                continue
+            for row in pair.solves:
+                rewards[row], answers[row] = by_law[row], True
+            for row, forecast in zip(pair.metas, pair.forecasts, strict=True):
+                truths[row] = earned = truth(forecast, pair.found, pair.question, **self._laws)
+                rewards[row] = self.settings.weight * earned.total
+        extras = {name: [None if one is None else getattr(one, name) for one in truths] for name in PARTS}
         return Rewarded(rewards, extras, self._figures(batch, pairs), answers)
+
+    @property
+    def _laws(self) -> _Laws:
+        return {"tolerance": self.settings.length_tolerance, "law": self.settings.rate_law}
 
     def _pairs(self, batch: Batch) -> Iterator[Pair]:
         size, cap = batch.group_size, self.law.max_completion_tokens
-        starts = range(0, len(batch.texts), size)
-        kinds = [[start for start in starts if batch.columns[KIND][start] == kind] for kind in (SOLVE, META)]
-        for solve, meta in zip(*kinds, strict=True):
-            own, theirs = (batch.columns["question_id"][start] for start in (solve, meta))
+        groups = [range(start, start + size) for start in range(0, len(batch.texts), size)]
+        kinds = [[group for group in groups if batch.columns[KIND][group[0]] == kind] for kind in (SOLVE, META)]
+        for solves, metas in zip(*kinds, strict=True):
+            own, theirs = (batch.columns["question_id"][group[0]] for group in (solves, metas))
             assert own == theirs, (own, theirs)
-            forecasts = [
-                read_forecast(batch.texts[row], prefilled_think=batch.prefilled_think)
-                if batch.stopped[row]
-                else Forecast()
-                for row in range(meta, meta + size)
-            ]
-            limit = cap if batch.limits is None else batch.limits[solve]
-            is_gated = gate(forecasts, self.settings.gate_sd) != "open"
-            found = _solved(batch, solve) if limit else None
+            forecasts = _told([(batch.texts[row], batch.stopped[row]) for row in metas], batch.prefilled_think)
+            limit = cap if batch.limits is None else batch.limits[solves[0]]
             yield Pair(
-                self.questions[own], solve, meta, forecasts, found, limit, is_gated, self._foretold(forecasts, cap)
+                self.questions[own],
+                solves,
+                metas,
+                forecasts,
+                gate(forecasts, self.settings.gate_sd) != "open",
+                _solved(batch, solves) if limit else None,
+                limit,
+                self._foretold(forecasts, cap),
             )
-
-    def _truth(self, forecast: Forecast, found: Solved, question: Question) -> Truth:
-        return truth(forecast, found, question, tolerance=self.settings.length_tolerance, law=self.settings.rate_law)
-
-    def constant(self, pairs: Sequence[tuple[Question, Solved]]) -> Constant:
-        """Give the best constant forecast of questions."""
-        return best_constant(pairs, tolerance=self.settings.length_tolerance, law=self.settings.rate_law)
 
     def _figures(self, batch: Batch, pairs: Sequence[Pair]) -> Mapping[str, float]:
         """Give the figures of a step under `masa/`; one that nothing tells is left out, never zero."""
-        size, cap = batch.group_size, self.law.max_completion_tokens
+        done = [(pair, pair.found) for pair in pairs if pair.found is not None]
         forecasts = [forecast for pair in pairs for forecast in pair.forecasts]
-        known = [(pair.question, pair.found) for pair in pairs if pair.found is not None]
+        cap = self.law.max_completion_tokens
+        # after forecasts that came first, only audited ones tell of the gate, and none of what it missed
+        seen = [(pair, found) for pair, found in done if batch.limits is None or pair.is_gated]
+        precision, recall = gate_quality([one.rate in (0, 1) for _, one in seen], [pair.is_gated for pair, _ in seen])
         figures: dict[str, float | None] = {
             "parsed": sum(None not in dataclasses.astuple(one) for one in forecasts) / len(forecasts),
-            "questions_solved": len(known),
+            "questions_solved": len(done),
             "gated": sum(pair.is_gated for pair in pairs),
-            "audited": sum(pair.is_gated and pair.found is not None for pair in pairs),
+            "audited": sum(pair.is_gated for pair, _ in done),
+            "gate_precision": precision,
+            "gate_recall": recall if batch.limits is None else None,
+            "rows_cut": sum(not batch.stopped[row] for pair, _ in done if pair.cap < cap for row in pair.solves),
+            "right_beyond_cutoff": sum(
+                length > pair.foretold_limit for pair, one in done if pair.cap == cap for length in one.right_lengths
+            ),
+            "solve_tokens": sum(len(batch.ids[row]) for pair, _ in done for row in pair.solves),
+            "meta_tokens": sum(len(batch.ids[row]) for pair in pairs for row in pair.metas),
         }
-        if known:
-            constant = self.constant(known).earned
-            figures |= {f"constant_{name}": getattr(constant, name) for name in ("links", "tokens", "rate", "total")}
-        # those that the gate kept out cannot tell what it missed
-        seen = [pair for pair in pairs if pair.found is not None and (batch.limits is None or pair.is_gated)]
-        spreadless = [pair.found is not None and pair.found.rate in (0, 1) for pair in seen]
-        precision, recall = gate_quality(spreadless, [pair.is_gated for pair in seen])
-        figures |= {"gate_precision": precision, "gate_recall": recall if batch.limits is None else None}
-        whole = [pair for pair in pairs if pair.found is not None and pair.cap == cap]
-        figures["right_beyond_cutoff"] = sum(
-            length > pair.foretold_limit for pair in whole if pair.found for length in pair.found.right_lengths
-        )
-        solves = [row for pair in pairs if pair.found for row in range(pair.solve, pair.solve + size)]
-        cut = [row for pair in pairs if 0 < pair.cap < cap for row in range(pair.solve, pair.solve + size)]
-        figures["rows_cut"] = sum(not batch.stopped[row] for row in cut)
-        metas = [row for pair in pairs for row in range(pair.meta, pair.meta + size)]
-        figures |= {f"{kind}_tokens": sum(len(batch.ids[row]) for row in rows)
-                    for kind, rows in ((SOLVE, solves), (META, metas))}  # fmt: skip
+        if done:
+            constant = best_constant([(pair.question, found) for pair, found in done], **self._laws).earned
+            figures |= {f"constant_{name}": getattr(constant, name) for name in PARTS}
         return {f"masa/{name}": float(value) for name, value in figures.items() if value is not None}
 
     def findings(self, questions: Sequence[Question], scorer: Scorer, encode: Encode) -> list[str]:
         """Compare gold solutions with broken ones as the law does, then true forecasts with broken ones."""
-        self._know(questions)
-        return self.law.findings(questions, scorer, encode) or forecast_findings(questions, self.reward, scorer, encode)
+        self.questions |= {question.question_id: question for question in questions}
+        return self.law.findings(questions, scorer, encode) or Trial(self.reward, scorer, encode).findings(questions)
 
     def attacked(self, questions: Sequence[Question], scorer: Scorer, encode: Encode) -> Attacked:
         """Attack the law's reward, then that of forecasts."""
-        self._know(questions)
-        return self.law.attacked(questions, scorer, encode).beside(
-            "forecasts", attack_forecasts(questions, self.reward, scorer, encode)
-        )
+        self.questions |= {question.question_id: question for question in questions}
+        trial = Trial(self.reward, scorer, encode)
+        return self.law.attacked(questions, scorer, encode).beside("forecasts", trial.attacked(questions))
 
     def healthy_ranges(self) -> tuple[Rule, ...]:
         """Give the law's, and the share of forecasts that can be read."""
@@ -223,15 +214,14 @@ def in_steps(ids: Sequence[str], steps: int, per_step: int, seed: int) -> list[s
     return ordered[: steps * per_step]
 
 
-def _told(rollouts: Sequence[Rollout], prefilled_think: bool) -> list[Forecast]:
+def _told(written: Iterable[tuple[str, bool]], prefilled_think: bool) -> list[Forecast]:
+    """Read forecasts; one that did not stop by itself is none."""
     return [
-        read_forecast(one.text, prefilled_think=prefilled_think) if one.finish_reason == "stop" else Forecast()
-        for one in rollouts
+        read_forecast(text, prefilled_think=prefilled_think) if stopped else Forecast() for text, stopped in written
     ]
 
 
-def _solved(batch: Batch, start: int) -> Solved:
-    rows = range(start, start + batch.group_size)
+def _solved(batch: Batch, rows: Iterable[int]) -> Solved:
     return solved(
         (
             parse_completion(batch.texts[row], prefilled_think=batch.prefilled_think).trace,

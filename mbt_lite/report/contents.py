@@ -19,8 +19,8 @@ from mbt_lite.records import Prediction, Question, from_row
 from mbt_lite.run_dir import RECIPE_FILE, RunDir
 
 Outcome = Literal["correct", "found and lost", "never found"]
-# Tokens written in a step by what they are for: solutions, and forecasts of them.
-FORECAST_TOKENS = {"masa/solve_tokens": "solutions", "masa/meta_tokens": "forecasts"}
+# The figures of a step that are drawn where it has forecasts.
+FORECASTS = ("extra/total", "masa/constant_total", "masa/solve_tokens", "masa/meta_tokens")
 OUTCOMES: tuple[Outcome, ...] = ("correct", "found and lost", "never found")
 
 
@@ -183,7 +183,7 @@ def read_run(path: Path, variants: Sequence[str]) -> Run:
     curves = [
         "reward",
         *sorted(key for key in keys if key.startswith("reward/")),
-        *sorted(keys & FORECAST_TOKENS.keys()),
+        *(key for key in FORECASTS if key in keys),
     ]
     return Run(
         name=path.resolve().name,

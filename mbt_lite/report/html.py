@@ -25,7 +25,7 @@ from mbt_lite.report.bars import PHASE_NAMES, accuracy_by_kind, phases
 from mbt_lite.report.charts import Plot, write_images
 from mbt_lite.report.comparisons import COLUMNS, NOTE, comparisons, uncompared
 from mbt_lite.report.contents import OUTCOMES, Report, Run
-from mbt_lite.report.foresight import foresight_plots
+from mbt_lite.report.foresight import reliability
 from mbt_lite.report.pack import pack_traces, packed
 from mbt_lite.report.palette import page_css, variant_colours
 from mbt_lite.report.plane import thinking_plane
@@ -63,7 +63,7 @@ def all_plots(report: Report) -> list[Plot]:
         *accuracy_by_kind(report),
         lengths(report),
         *training_plots(report),
-        *foresight_plots(report),
+        *reliability(report),
     ]
 
 

@@ -131,7 +131,7 @@ def _optional_measures(metrics: Metrics) -> list[tuple[str, Group, Sequence[Meas
         ("at_k", "answers", repeated),
         ("metrics", "traces", BY_RULE),
         ("judged", "judged", JUDGED),
-        ("foresight", "traces", FORESIGHT),
+        ("foresight", "answers", FORESIGHT),
     ]
 
 

@@ -7,18 +7,30 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from mbt_lite.report.charts import Plot, Row, chart_of, to_spec
-from mbt_lite.report.contents import Curve, Report, Run
+from mbt_lite.report.contents import FORECASTS, Curve, Report, Run
 from mbt_lite.report.palette import OTHERS, VARIANTS, variable
 
 Wanted = Callable[[Curve], bool]
 
 
+_TERMS = (
+    "The mean of each term over the step's completions, before its weight; every chart has a scale of its own. Terms: "
+    "mbt_lite/rewards/terms.py."
+)
+_FORECASTS = (
+    "What forecasts earned, beside the best constant in hindsight, and the tokens that solutions and forecasts took. "
+    "Steps ask other questions of a policy that goes on learning: only two runs of the same steps tell what is saved."
+)
+
+
 def training_plots(report: Report) -> list[Plot]:
     """Give the plots of the training stages, in the order of the page."""
+    foretold = any(_curves(report, lambda curve: curve.key.startswith(FORECASTS)))
     return [
         _over_steps(report, "loss", "Training loss, sft", "loss", lambda c: c.stage == "sft"),
         _over_steps(report, "reward", "Reward, grpo", "mean reward", lambda c: c.key == "reward"),
-        _reward_terms(report),
+        _small_charts(report, "reward-terms", "Reward by term, grpo", _TERMS, ("reward/",)),
+        *([_small_charts(report, "forecasts", "Forecasts, grpo", _FORECASTS, FORECASTS)] if foretold else []),
     ]
 
 
@@ -45,15 +57,14 @@ def _over_steps(report: Report, key: str, title: str, unit: str, wanted: Wanted)
     )
 
 
-def _reward_terms(report: Report) -> Plot:
-    """Draw each reward term in a small chart of its own, with its own scale."""
+def _small_charts(report: Report, key: str, title: str, reading: str, prefixes: tuple[str, ...]) -> Plot:
+    """Draw each curve in a small chart of its own, with its own scale."""
     import altair as alt
 
-    title, key = "Reward by term, grpo", "reward-terms"
-    curves = list(_curves(report, lambda curve: curve.key.startswith("reward/")))
+    curves = list(_curves(report, lambda curve: curve.key.startswith(prefixes)))
     if not curves:
         return Plot(key, title, "", None, missing="No run has reward terms in grpo/metrics.jsonl.")
-    names = list(dict.fromkeys(curve.key.removeprefix("reward/") for _, curve in curves))
+    names = list(dict.fromkeys(_term(curve) for _, curve in curves))
     axis = alt.Axis(tickCount=3, minExtent=46, maxExtent=46)
     chart = chart_of(_rows(curves)).mark_line(**_line(curves)).encode(
         x=alt.X("step:Q", title=None, axis=_steps(curves)),
@@ -66,9 +77,8 @@ def _reward_terms(report: Report) -> Plot:
     return Plot(
         key=key,
         title=title,
-        reading="The mean of each term over the step's completions, before its weight; every chart has a scale of its "
-        "own. Terms: mbt_lite/rewards/terms.py.",
-        spec=to_spec(chart, "Each reward term over optimizer steps, one small chart per term"),
+        reading=reading,
+        spec=to_spec(chart, f"{title} over optimizer steps, one small chart per curve"),
         numbers=[_ends(run, curve) for run, curve in curves],
         columns=2,
         margin=52,
@@ -87,13 +97,17 @@ def _rows(curves: Sequence[tuple[Run, Curve]]) -> list[Row]:
     return [
         {
             "run": run.name,
-            "term": curve.key.removeprefix("reward/"),
+            "term": _term(curve),
             "step": step,
             "value": value if math.isfinite(value) else None,
         }
         for run, curve in curves
         for step, value in curve.points
     ]
+
+
+def _term(curve: Curve) -> str:
+    return curve.key.removeprefix("reward/")
 
 
 def _steps(curves: Sequence[tuple[Run, Curve]]) -> Any:

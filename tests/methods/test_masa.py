@@ -11,7 +11,7 @@ from mbt_lite.generation.decoding import Rollout
 from mbt_lite.methods import choose_method
 from mbt_lite.methods.attacks import GOLD, WRONG
 from mbt_lite.methods.masa import Masa, in_steps
-from mbt_lite.methods.masa_trial import attack_forecasts, forecast_findings
+from mbt_lite.methods.masa_trial import Trial
 from mbt_lite.methods.method import Batch, Rewarded
 from mbt_lite.prompts import completion_text, meta_messages, student_messages
 from mbt_lite.recipe.schema import Grpo, RewardWeights
@@ -242,12 +242,12 @@ def test_a_reward_that_tells_a_part_nothing_is_found_by_its_name(constant: dict[
         totals = [sum(filter(None, row)) for row in zip(*(parts[n] for n in ("links", "tokens", "rate")), strict=True)]
         return dataclasses.replace(found, rewards=totals, extras=parts)
 
-    findings = forecast_findings(QUESTIONS, blind, SCORER, encode)
+    findings = Trial(blind, SCORER, encode).findings(QUESTIONS)
     assert any(preferred in finding for finding in findings), findings
 
 
 def test_a_reward_that_pays_nothing_is_found() -> None:
-    findings = forecast_findings(QUESTIONS, lambda batch: Rewarded([0.0] * len(batch.ids)), SCORER, encode)
+    findings = Trial(lambda batch: Rewarded([0.0] * len(batch.ids)), SCORER, encode).findings(QUESTIONS)
     assert len(findings) == 9 * len(QUESTIONS)
 
 
@@ -269,5 +269,5 @@ def test_the_attack_table_has_forecasts_of_their_own() -> None:
 
 def test_questions_without_a_title_to_name_have_no_trial() -> None:
     bare = [dataclasses.replace(one, documents=one.documents[:0]) for one in QUESTIONS]
-    assert forecast_findings(bare, masa(bare).reward, SCORER, encode) == []
-    assert attack_forecasts(bare, masa(bare).reward, SCORER, encode).questions == 0
+    assert Trial(masa(bare).reward, SCORER, encode).findings(bare) == []
+    assert Trial(masa(bare).reward, SCORER, encode).attacked(bare).questions == 0

@@ -79,6 +79,12 @@ def test_rollout_tokens_has_steps_and_at_most_dev_questions_and_prefilter() -> N
     assert rollout_tokens(grpo, 100.0, 256) == Tokens(160 * 100, (160 + 10 * 4 + 512) * 160)
 
 
+def test_rollout_tokens_are_twice_as_many_where_forecasts_are_rolled_out_too() -> None:
+    once = rollout_tokens(recipe_of("grpo.steps=5").grpo, 100.0, 256)
+    twice = rollout_tokens(recipe_of("grpo.steps=5", "grpo.method=masa").grpo, 100.0, 256)
+    assert (twice.fewest, twice.most) == (2 * (once.fewest or 0), 2 * once.most)
+
+
 def test_estimate_of_a_fresh_run_knows_limits_and_prompts_alone(tmp_path: Path) -> None:
     hours = estimate(recipe_of(), WORKLOAD, ALL, tmp_path)
     assert hours["gen"] == Hours(None, 256 * 96 / 10 / 3600, ("a file",))

@@ -55,6 +55,24 @@ CONFLICTS = {
         "a.yaml:6: `grpo.micro_batch_size` does not divide the 32 completions of a step (got 3); "
         "choose a divisor of prompts_per_step * group_size",
     ),
+    "masa without its method": (
+        "grpo:\n  masa: {weight: 2.0}\n",
+        "a.yaml:5: `grpo.masa` is set, but `grpo.method` is law; set it to masa",
+    ),
+    "masa with a reference": (
+        "grpo:\n  method: masa\n  kl_coefficient: 0.1\n",
+        "a.yaml:6: `grpo.kl_coefficient` is 0.1, which `grpo.method` masa has not been tried with; set it to 0",
+    ),
+    "a forecast from one draft": (
+        "gen:\n  kind: meta_expert\n",
+        "a.yaml:5: `gen.rollouts_per_question` is 1, but one draft tells `gen.kind` meta_expert no share of right "
+        "ones; ask for two at least, better eight",
+    ),
+    "an adapter for nobody": (
+        "gen:\n  kind: mbt_s\n  student_adapter: runs/a/sft/adapter\n",
+        "a.yaml:6: `gen.student_adapter` is set, but the student in this process does not draft (`gen.kind` mbt_s, "
+        "`gen.student.base_url` none); remove it",
+    ),
     "pass rates of one draft": (
         "grpo:\n  prefilter: gen\n",
         "a.yaml:5: `grpo.prefilter` is gen, but one draft tells no pass rate (got `gen.rollouts_per_question` 1); "

@@ -18,7 +18,9 @@ from mbt_lite.methods import masa
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.rewards.meta import Forecast
 from mbt_lite.run_dir import RunDir
+from mbt_lite.stages import grpo
 from mbt_lite.student.libraries import prepare
+from mbt_lite.training import grpo as training
 from mbt_lite.training import grpo_rollouts
 
 GROUP = 4
@@ -141,7 +143,22 @@ def test_a_kill_between_the_passes_goes_on_to_the_same_rows(
     assert all(bool((ours[name] == theirs[name]).all()) for name in theirs)
 
 
-def test_without_the_method_nothing_is_told_of_it(student_folder: Path, tmp_path: Path) -> None:
-    run(recipe(student_folder, steps=1), RunDir(tmp_path))
-    assert not any("kind" in row or any("extra/" in key for key in row) for row in rows_of(tmp_path))
-    assert not any(key.startswith("masa/") for row in figures(tmp_path) for key in row)
+def test_off_means_off(student_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(recipe(student_folder), RunDir(tmp_path / "law"))
+    # as it was before steps could have passes, figures or forecasts
+    monkeypatch.setattr(training, "passes_by", lambda *_, **__: None)
+    run(recipe(student_folder), RunDir(tmp_path / "before"))
+    rows, steps = rows_of(tmp_path / "law"), figures(tmp_path / "law")
+    assert rows == rows_of(tmp_path / "before")
+    assert [row["loss"] for row in steps] == [row["loss"] for row in figures(tmp_path / "before")]
+    ours, theirs = (load_file(tmp_path / name / "grpo/adapter/adapter_model.safetensors") for name in ("law", "before"))
+    assert all(bool((ours[name] == theirs[name]).all()) for name in theirs)
+    assert not any("kind" in row or any(key.startswith("extra/") for key in row) for row in rows)
+    assert not any(key.startswith("masa/") for row in steps for key in row)
+
+
+def test_the_plan_counts_both_groups(student_folder: Path, tmp_path: Path) -> None:
+    assert grpo.plan(masa_recipe(student_folder, steps=3), RunDir(tmp_path))[:2] == [
+        "grpo: 3 steps of 2 questions x 2 prompts x 4 completions",
+        "grpo: 48 rollouts, as many as method law has with grpo.group_size 8",
+    ]

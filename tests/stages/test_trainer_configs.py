@@ -83,6 +83,7 @@ SFT_FIELDS: dict[str, dict[str, Any] | None] = {
 }
 GRPO_FIELDS: dict[str, dict[str, Any] | None] = {
     "method": None,
+    "masa": None,
     "start": None,
     "steps": {"max_steps": 21},
     # 6 prompts x 4 completions are one generation batch and one optimizer step: 8 micro-batches of 3
@@ -155,8 +156,8 @@ def test_the_tables_name_every_key_with_a_value_of_its_own() -> None:
         defaults = type(section)()
         assert table.keys() == type(section).model_fields.keys()
         same = [key for key, value in section if value == getattr(defaults, key)]
-        # there is one method yet
-        assert same == [key for key in ("method", "reward") if key in table]
+        # of a method and its reward TRL knows nothing
+        assert same == [key for key in ("method", "masa", "reward") if key in table]
 
 
 @pytest.mark.parametrize("key", [key for key, expected in SFT_FIELDS.items() if expected])
@@ -217,6 +218,13 @@ def test_to_grpo_config_refuses_micro_batches_that_do_not_divide_a_step(tmp_path
 def test_to_grpo_config_shuffles_rows_unless_they_are_laid_out(shuffles: bool, tmp_path: Path) -> None:
     pytest.importorskip("trl", reason="needs the training stack: pip install 'mbt-lite[train]'")
     assert to_grpo_config(GRPO, tmp_path, shuffles=shuffles).shuffle_dataset is shuffles
+
+
+def test_to_grpo_config_counts_every_group_of_a_question(tmp_path: Path) -> None:
+    pytest.importorskip("trl", reason="needs the training stack: pip install 'mbt-lite[train]'")
+    one, two = (to_grpo_config(GRPO, tmp_path, groups=groups) for groups in (1, 2))
+    assert two.gradient_accumulation_steps == two.steps_per_generation == 2 * one.steps_per_generation
+    assert two.num_generations == one.num_generations
 
 
 @pytest.mark.parametrize(
