@@ -30,8 +30,11 @@ def test_word_problems_go_through_gen_sft_and_eval(student_folder: Path, tmp_pat
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
     recipe = {
         "model": {"name": str(student_folder), "dtype": "float32"},
-        "data": {name: {"path": str(tmp_path / f"{name}.jsonl")} for name in ("train", "dev")}
-        | {"max_prompt_tokens": 900},
+        "data": {
+            "train": {"path": str(tmp_path / "train.jsonl")},
+            "dev": {"path": str(tmp_path / "dev.jsonl")},
+            "max_prompt_tokens": 900,
+        },
         "lora": {"rank": 4, "alpha": 8},
         "gen": {"kind": "mbt_s"},
         "sft": {"max_sequence_tokens": 2000, "micro_batch_size": 5, "gradient_accumulation_steps": 2},
