@@ -29,6 +29,7 @@ from mbt_lite.export import Base, Form, GgufType, Order, Stage
 from mbt_lite.launch import ProcessEndedError, check_can_share, read_launch, run_alone
 from mbt_lite.look import commands as data_commands
 from mbt_lite.screen import lose_no_run, say
+from mbt_lite.shipped import recipe_file
 from mbt_lite.student.libraries import prepare
 
 if TYPE_CHECKING:
@@ -37,7 +38,10 @@ if TYPE_CHECKING:
 
 INTERRUPTED = "interrupted; everything finished so far is kept: run the same command to go on"
 
-_RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe file, such as recipes/demo.yaml.")]
+_RecipeFile = Annotated[
+    Path,
+    typer.Argument(metavar="RECIPE", help="The recipe file, or a shipped one's name, as demo.", callback=recipe_file),
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key; may be repeated.")
 ]
@@ -317,7 +321,8 @@ def teacher(
     importlib.import_module("mbt_lite.scripted.server").serve_forever(host, port)
 
 
-app.command()(_exit_codes()(data_commands.init))
+for _command in (data_commands.init, data_commands.recipes):
+    app.command()(_exit_codes()(_command))
 for _group, _help, _commands in (
     ("bench", "Measure how fast the parts are on this machine.", bench_commands.COMMANDS),
     ("data", "Look at a file of questions before a run.", data_commands.COMMANDS),

@@ -31,7 +31,7 @@ LAYERS = (
     ("layouts",),
     ("text",),
     ("records", "files", "memory", "console", "cards"),
-    ("screen",),
+    ("screen", "shipped"),
     ("errors", "__init__"),
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}

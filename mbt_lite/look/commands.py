@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from mbt_lite import shipped
 from mbt_lite.errors import DataError
 from mbt_lite.screen import say
 
@@ -80,6 +81,25 @@ def init(
         teacher_model = teacher_model or _ask("model of the teacher", "--teacher-model", None)
     for line in write_recipe(Wanted(data, dev, student, teacher, teacher_model, vram, out)):
         say(line)
+
+
+def recipes(
+    copied: Annotated[
+        str | None, typer.Argument(metavar="[copy NAME]", help="Copy one instead of listing them.", show_default=False)
+    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="", hidden=True)] = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where to copy it.  [default: here]")] = Path(),
+) -> None:
+    """List the shipped recipes, or copy one to change it."""
+    if copied is None:
+        known = shipped.recipes()
+        width = max(map(len, known))
+        for one, path in known.items():
+            say(f"{one:<{width}}  {shipped.purpose(path)}")
+        return
+    if copied != "copy" or name is None:
+        raise DataError(f"recipes: not understood (got {copied}); write `mbt-lite recipes copy NAME`")
+    say(f"{shipped.copy(name, out)}: written; `mbt-lite schema` tells every key")
 
 
 def _ask(what: str, option: str, default: str | None) -> str:

@@ -25,6 +25,7 @@ from mbt_lite.recipe.keys import field_at, section_of
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.recipe.tree import Fault, Node, Path, dotted, read_setting, read_tree
 from mbt_lite.recipe.variants import TAGS
+from mbt_lite.shipped import samples_file
 
 # Stands in for a required text that is missing or wrong, so that the relations of the other keys can be checked.
 _STAND_IN = "stand-in"
@@ -48,7 +49,15 @@ def load_recipe(path: pathlib.Path, overrides: Sequence[str] = ()) -> Recipe:
         faults += _relations(sound, root, already | {error["loc"] for error in errors})
     if faults or recipe is None:
         raise _refusal(faults)
-    return recipe
+    return _with_samples(recipe)
+
+
+def _with_samples(recipe: Recipe) -> Recipe:
+    """Find shipped samples wherever the program is called from."""
+    data = recipe.data
+    found = {name: samples_file(getattr(data, name).path) for name in ("train", "dev")}
+    parts = {name: getattr(data, name).model_copy(update={"path": path}) for name, path in found.items()}
+    return recipe.model_copy(update={"data": data.model_copy(update=parts)})
 
 
 def _refusal(faults: Sequence[Fault]) -> RecipeError:
