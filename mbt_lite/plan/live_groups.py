@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from mbt_lite.files import read_jsonl
 from mbt_lite.recipe.schema import Grpo
@@ -20,7 +19,7 @@ _SIZES = (4, 8, 16)
 _WANTED = 8
 
 
-def live_share(rates: Sequence[Mapping[str, Any]], size: int) -> float:
+def live_share(rates: Sequence[Mapping[str, int]], size: int) -> float:
     """Give the expected share of groups of `size` with right and wrong answers, from rows with `rollouts`, `correct`.
 
     >>> round(live_share([{"rollouts": 2, "correct": 1}], 2), 3)
@@ -30,7 +29,7 @@ def live_share(rates: Sequence[Mapping[str, Any]], size: int) -> float:
                for row in rates) / len(rates)  # fmt: skip
 
 
-def _all(row: Mapping[str, Any], size: int, seen: int) -> float:
+def _all(row: Mapping[str, int], size: int, seen: int) -> float:
     """Give the chance that all answers of a group are of the kind that was seen so often."""
     return math.prod((seen + 0.5 + place) / (row["rollouts"] + 1 + place) for place in range(size))
 

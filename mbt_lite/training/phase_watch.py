@@ -68,7 +68,7 @@ class PhaseWatch:
         self._stack: list[str] = []
         self._began = clock()
         self._peaks: dict[str, int] = {}
-        self._seconds: collections.Counter[str] = collections.Counter()
+        self._seconds: dict[str, float] = collections.defaultdict(float)
         self._history: dict[str, list[float]] = collections.defaultdict(list)
         self._held: list[int] = []
         self._on_cuda, self._sees_memory = memory.is_on_cuda(), memory.can_be_watched()
@@ -89,7 +89,8 @@ class PhaseWatch:
             self._settle()
             for phase, seconds in self._seconds.items():
                 self._history[phase].append(seconds)
-            values = {f"time/{phase}_seconds": round(seconds, 2) for phase, seconds in self._seconds.items()}
+            values: dict[str, float] = {}
+            values |= {f"time/{phase}_seconds": round(seconds, 2) for phase, seconds in self._seconds.items()}
             values |= {f"memory/{phase}_gib": round(size / GIB, 3) for phase, size in self._peaks.items()}
             self._peaks.clear()
             self._seconds.clear()
