@@ -49,7 +49,7 @@ class Student:
     backend: Backend
     compute_dtype: torch.dtype
     has_engine: bool = False
-    _unpacked: Any = None
+    _view: Any = None
 
     @property
     def device(self) -> torch.device:
@@ -79,18 +79,17 @@ class Student:
 
     @contextlib.contextmanager
     def rollout_model(self) -> Iterator[Any]:
-        """Lend the model for generation, in eval mode; on a CPU its unpacked view (see `rollout_weights`)."""
-        if self.device.type == "cpu" and self.backend == "transformers":
-            if self._unpacked is None:
-                self._unpacked = rollout_weights.unpack(self.model, self.compute_dtype)
+        """Lend the model for generation, in eval mode: its view for rollouts (see `rollout_weights`), or unsloth's."""
+        if self.backend == "transformers":
+            if self._view is None:
+                self._view = rollout_weights.build_view(self.model, self.compute_dtype)
                 give_back_freed_memory()
-            rollout_weights.refresh(self._unpacked)
-            yield self._unpacked
+            rollout_weights.refresh(self._view)
+            yield self._view
             return
         was_training = self.model.training
-        switched = unsloth_backend.generating(self.model) if self.backend == "unsloth" else contextlib.nullcontext()
         try:
-            with switched:
+            with unsloth_backend.generating(self.model):
                 yield self.model.eval()
         finally:
             self.model.train(was_training)

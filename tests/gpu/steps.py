@@ -160,16 +160,16 @@ def decoded(student: Any, rows: int) -> dict[str, Any]:
     from torch.profiler import ProfilerActivity, profile
 
     from mbt_lite.generation.decoding import Decoding
-    from mbt_lite.generation.generate import complete_batch
+    from mbt_lite.generation.generate import complete
 
     student = endless(student)
     prompts = [[5 + (i + place) % 900 for place in range(PROMPT // 2)] for i in range(rows // 8)]
 
     def run(tokens: int) -> float:
         began = time.monotonic()
-        generator = torch.Generator(device=student.device).manual_seed(0)
-        written = complete_batch(student, prompts, Decoding(tokens, 8, 1.0, batch_size=rows), generator)
-        assert sum(len(ids) for ids, _ in written) == rows * tokens, "a completion ended by itself"
+        decoding = Decoding(max_completion_tokens=tokens, samples=8, temperature=1.0, batch_size=rows)
+        written = [ids for *_, (ids, _) in complete(student, prompts, decoding)]
+        assert sum(map(len, written)) == rows * tokens, "a completion ended by itself"
         return time.monotonic() - began
 
     first, more = (4, 12) if SMALL else (8, 72)
@@ -200,14 +200,14 @@ def numbers() -> dict[str, Any]:
     import torch
 
     from mbt_lite.generation.decoding import Decoding
-    from mbt_lite.generation.generate import complete_batch
+    from mbt_lite.generation.generate import complete
     from mbt_lite.student.adapters import load_with_adapter
     from mbt_lite.training import packed_attention
 
     made = recipe()
     student = load_with_adapter(made.model, made.lora, 0, gradient_checkpointing=False)
     prompt = [5 + place % 900 for place in range(PROMPT // 8)]
-    greedy = complete_batch(student, [prompt], Decoding(8), torch.Generator(device=student.device))[0][0]
+    [(_, _, (greedy, _))] = complete(student, [prompt], Decoding(max_completion_tokens=8))
     ids = torch.tensor([prompt], device=student.device)
     with torch.inference_mode(), student.rollout_model() as model:
         plain = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=8, do_sample=False)
