@@ -110,5 +110,7 @@ def _product_share(student: Any, load: Load) -> float:
 
     with profile() as found:
         _write(student, dataclasses.replace(load, prompts=max(1, load.prompts // 4)))
-    spent = {event.key: event.self_cpu_time_total + event.self_device_time_total for event in found.key_averages()}
-    return sum(time for name, time in spent.items() if any(one in name for one in _PRODUCTS)) / sum(spent.values())
+    spent: dict[str, float] = {}
+    for event in found.key_averages():
+        spent[event.key] = event.self_cpu_time_total + event.self_device_time_total
+    return sum(took for name, took in spent.items() if any(one in name for one in _PRODUCTS)) / sum(spent.values())

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mbt_lite.generation import kv_cache, shared_prefix
+from mbt_lite.generation.decode_graphs import recorder
 from mbt_lite.generation.decoding import Decoding, Rollout
 from mbt_lite.generation.library import complete_by_library
 from mbt_lite.generation.row_slots import RowSlots, Written
@@ -103,6 +104,7 @@ def _in_slots(
                 names=wave,
                 rows=min(rows, len(wave) * samples),
                 stop_ids=student.stop_ids,
+                record=recorder(student.device, wanted=student.decode_graphs),
                 like=torch.empty(0, dtype=student.compute_dtype, device=student.device),
             )
             while missing:

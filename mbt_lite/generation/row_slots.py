@@ -10,7 +10,7 @@ stays there, and is looked at every `LOOK_EVERY` steps; what a row writes behind
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -19,14 +19,13 @@ from transformers import DynamicCache
 
 from mbt_lite.architecture.storage import PREFILL_TOKENS, prompt_slots
 from mbt_lite.generation import shared_prefix
+from mbt_lite.generation.decode_graphs import Replayed, Step
 from mbt_lite.generation.decoding import Decoding
 from mbt_lite.generation.sampling import sample, stream_key, token_log_probs, uniform
 from mbt_lite.generation.schedule import Schedule
 
 # Steps between two looks at a device for which a look is a wait. A CPU has nothing to wait for.
 LOOK_EVERY = 8
-# Widths of prompts and completions are multiples of this, so that there are few shapes.
-_WIDTH_STEP = 32
 
 # The tokens of a completion and, where they were asked for, their log-probabilities.
 Written = tuple[list[int], tuple[float, ...] | None]
@@ -49,6 +48,7 @@ class RowSlots:
         names: Sequence[int],
         rows: int,
         stop_ids: frozenset[int],
+        record: Callable[[Step], Step] | None,
         like: Tensor,
     ) -> None:
         slots = min(len(prompts), prompt_slots(rows, decoding.samples))
@@ -56,7 +56,9 @@ class RowSlots:
         self.completions_left = len(prompts) * decoding.samples
         self._model, self._prompts, self._decoding = model, prompts, decoding
         self._limits, self._names = limits, names
-        self._look_every = 1 if like.device.type == "cpu" else LOOK_EVERY
+        on_cpu = like.device.type == "cpu"
+        self._look_every, self._width_step = (1, 32) if on_cpu else (LOOK_EVERY, 256)
+        self._decoding_step = Replayed(self._decode, record)
         room = max(limits)
         layers = model.config.get_text_config().num_hidden_layers
         self._cache = shared_prefix.SlotCache(
@@ -115,7 +117,7 @@ class RowSlots:
         """Compute the prompts that are new in these slots, but for their last token, a few at once."""
         while slots:
             prompts = [self._prompts[_held(self.schedule.slots[slot])] for slot in slots]
-            width = _stepped(max(1, len(prompts[0]) - 1))
+            width = self._stepped(max(1, len(prompts[0]) - 1))
             some = max(1, PREFILL_TOKENS // width)
             lengths = [len(prompt) - 1 for prompt in prompts[:some]]
             ids = self._tensor([[*prompt[:-1], *[0] * (width - len(prompt) + 1)] for prompt in prompts[:some]])
@@ -141,15 +143,21 @@ class RowSlots:
                 rows[lanes[row]] = row
         self._cache.lane_rows.copy_(self._tensor(rows))
         longest = max(len(self._prompts[prompt]) for prompt in self.schedule.slots if prompt is not None)
-        self._cache.prompt_width = min(_stepped(longest), self._cache.prompt_room[1])
+        self._cache.prompt_width = min(self._stepped(longest), self._cache.prompt_room[1])
 
     def _step(self) -> None:
         """Read a token of every row and draw the next."""
-        cache, decoding = self._cache, self._decoding
-        room = cache.completion_room[1]
+        cache = self._cache
         alive = [age for age, place in zip(self._ages, self.schedule.rows, strict=True) if place]
-        torch.clamp(self._lengths, max=room - 1, out=cache.columns)
-        cache.begin_step(min(_stepped(max(alive) + 1), room))
+        cache.width = min(self._stepped(max(alive) + 1), cache.completion_room[1])
+        self._decoding_step.run((cache.width, cache.prompt_width))
+        self._ages = [age + 1 for age in self._ages]
+
+    def _decode(self) -> None:
+        """Do what a step does on the device: all that it keeps is written in place."""
+        cache, decoding = self._cache, self._decoding
+        torch.clamp(self._lengths, max=cache.completion_room[1] - 1, out=cache.columns)
+        cache.mask_columns()
         output = self._model(
             input_ids=self._tokens[:, None],
             position_ids=self._positions[:, None],
@@ -166,7 +174,6 @@ class RowSlots:
         self._lengths += ~self._ended
         self._positions += ~self._ended
         self._ended |= (self._tokens[:, None] == self._stop).any(dim=1) | (self._lengths >= self._most)
-        self._ages = [age + 1 for age in self._ages]
 
     def _take_ended(self) -> list[tuple[int, int, Written]]:
         """Look at the device: give what has ended and free its rows."""
@@ -185,6 +192,7 @@ class RowSlots:
 
     def _pack(self, slots: Sequence[int], rows: Sequence[int]) -> None:
         """Keep only these prompt and row slots."""
+        self._decoding_step.forget()
         kept = self._tensor(rows)
         self._cache.keep(self._tensor(slots), kept)
         for name in ("_tokens", "_positions", "_lengths", "_most", "_keys", "_ended", "_written"):
@@ -194,12 +202,12 @@ class RowSlots:
         self._ages = [self._ages[row] for row in rows]
         self._set_lanes()
 
+    def _stepped(self, width: int) -> int:
+        """Give a width that there are few of."""
+        return -(-width // self._width_step) * self._width_step
+
     def _tensor(self, numbers: Sequence[Any]) -> Tensor:
         return torch.tensor(numbers, dtype=torch.long, device=self._ended.device)
-
-
-def _stepped(width: int) -> int:
-    return -(-width // _WIDTH_STEP) * _WIDTH_STEP
 
 
 def _held(found: Any) -> Any:

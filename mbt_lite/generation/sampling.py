@@ -31,7 +31,8 @@ def uniform(keys: Tensor, steps: Tensor) -> Tensor:
     state = (state ^ _shifted(state, 30)) * _signed(_FIRST)
     state = (state ^ _shifted(state, 27)) * _signed(_SECOND)
     state = state ^ _shifted(state, 31)
-    return (_shifted(state, 11) + 1).double() * 2.0**-53
+    numbers: Tensor = (_shifted(state, 11) + 1).double() * 2.0**-53
+    return numbers
 
 
 def _signed(number: int) -> int:

@@ -92,6 +92,7 @@ class SlotCache(Cache):
     def store(self, prefilled: DynamicCache, slots: list[int], lengths: list[int]) -> None:
         """Put prompts that were prefilled side by side into their slots; what follows their lengths is padding."""
         for layer, found in zip(self.slot_layers, prefilled.layers, strict=True):
+            assert isinstance(found, DynamicLayer)
             assert isinstance(found.keys, Tensor)
             assert isinstance(found.values, Tensor)
             if not layer.prompt_keys.numel():
@@ -103,10 +104,9 @@ class SlotCache(Cache):
             self.prompt_mask[slot] = MASKED
             self.prompt_mask[slot, ..., :length] = 0
 
-    def begin_step(self, width: int) -> None:
-        """Say that `width` columns are in use, and mask those behind each row's own."""
-        self.width = width
-        behind = torch.arange(width, device=self.rows.device)[None] > self.columns[:, None]
+    def mask_columns(self) -> None:
+        """Mask, of the columns in use, those behind each row's own."""
+        behind = torch.arange(self.width, device=self.rows.device)[None] > self.columns[:, None]
         zeros = self.prompt_mask.new_zeros(behind.shape)
         self.mask = zeros.masked_fill_(behind, MASKED)[:, None, None]
 

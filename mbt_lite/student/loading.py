@@ -41,7 +41,7 @@ _ANOTHER_MODEL = "give a hub id or a local folder as model.name, whole and of a 
 class Student:
     """A loaded model with its tokenizer; `model` is peft-wrapped iff it has an adapter.
 
-    `has_engine`: vLLM reads the same weights (see `unsloth_backend`).
+    `has_engine`: vLLM reads the same weights (see `unsloth_backend`). `decode_graphs`: rollouts are to use CUDA graphs.
     """
 
     model: Any
@@ -49,6 +49,7 @@ class Student:
     backend: Backend
     compute_dtype: torch.dtype
     has_engine: bool = False
+    decode_graphs: bool = False
     _view: Any = None
 
     @property
@@ -229,7 +230,7 @@ def _load_with_transformers(model: schema.Model, adapter: Path | None, trainable
             loaded = PeftModel.from_pretrained(
                 loaded, str(adapter), is_trainable=trainable, autocast_adapter_dtype=True
             )
-    return Student(loaded, tokenizer, "transformers", dtype)
+    return Student(loaded, tokenizer, "transformers", dtype, decode_graphs=model.decode_graphs)
 
 
 def _load_with_unsloth(

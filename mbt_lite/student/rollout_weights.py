@@ -66,7 +66,8 @@ class Product:
         ]
         if any(map(_has_magnitude, self._layers)):
             self._row_scale = torch.cat([self._scale_of(place, *pair) for place, pair in enumerate(pairs)])
-        down, up = torch.cat([down for down, _ in pairs]), torch.block_diag(*[up for _, up in pairs])
+        down = torch.cat([down for down, _ in pairs])
+        up: Tensor = torch.block_diag(*[up for _, up in pairs])  # type: ignore[no-untyped-call]
         self._low_rank = (down.to(self._dtype), up.to(self._dtype))
 
     def part(self, x: Tensor, start: int, end: int) -> Tensor:
@@ -76,27 +77,31 @@ class Product:
         return y if end - start == y.shape[-1] else y[..., start:end]
 
     def _compute(self, x: Tensor) -> Tensor:
+        y: Tensor
         update = None
         if self._low_rank is not None:
             down, up = self._low_rank
             update = functional.linear(functional.linear(x, down), up)
         if self._row_scale is not None:
+            assert update is not None
             y = (self._multiply(x, None) + update) * self._row_scale
             return y if self._bias is None else y + self._bias
         if update is None:
             return self._multiply(x, self._bias)
         if self._is_packed:
-            return torch.ops.mkldnn._linear_pointwise.binary(x, update, self._weight, self._bias, "add")  # type: ignore[no-any-return]
+            y = torch.ops.mkldnn._linear_pointwise.binary(x, update, self._weight, self._bias, "add")
+            return y
         return self._multiply(x, self._bias) + update
 
     def _multiply(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        y: Tensor
         if self._is_packed:
-            return torch.ops.mkldnn._linear_pointwise(x, self._weight, bias, "none", [], "")  # type: ignore[no-any-return]
+            y = torch.ops.mkldnn._linear_pointwise(x, self._weight, bias, "none", [], "")
+            return y
         if self._weight is not None:
             return functional.linear(x, self._weight, bias)
-        [layer] = self._frozen
-        y: Tensor = layer(x)
-        return y if bias is self._bias else y - self._bias
+        y = self._frozen[0](x)
+        return y if bias is not None or self._bias is None else y - self._bias
 
     def _scale_of(self, place: int, down: Tensor, up: Tensor) -> Tensor:
         layer, frozen = self._layers[place], self._frozen[place]
@@ -211,5 +216,5 @@ def _unpacked(layer: Any, dtype: torch.dtype) -> Tensor:
 
 def _can_pack(dtype: torch.dtype) -> bool:
     """Tell whether this processor's oneDNN multiplies by weights that are laid out before."""
-    is_there = torch.backends.mkldnn.is_available()
+    is_there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     return dtype == torch.bfloat16 and is_there and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

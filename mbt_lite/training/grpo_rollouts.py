@@ -119,7 +119,7 @@ def sample_by_student(
     wanted: Container[int] | None = None,
     limits: Sequence[int] | None = None,
 ) -> Iterator[Rollout]:
-    """Complete prompts `samples` times by the student itself, as the steps of grpo do; the last two as in `generate`."""
+    """Complete prompts `samples` times by the student itself, as the steps of grpo do; more as in `generate`."""
     decoding = dataclasses.replace(_decoding(grpo), samples=samples, seed=seed, log_probs=log_probs)
     return generate(student, prompts, decoding, wanted, limits)
 

@@ -86,6 +86,38 @@ def test_looking_rarely_changes_nothing(uneven, monkeypatch):
     assert all(len(ids) == len(log_probs) for ids, log_probs in found.values())
 
 
+def test_a_recorded_step_is_the_step(uneven, monkeypatch):
+    """All of a CUDA graph but its capture: what a step reads and writes stays in its place while it is replayed."""
+    sampled = {"temperature": 1.0, "seed": 4, "log_probs": True}
+    decoding = Decoding(samples=2, max_completion_tokens=40, batch_size=5, **sampled)
+    expected = completed(uneven, PROMPTS, decoding)
+    replays = []
+
+    def record(step):
+        slots = step.__self__
+
+        def places():
+            kept = [value for value in vars(slots).values() if isinstance(value, torch.Tensor)]
+            cache = slots._cache
+            kept += [cache.rows, cache.columns, cache.row_lanes, cache.lane_rows, cache.prompt_mask]
+            kept += [one for layer in cache.slot_layers for one in (layer.prompt_keys, layer.keys, layer.values)]
+            return [tensor.data_ptr() for tensor in kept]
+
+        recorded_at = places()
+
+        def replay():
+            assert places() == recorded_at
+            replays.append(len(slots._ended))
+            step()
+
+        return replay
+
+    monkeypatch.setattr(module, "recorder", lambda device, wanted: record)
+    found = completed(uneven, PROMPTS, decoding)
+    assert found == expected
+    assert len(set(replays)) > 1, "recorded in one shape only: the test shows less"
+
+
 def test_rows_are_alive_until_the_last_prompts(student, monkeypatch):
     """64 prompts of 4 samples in 16 rows, ends as uneven as they come."""
     monkeypatch.setattr(type(student), "stop_ids", frozenset(range(0, 320, 40)))

@@ -41,10 +41,10 @@ def test_the_slots_hold_what_is_counted(student, monkeypatch, batch_size, rows):
     held = []
 
     class Counted(SlotCache):
-        def begin_step(self, width):
+        def mask_columns(self):
             held.append(sum(t.numel() for one in self.slot_layers for t in
                             (one.prompt_keys, one.prompt_values, one.keys, one.values)))  # fmt: skip
-            super().begin_step(width)
+            super().mask_columns()
 
     monkeypatch.setattr(row_slots.shared_prefix, "SlotCache", Counted)
     cached = rows * 6 + 2 * 3
