@@ -41,7 +41,8 @@ def _signed(number: int) -> int:
 
 def _shifted(numbers: Tensor, bits: int) -> Tensor:
     """Shift to the right as if the numbers had no sign."""
-    return (numbers >> bits) & (2 ** (64 - bits) - 1)
+    shifted: Tensor = (numbers >> bits) & (2 ** (64 - bits) - 1)
+    return shifted
 
 
 def sample(logits: Tensor, decoding: Decoding, numbers: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ class Product:
         self._frozen = [_frozen(layer) for layer in layers]
         assert unpacks or len(layers) == 1, layers
         self._weight = torch.cat([_unpacked(one, dtype) for one in self._frozen]) if unpacks else None
-        self._bias = _joined_bias(self._frozen, dtype) if unpacks else self._frozen[0].bias
+        self._bias: Tensor | None = _joined_bias(self._frozen, dtype) if unpacks else self._frozen[0].bias
         self._is_packed = unpacks and _can_pack(dtype) and not any(map(_has_magnitude, layers))
         if self._is_packed:
             self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight, _ROWS)
