@@ -42,3 +42,19 @@ def kv_cache_bytes(architecture: Architecture, tokens: int, dtype_bytes: int) ->
     sliding, kv_size = architecture.sliding_layers, architecture.kv_size
     in_full = tokens * kv_bytes_per_token(architecture.layers - sliding, kv_size, dtype_bytes)
     return in_full + min(tokens, architecture.sliding_window) * kv_bytes_per_token(sliding, kv_size, dtype_bytes)
+
+
+# Prompts are prefilled together up to so many tokens, one of them at least.
+PREFILL_TOKENS = 2048
+
+
+def prompt_slots(rows: int, samples: int) -> int:
+    """Give how many prompts are kept for so many rows under way, each prompt with so many samples.
+
+    With just enough for the rows, a prompt's longest sample would keep the next prompt waiting: at long-tailed lengths
+    a third of the rows would idle. With twice as many and one, fewer than a twentieth do.
+
+    >>> prompt_slots(32, 8), prompt_slots(36, 1)
+    (9, 36)
+    """
+    return min(rows, 2 * math.ceil(rows / samples) + 1)

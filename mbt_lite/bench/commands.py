@@ -74,6 +74,25 @@ def grpo(
     _keep(measure_steps(load, runs, partial(print, flush=True)), append)
 
 
+def rollouts(
+    model: Annotated[str, typer.Option(help="The student, as in a recipe's `model.name`.")] = "embedded:smollm2-135m",
+    prompts: Annotated[int, typer.Option(help="Prompts.", min=1)] = 64,
+    samples: Annotated[int, typer.Option(help="Completions of a prompt.", min=1)] = 4,
+    completion_tokens: Annotated[int, typer.Option(help="Tokens of a completion at most.", min=2)] = 160,
+    rows: Annotated[int, typer.Option(help="Completions under way at once.", min=1)] = 36,
+    threads: Annotated[int | None, typer.Option(help="Processor threads; torch's choice without.", min=1)] = None,
+    runs: Runs = 3,
+    append: Append = FILE,
+) -> None:
+    """Measure the student's rollouts: tokens/s, rows alive at a step, time in matrix products."""
+    from functools import partial
+
+    from mbt_lite.bench.rollouts import Load, measure_rollouts
+
+    load = Load(model, prompts, samples, completion_tokens, rows, threads)
+    _keep(measure_rollouts(load, runs, partial(print, flush=True)), append)
+
+
 def learning(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe file; of its stages grpo alone is run.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder for the trained seeds; kept, to go on in.")],
@@ -143,4 +162,4 @@ def _keep(measurement: Measurement, path: Path) -> None:
     say(f"{measurement.benchmark}: {measurement.result}; appended to {path}")
 
 
-COMMANDS = (gen, sft, grpo, learning, reward, load, table)
+COMMANDS = (gen, sft, grpo, rollouts, learning, reward, load, table)

@@ -1,7 +1,8 @@
-"""What the KV cache of rollouts costs, and how many prompts go at once under a limit.
+"""What the KV cache of rollouts costs, and how many completions go at once under a limit.
 
-With a shared prompt (`shared_prefix`) a batch of P prompts and G completions each holds P·S + P·G·T tokens; without,
-P·G·(S + T). S is its longest prompt, T the room for completions. What a token costs: `architecture.storage`.
+In slots (`row_slots`) R rows hold R·T tokens of completions and the prompt slots that they need P·S; by the library a
+batch of P prompts and G completions each holds P·G·(S + T). S is the longest prompt, T the room for completions. What a
+token costs: `architecture.storage`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 import torch
 
-from mbt_lite.architecture.storage import kv_bytes_per_token
+from mbt_lite.architecture.storage import kv_bytes_per_token, prompt_slots
 from mbt_lite.errors import ModelError
 
 GIB = 2**30
@@ -25,14 +26,23 @@ def bytes_per_token(config: Any, dtype: torch.dtype) -> int:
     return kv_bytes_per_token(text.num_hidden_layers, text.num_key_value_heads * head_size, dtype.itemsize)
 
 
-def cached_tokens(prompts: int, prompt_tokens: int, samples: int, completion_tokens: int, *, shared: bool) -> int:
-    """Count the tokens whose keys and values a batch keeps.
+def rows_at_once(
+    prompt_tokens: int, samples: int, completion_tokens: int, *, most: int, max_cached_tokens: int | None
+) -> int:
+    """Give the most row slots, up to `most`, whose cache holds no more than `max_cached_tokens`.
 
-    >>> cached_tokens(1, 100, 4, 50, shared=True), cached_tokens(1, 100, 4, 50, shared=False)
-    (300, 600)
+    Raises ModelError where not even one completion does.
+
+    >>> rows_at_once(100, 4, 50, most=16, max_cached_tokens=None)
+    16
+    >>> rows_at_once(100, 4, 50, most=16, max_cached_tokens=900)  # 8 rows of 50, 5 prompts of 100
+    8
     """
-    prompt_copies = 1 if shared else samples
-    return prompts * (prompt_copies * prompt_tokens + samples * completion_tokens)
+    for rows in range(most, 0, -1):
+        cached = rows * completion_tokens + prompt_slots(rows, samples) * prompt_tokens
+        if max_cached_tokens is None or cached <= max_cached_tokens:
+            return rows
+    raise _too_little(f"a completion of {completion_tokens} tokens", prompt_tokens, max_cached_tokens)
 
 
 def batches(
@@ -41,7 +51,6 @@ def batches(
     completion_tokens: int,
     *,
     batch_size: int,
-    shared: bool,
     max_cached_tokens: int | None = None,
 ) -> Iterator[range]:
     """Cut prompts, sorted by length, into runs of at most `batch_size` completions and `max_cached_tokens`.
@@ -54,22 +63,21 @@ def batches(
     most = max(1, batch_size // samples)
     start = 0
     while start < len(prompt_tokens):
-        end = start + 1
-        if not _fits(1, prompt_tokens[start], samples, completion_tokens, shared, max_cached_tokens):
-            raise ModelError(
-                f"rollouts: {samples} completions of {completion_tokens} tokens after a prompt of "
-                f"{prompt_tokens[start]} do not fit the limit of the KV cache (got room for {max_cached_tokens} "
-                "tokens); raise `grpo.rollout_cache_gib`, or lower `grpo.group_size` or `grpo.max_completion_tokens`"
-            )
-        while (
-            end < len(prompt_tokens)
-            and end - start < most
-            and _fits(end + 1 - start, prompt_tokens[end], samples, completion_tokens, shared, max_cached_tokens)
-        ):
+        end = start
+        while end < len(prompt_tokens) and end - start < most:
+            cached = (end + 1 - start) * samples * (prompt_tokens[end] + completion_tokens)
+            if max_cached_tokens is not None and cached > max_cached_tokens:
+                break
             end += 1
+        if end == start:
+            completions = f"{samples} completions of {completion_tokens} tokens"
+            raise _too_little(completions, prompt_tokens[start], max_cached_tokens)
         yield range(start, end)
         start = end
 
 
-def _fits(prompts: int, longest: int, samples: int, completion_tokens: int, shared: bool, limit: int | None) -> bool:
-    return limit is None or cached_tokens(prompts, longest, samples, completion_tokens, shared=shared) <= limit
+def _too_little(completions: str, prompt_tokens: int, limit: int | None) -> ModelError:
+    return ModelError(
+        f"rollouts: {completions} after a prompt of {prompt_tokens} do not fit the limit of the KV cache (got room for "
+        f"{limit} tokens); raise `grpo.rollout_cache_gib`, or lower `grpo.group_size` or `grpo.max_completion_tokens`"
+    )

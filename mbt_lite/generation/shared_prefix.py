@@ -1,106 +1,123 @@
-"""Decode the completions of one prompt against one copy of its keys and values.
+"""Decode completions against one copy of their prompt's keys and values, in slots that are used again and again.
 
-A group of G completions shares its prompt, so the prompt is computed once and its KV cache is kept once: memory for
-prompts falls G-fold, and attention over them turns from G thin products into one thick product, which is what a CPU
-wants (its fused attention kernel is made for long queries and takes most of a decoding step otherwise).
+The samples of a prompt share its prompt, so it is computed once and its KV cache is kept once: memory for prompts falls
+G-fold, and attention over them turns from G thin products into one thick product. A row slot holds one completion and
+a prompt slot one prompt; a completion that ends leaves its row to the next, of whatever prompt, so rows differ in how
+far they have come: each has its own column to write to and its own mask. The two parts, prompt and completion, are
+attended to one by one and joined by their log-sum-exp (arXiv 2205.14135, section 3.1), as flash decoding does.
 
 Works for every transformers model with full attention that goes through `AttentionInterface` (Llama, SmolLM2, Qwen2.5,
-Qwen3). Notation: P prompts, G completions each, B = P·G rows, H key/value heads, R query heads per key/value
-head, S prompt tokens, T completion tokens so far, D head size.
+Qwen3). Notation: P prompt slots, G samples each (lanes), R row slots, H key/value heads, Q query heads per key/value
+head, S tokens of a prompt, T of a completion, D head size.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.cache_utils import Cache, DynamicLayer
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface, sdpa_mask
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
 from transformers.modeling_utils import AttentionInterface
 
 NAME = "mbt_shared_prefix"
+# What is masked gets no weight, and a slot in which all is masked still has finite numbers.
+MASKED = -1e30
 
 
-class SharedPrefixLayer(DynamicLayer):
-    """Keys and values of one layer: the prompt's [P, H, S, D] once, the completions' [B, H, T, D] in a buffer."""
+class SlotLayer(DynamicLayer):
+    """Keys and values of one layer: the prompts' [P, H, S, D] and the completions' [R, H, T, D]."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, cache: SlotCache) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.capacity = capacity
-        self.length = 0
-        self.prompt_keys: Tensor | None = None
-        self.prompt_values: Tensor | None = None
+        self.cache = cache
+        self.prompt_keys = self.prompt_values = torch.empty(0)
 
-    def start_decoding(self, samples: int) -> None:
-        """Keep what was prefilled as the prompt part, and make room for `samples` completions of each prompt."""
-        assert self.keys is not None
-        assert self.values is not None
-        self.prompt_keys, self.prompt_values = self.keys, self.values
-        prompts, heads, _, size = self.keys.shape
-        shape = (prompts * samples, heads, self.capacity, size)
-        self.keys, self.values = self.keys.new_empty(shape), self.values.new_empty(shape)
+    def make_room(self, like: Tensor) -> None:
+        """Allocate the slots for keys and values that are alike: [_, H, _, D]."""
+        (slots, room), (rows, columns) = self.cache.prompt_room, self.cache.completion_room
+        heads, size = like.shape[1], like.shape[3]
+        # zeros: what is masked must be finite
+        self.prompt_keys, self.prompt_values = (like.new_zeros(slots, heads, room, size) for _ in range(2))
+        self.keys, self.values = (like.new_zeros(rows, heads, columns, size) for _ in range(2))
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Append [B, H, 1, D] while decoding, and give [B, H, T, D]; before that, fill the prompt part."""
-        if self.prompt_keys is None:
-            return super().update(key_states, value_states)
+        """Write [R, H, 1, D] at each row's column, and give the columns in use [R, H, T, D]."""
         assert self.keys is not None
         assert self.values is not None
-        end = self.length + key_states.shape[-2]
-        assert end <= self.capacity, (end, self.capacity)
-        self.keys[:, :, self.length : end] = key_states
-        self.values[:, :, self.length : end] = value_states
-        self.length = end
-        return self.keys[:, :, :end], self.values[:, :, :end]
+        cache = self.cache
+        self.keys[cache.rows, :, cache.columns] = key_states[:, :, 0]
+        self.values[cache.rows, :, cache.columns] = value_states[:, :, 0]
+        return self.keys[:, :, : cache.width], self.values[:, :, : cache.width]
 
     def get_seq_length(self) -> int:
-        """Count the tokens seen: prompt (padding included) and completion."""
-        if self.prompt_keys is None:
-            return super().get_seq_length()
-        return int(self.prompt_keys.shape[-2]) + self.length
+        """Give the columns in use; rows have their positions from elsewhere."""
+        return self.cache.width
 
-    def keep(self, prompts: Tensor, rows: Tensor) -> None:
-        """Keep only these prompts and these rows, in this order."""
+    def keep(self, slots: Tensor, rows: Tensor) -> None:
+        """Keep only these prompt and row slots, in this order."""
         assert self.keys is not None
         assert self.values is not None
-        assert self.prompt_keys is not None
-        assert self.prompt_values is not None
-        self.prompt_keys, self.prompt_values = self.prompt_keys[prompts], self.prompt_values[prompts]
+        self.prompt_keys, self.prompt_values = self.prompt_keys[slots], self.prompt_values[slots]
         self.keys, self.values = self.keys[rows], self.values[rows]
 
 
-class SharedPrefixCache(Cache):
-    """A cache of `SharedPrefixLayer`s with the mask of the prompts' left padding.
+class SlotCache(Cache):
+    """The slots of all layers, and which row is which prompt's.
 
-    Shapes: prompt_mask [P, S], True where a token stands.
+    `prompt_room` is (P, S), `completion_room` (R, T). Shapes: columns [R], the next one of each row; row_lanes [R], the
+    lane of each row's prompt (slot · G + sample); lane_rows [P·G], its inverse, any row where a lane is free.
     """
 
-    def __init__(self, layers: int, capacity: int, prompt_mask: Tensor) -> None:
-        self.shared_layers = [SharedPrefixLayer(capacity) for _ in range(layers)]
-        super().__init__(layers=list(self.shared_layers))
-        self.prompt_mask = prompt_mask
+    def __init__(
+        self, layers: int, samples: int, prompt_room: tuple[int, int], completion_room: tuple[int, int], like: Tensor
+    ) -> None:
+        self.prompt_room, self.completion_room, self.samples = prompt_room, completion_room, samples
+        self.slot_layers = [SlotLayer(self) for _ in range(layers)]
+        super().__init__(layers=list(self.slot_layers))
+        device = like.device
+        self.attend_part = fused if device.type == "cpu" else written_out
+        self.width = self.prompt_width = 1
+        self.rows = torch.arange(completion_room[0], device=device)
+        self.columns = torch.zeros_like(self.rows)
+        self.row_lanes = torch.zeros_like(self.rows)
+        self.lane_rows = torch.zeros(prompt_room[0] * samples, dtype=torch.long, device=device)
+        self.prompt_mask = like.new_full((prompt_room[0], 1, 1, prompt_room[1]), MASKED)
+        self.mask = self.prompt_mask
 
-    def start_decoding(self, samples: int) -> None:
-        """Turn from prefill to decoding `samples` completions of each prompt."""
-        for layer in self.shared_layers:
-            layer.start_decoding(samples)
+    def store(self, prefilled: DynamicCache, slots: list[int], lengths: list[int]) -> None:
+        """Put prompts that were prefilled side by side into their slots; what follows their lengths is padding."""
+        for layer, found in zip(self.slot_layers, prefilled.layers, strict=True):
+            assert isinstance(found, DynamicLayer)
+            assert isinstance(found.keys, Tensor)
+            assert isinstance(found.values, Tensor)
+            if not layer.prompt_keys.numel():
+                layer.make_room(found.keys)
+            for place, (slot, length) in enumerate(zip(slots, lengths, strict=True)):
+                layer.prompt_keys[slot, :, :length] = found.keys[place, :, :length]
+                layer.prompt_values[slot, :, :length] = found.values[place, :, :length]
+        for slot, length in zip(slots, lengths, strict=True):
+            self.prompt_mask[slot] = MASKED
+            self.prompt_mask[slot, ..., :length] = 0
 
-    def prompt_of(self, attention: nn.Module) -> tuple[Tensor, Tensor] | None:
-        """Give the prompt's keys and values [P, H, S, D] at the layer of an attention module; None in prefill."""
-        assert isinstance(attention.layer_idx, int), attention
-        layer = self.shared_layers[attention.layer_idx]
-        if layer.prompt_keys is None or layer.prompt_values is None:
-            return None
-        return layer.prompt_keys, layer.prompt_values
+    def mask_columns(self) -> None:
+        """Mask, of the columns in use, those behind each row's own."""
+        behind = torch.arange(self.width, device=self.rows.device)[None] > self.columns[:, None]
+        zeros = self.prompt_mask.new_zeros(behind.shape)
+        self.mask = zeros.masked_fill_(behind, MASKED)[:, None, None]
 
-    def keep(self, prompts: Tensor, samples: int) -> None:
-        """Keep only these prompts and their completions. Shapes: prompts [P'] of indices."""
-        rows = (prompts[:, None] * samples + torch.arange(samples, device=prompts.device)).flatten()
-        for layer in self.shared_layers:
-            layer.keep(prompts, rows)
-        self.prompt_mask = self.prompt_mask[prompts]
+    def keep(self, slots: Tensor, rows: Tensor) -> None:
+        """Keep only these prompt and row slots, in this order; lanes are to be set anew."""
+        for layer in self.slot_layers:
+            layer.keep(slots, rows)
+        self.prompt_room, self.completion_room = (len(slots), self.prompt_room[1]), (len(rows), self.completion_room[1])
+        self.prompt_mask = self.prompt_mask[slots]
+        self.rows, self.columns, self.row_lanes = self.rows[: len(rows)], self.columns[rows], self.row_lanes[rows]
+        self.lane_rows = self.lane_rows.new_zeros(len(slots) * self.samples)
 
 
 def attend(
@@ -110,41 +127,58 @@ def attend(
     value: Tensor,
     attention_mask: Tensor | None,
     scaling: float | None = None,
-    shared_prefix: SharedPrefixCache | None = None,
+    shared_prefix: SlotCache | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Attend from one new token a row to its prompt and its own completion; prefill goes through SDPA.
 
-    Shapes: query [B, H·R, 1, D], key and value [B, H, T, D] (completion part) -> [B, 1, H·R, D]
+    Shapes: query [R, H·Q, 1, D], key and value [R, H, T, D] (completion part) -> [R, 1, H·Q, D]
     """
-    prompt = shared_prefix.prompt_of(module) if shared_prefix is not None else None
-    if shared_prefix is None or prompt is None:
+    if shared_prefix is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    prompt_key, prompt_value = prompt
-    prompts, heads, prompt_length, size = prompt_key.shape
-    rows = query.shape[0]
-    samples, repeats = rows // prompts, query.shape[1] // heads
-    query = query * (scaling if scaling is not None else size**-0.5)
-    own_query = query.view(rows, heads, repeats, size)
-    # [P, H, G·R, D]: all completions of a prompt ask it in one product
-    prompt_query = own_query.view(prompts, samples, heads, repeats, size).transpose(1, 2)
-    prompt_query = prompt_query.reshape(prompts, heads, samples * repeats, size)
-    prompt_scores = (prompt_query @ prompt_key.transpose(-1, -2)).float()
-    prompt_scores.masked_fill_(~shared_prefix.prompt_mask[:, None, None, :], float("-inf"))
-    prompt_scores = prompt_scores.view(prompts, heads, samples, repeats, prompt_length).transpose(1, 2)
-    own_scores = (own_query @ key.transpose(-1, -2)).float()
-    scores = torch.cat([prompt_scores.reshape(rows, heads, repeats, prompt_length), own_scores], dim=-1)
-    weights = scores.softmax(dim=-1).to(value.dtype)
-    prompt_weights = weights[..., :prompt_length].reshape(prompts, samples, heads, repeats, prompt_length)
-    prompt_weights = prompt_weights.transpose(1, 2).reshape(prompts, heads, samples * repeats, prompt_length)
-    mixed = (prompt_weights @ prompt_value).view(prompts, heads, samples, repeats, size).transpose(1, 2)
-    output = mixed.reshape(rows, heads, repeats, size) + weights[..., prompt_length:] @ value
-    return output.reshape(rows, 1, heads * repeats, size), None
+    assert isinstance(module.layer_idx, int), module
+    cache, layer = shared_prefix, shared_prefix.slot_layers[module.layer_idx]
+    rows, heads, size = len(query), key.shape[1], query.shape[-1]
+    scale = scaling if scaling is not None else size**-0.5
+    asked = query.view(rows, heads, -1, size)
+    own, own_mass = cache.attend_part(asked, key, value, cache.mask, scale)
+    # [P, H, G·Q, D]: all samples of a prompt ask it in one product
+    lanes = asked.index_select(0, cache.lane_rows).view(-1, cache.samples, *asked.shape[1:]).transpose(1, 2)
+    used = slice(cache.prompt_width)
+    found, mass = cache.attend_part(
+        lanes.reshape(len(lanes), heads, -1, size),
+        layer.prompt_keys[:, :, used],
+        layer.prompt_values[:, :, used],
+        cache.prompt_mask[..., used],
+        scale,
+    )
+    both = torch.cat([found.float(), mass[..., None]], dim=-1)
+    both = both.view(len(lanes), heads, cache.samples, -1, size + 1).transpose(1, 2).flatten(0, 1)
+    both = both.index_select(0, cache.row_lanes)
+    share = torch.sigmoid(both[..., -1:] - own_mass[..., None])
+    output = torch.lerp(own.float(), both[..., :-1], share).to(value.dtype)
+    return output.reshape(rows, 1, -1, size), None
 
 
-def _mask(q_length: int, **kwargs: Any) -> Tensor | None:
-    """Give SDPA's mask for prefill; while decoding the cache holds the mask."""
-    return None if q_length == 1 else sdpa_mask(q_length=q_length, **kwargs)
+def fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """Attend to a part of what is seen by torch's kernel for CPUs; give the output and the log of its mass.
+
+    Shapes: query [B, H, N, D], key and value [B, H, S, D], mask [B, 1, 1, S] -> [B, H, N, D], [B, H, N] (float32)
+    """
+    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    output, mass = kernel(query, key, value, attn_mask=mask, scale=scale)
+    return output, mass
+
+
+def written_out(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """Do the same by plain products: the fused kernels for CUDA want masks and sizes of their own."""
+    scores = ((query * scale) @ key.transpose(-1, -2)).float() + mask
+    mass = scores.logsumexp(dim=-1)
+    return (scores - mass[..., None]).exp().to(value.dtype) @ value, mass
+
+
+def _mask(**_: Any) -> None:
+    """Give no mask: prompts are padded on the right, where causal attention does not look."""
 
 
 def is_supported(model: nn.Module) -> bool:
@@ -154,8 +188,15 @@ def is_supported(model: nn.Module) -> bool:
     return bool(model._supports_attention_backend) and (kinds is None or set(kinds) == {"full_attention"})
 
 
-def register() -> None:
-    """Make the attention known to transformers under `NAME`; doing it twice is harmless."""
+@contextlib.contextmanager
+def attending(model: Any) -> Iterator[None]:
+    """Let a model attend through `attend` for a while."""
     AttentionInterface.register(NAME, attend)
     if NAME not in ALL_MASK_ATTENTION_FUNCTIONS:
         AttentionMaskInterface.register(NAME, _mask)
+    before = model.config._attn_implementation
+    model.config._attn_implementation = NAME
+    try:
+        yield
+    finally:
+        model.config._attn_implementation = before

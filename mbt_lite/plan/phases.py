@@ -1,9 +1,8 @@
 """The memory of one moment, by cause: what a stage holds while it loads, rolls out, goes backward, steps, merges.
 
 Follows the code as it runs: `student/loading.py` (4-bit weights, float32 adapters), `student/rollout_weights.py` (on a
-CPU the linear layers are unpacked once for rollouts and stay), `generation/shared_prefix.py` (a group keeps its
-prompt's cache once), AdamW with two float32 states (the trainers' default), TRL's vocabulary tiles,
-`training/logit_tiles.py`.
+CPU the linear layers are unpacked once for rollouts and stay), `generation/row_slots.py` (a prompt's cache is kept
+once), AdamW with two float32 states (the trainers' default), TRL's vocabulary tiles, `training/logit_tiles.py`.
 
 What is assumed, not counted:
 1. CUDA's own context takes 0.5 GiB, more or less by driver and card.
@@ -23,7 +22,13 @@ from collections.abc import Mapping
 from typing import Literal
 
 from mbt_lite.architecture.numbers import Architecture
-from mbt_lite.architecture.storage import kv_bytes_per_token, kv_cache_bytes, nf4_weights
+from mbt_lite.architecture.storage import (
+    PREFILL_TOKENS,
+    kv_bytes_per_token,
+    kv_cache_bytes,
+    nf4_weights,
+    prompt_slots,
+)
 from mbt_lite.errors import ModelError
 from mbt_lite.plan.activations import (
     FLOAT32,
@@ -125,13 +130,15 @@ def training(setup: Setup) -> dict[str, int]:
 
 
 def _rollout_view(setup: Setup, *, has_adapter: bool) -> dict[str, int]:
-    """Give the second view of the linear layers that rollouts on a CPU read (see `student/rollout_weights.py`)."""
-    if setup.device != "cpu" or setup.backend != "transformers":
+    """Give the second view of the linear layers that rollouts read (see `student/rollout_weights.py`)."""
+    if setup.backend != "transformers":
         return {}
-    a = setup.architecture
-    unpacked = a.linear_weights if setup.is_quantized else 0
+    a, on_cpu = setup.architecture, setup.device == "cpu"
+    unpacked = a.linear_weights if setup.is_quantized and on_cpu else 0
     low_rank = a.lora_parameters(setup.rank) if has_adapter else 0
-    return {"rollout weights": (unpacked + low_rank) * setup.dtype_bytes}
+    # the output head is laid out anew, and adapters of layers that are one product are padded with zeros
+    unpacked += a.vocabulary * a.hidden if on_cpu and setup.dtype_bytes == _BFLOAT16 else 0
+    return {"rollout weights": (unpacked + (2 if on_cpu else 1) * low_rank) * setup.dtype_bytes}
 
 
 def _mapped_files(setup: Setup) -> dict[str, int]:
@@ -149,35 +156,40 @@ def load(setup: Setup) -> Phase:
 def rollout(
     setup: Setup,
     *,
-    prompts: int,
+    rows: int,
     samples: int,
     prompt_tokens: int,
     completion_tokens: int,
     has_adapter: bool,
     is_training: bool = False,
 ) -> Phase:
-    """Give the end of a batch of rollouts, or its prefill if that is larger: P prompts, G samples each.
+    """Give rollouts in so many rows, or a prefill if that is larger: G samples of each prompt.
 
-    `is_training`: the optimizer's states are there, from the second step on.
+    In slots (`generation/row_slots.py`) R rows keep R·T tokens, and the prompts that they may need at once S each; by
+    the library whole prompts go together, and each row keeps its own. `is_training`: the optimizer's states are there,
+    from the second step on.
     """
     a, c = setup.architecture, setup.dtype_bytes
-    rows, tokens = prompts * samples, prompt_tokens + completion_tokens
+    tokens = prompt_tokens + completion_tokens
     held = weights(setup) | (adapter(setup) if has_adapter else {}) | _rollout_view(setup, has_adapter=has_adapter)
     if is_training:
         held["optimizer"] = training(setup)["optimizer"]
-    prefilled = rows
     if setup.computing.packs_rows:
-        prefilled = prompts
-        cache = (prompts * prompt_tokens + rows * completion_tokens) * kv_bytes_per_token(a.layers, a.kv_size, c)
+        slots = prompt_slots(rows, samples)
+        cache = (slots * prompt_tokens + rows * completion_tokens) * kv_bytes_per_token(a.layers, a.kv_size, c)
+        prefilled, masks = max(prompt_tokens, min(slots * prompt_tokens, PREFILL_TOKENS)), 0
     else:
+        rows = max(1, rows // samples) * samples
         cache = rows * kv_cache_bytes(a, tokens, c)
-    prefill = forward_bytes(a, prefilled * prompt_tokens, c) + mask_bytes(prefilled, prompt_tokens, c)
-    # logits, the same in float32, probabilities and their sums in float64
-    drawing = rows * a.vocabulary * (c + FLOAT32 + 2 * 8)
-    # scores in float32, their softmax, and the copy that is joined from prompt and completion
+        prefilled, masks = rows * prompt_tokens, mask_bytes(rows, prompt_tokens, c)
+    prefill = forward_bytes(a, prefilled, c) + masks
+    # logits, the same in float32, by temperature, and probabilities
+    drawing = rows * a.vocabulary * (c + 3 * FLOAT32)
+    # scores in float32, their softmax, and their copy in the compute precision or before the mask
     scores = rows * a.heads * tokens * FLOAT32 * 3
+    # slots are there from the first prefill on
     moments = (
-        {"KV cache": prefilled * kv_cache_bytes(a, prompt_tokens, c), "activations": prefill},
+        {"KV cache": cache, "activations": prefill},
         {"KV cache": cache, "logits": drawing},
         {"KV cache": cache, "activations": scores},
     )

@@ -29,13 +29,14 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, DynamicCache
 from trl.kernels import chunked_logprob
 
 from mbt_lite.architecture.numbers import Architecture
+from mbt_lite.architecture.storage import PREFILL_TOKENS, prompt_slots
 from mbt_lite.generation import shared_prefix
 from mbt_lite.generation.decoding import Decoding
-from mbt_lite.generation.sampling import sample
+from mbt_lite.generation.sampling import sample, uniform
 from mbt_lite.plan.activations import MicroBatch
 from mbt_lite.plan.stages import Lengths, grpo_batch, grpo_rollout, sft_batch
 from mbt_lite.plan.student_files import read_architecture
@@ -191,35 +192,33 @@ def _segments(packed: packed_attention.PackedSequence, batch: MicroBatch) -> Ite
             yield segment.start, segment.end
 
 
-def prefill(model: Any, prompts: int, prompt_tokens: int, completion_tokens: int) -> shared_prefix.SharedPrefixCache:
-    """Compute prompts into a cache."""
-    mask = torch.ones((prompts, prompt_tokens), dtype=torch.bool)
-    cache = shared_prefix.SharedPrefixCache(model.config.num_hidden_layers, completion_tokens, mask)
-    ids = torch.zeros((prompts, prompt_tokens), dtype=torch.long)
-    last = torch.tensor([prompt_tokens - 1])
-    _generate(model, cache, ids, attention_mask=mask.long(), logits_to_keep=last)
+def prefill(model: Any, rows: int, samples: int, prompt_tokens: int, completion_tokens: int) -> shared_prefix.SlotCache:
+    """Compute as many prompts as go together, twice: the slots are there from the second time on."""
+    base, slots = model.get_base_model(), prompt_slots(rows, samples)
+    like = torch.empty(0, dtype=base.get_input_embeddings().weight.dtype)
+    room = (slots, prompt_tokens), (rows, completion_tokens)
+    cache = shared_prefix.SlotCache(base.config.num_hidden_layers, samples, *room, like)
+    cache.attend_part = shared_prefix.written_out
+    together = min(slots, max(1, PREFILL_TOKENS // prompt_tokens))
+    ids = torch.zeros((together, prompt_tokens), dtype=torch.long)
+    with torch.no_grad(), shared_prefix.attending(base):
+        for _ in range(2):
+            prefilled = DynamicCache()
+            base.base_model(input_ids=ids, position_ids=ids, past_key_values=prefilled, use_cache=True)
+            cache.store(prefilled, list(range(together)), [prompt_tokens] * together)
     return cache
 
 
-def decode(model: Any, cache: shared_prefix.SharedPrefixCache, samples: int, completion_tokens: int) -> None:
+def decode(model: Any, cache: shared_prefix.SlotCache, prompt_tokens: int, completion_tokens: int) -> None:
     """Make the last token of all completions."""
-    cache.start_decoding(samples)
-    for layer in cache.shared_layers:
-        layer.length = completion_tokens - 1
-    ids = torch.zeros((len(cache.prompt_mask) * samples, 1), dtype=torch.long)
-    logits = _generate(model, cache, ids, logits_to_keep=1)
-    sample(logits, Decoding(max_completion_tokens=completion_tokens, temperature=1.0), torch.Generator())
-
-
-@torch.no_grad()
-def _generate(model: Any, cache: shared_prefix.SharedPrefixCache, ids: Tensor, **inputs: Any) -> Tensor:
-    shared_prefix.register()
-    config = model.get_base_model().config
-    before, config._attn_implementation = config._attn_implementation, shared_prefix.NAME
-    inputs |= {"past_key_values": cache, "use_cache": True, "shared_prefix": cache}
-    output = model(input_ids=ids, position_ids=ids, **inputs)
-    config._attn_implementation = before
-    return output.logits[:, -1]  # type: ignore[no-any-return]
+    cache.width, cache.prompt_width = completion_tokens, prompt_tokens
+    cache.mask_columns()
+    ids = torch.zeros((len(cache.rows), 1), dtype=torch.long)
+    inputs = {"past_key_values": cache, "use_cache": True, "shared_prefix": cache, "logits_to_keep": 1}
+    with torch.no_grad(), shared_prefix.attending(model.get_base_model()):
+        logits = model(input_ids=ids, position_ids=ids, **inputs).logits[:, -1]
+    decoding = Decoding(max_completion_tokens=completion_tokens, temperature=1.0)
+    sample(logits, decoding, uniform(cache.rows, cache.columns))
 
 
 def simulate(stage: str, recipe: Recipe, lengths: Lengths, architecture: Architecture) -> dict[str, int]:
@@ -238,9 +237,9 @@ def simulate(stage: str, recipe: Recipe, lengths: Lengths, architecture: Archite
         if stage == "grpo":
             batch, completion = grpo_rollout(recipe, lengths), recipe.grpo.max_completion_tokens
             model.eval()
-            cache = prefill(model, batch["prompts"], batch["prompt_tokens"], completion)
+            cache = prefill(model, **batch)
             peaks["prefill"] = live.mark()
-            decode(model, cache, batch["samples"], completion)
+            decode(model, cache, batch["prompt_tokens"], completion)
             peaks["decoding"] = live.mark()
             del cache
             model.train()

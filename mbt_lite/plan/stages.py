@@ -55,7 +55,7 @@ def _gen(recipe: Recipe, setup: Setup, lengths: Lengths) -> list[Phase]:
         return []
     drafts = rollout(
         setup,
-        prompts=max(1, gen.batch_size // gen.rollouts_per_question),
+        rows=gen.batch_size,
         samples=gen.rollouts_per_question,
         prompt_tokens=lengths.prompt,
         completion_tokens=gen.max_completion_tokens,
@@ -92,7 +92,7 @@ def grpo_rollout(recipe: Recipe, lengths: Lengths) -> dict[str, int]:
     """Give the largest batch of rollouts, as `rollout` takes it."""
     grpo = recipe.grpo
     return {
-        "prompts": min(max(1, grpo.rollout_batch_size // grpo.group_size), grpo.prompts_per_step),
+        "rows": min(grpo.rollout_batch_size, grpo.prompts_per_step * grpo.group_size),
         "samples": grpo.group_size,
         "prompt_tokens": lengths.prompt,
         "completion_tokens": grpo.max_completion_tokens,
@@ -117,7 +117,7 @@ def _most_prompts(grpo: Grpo) -> int:
 def _eval(recipe: Recipe, setup: Setup, lengths: Lengths) -> list[Phase]:
     answers = rollout(
         setup,
-        prompts=recipe.eval.batch_size,
+        rows=recipe.eval.batch_size,
         samples=1,
         prompt_tokens=lengths.prompt,
         completion_tokens=recipe.eval.max_completion_tokens,

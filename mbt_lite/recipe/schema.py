@@ -43,6 +43,8 @@ class Model(Section):
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Compute precision; `auto`: bfloat16 where the device multiplies it natively, float16 on cards before Ampere (a
     T4), float32 elsewhere. float16 trains with a scaled loss, on cards only."""
+    decode_graphs: Annotated[bool, Free] = False
+    """Replay a step of rollouts as a CUDA graph, with `backend: transformers`; has not run on a card yet."""
 
 
 # The names of all layouts there are; a type checker cannot follow.

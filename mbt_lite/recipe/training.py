@@ -129,7 +129,7 @@ class Grpo(Section):
     rollout_batch_size: Annotated[Size, Free] = 32
     """Completions generated at once: this bounds the KV cache."""
     rollout_cache_gib: Annotated[PositiveFloat | None, Free] = None
-    """Most that the KV cache of the rollouts may take; fewer prompts go at once where it would take more."""
+    """Most that the KV cache of the rollouts may take; fewer completions go at once where it would take more."""
     rollout_engine: Literal["local", "vllm"] = "local"
     """What generates the rollouts of the steps. `local`: the student itself. `vllm`: vLLM on the student's own weights,
     through unsloth on CUDA, with the adapter's weights of each step (not run yet on a card)."""

@@ -41,7 +41,7 @@ _ANOTHER_MODEL = "give a hub id or a local folder as model.name, whole and of a 
 class Student:
     """A loaded model with its tokenizer; `model` is peft-wrapped iff it has an adapter.
 
-    `has_engine`: vLLM reads the same weights (see `unsloth_backend`).
+    `has_engine`: vLLM reads the same weights (see `unsloth_backend`). `decode_graphs`: rollouts are to use CUDA graphs.
     """
 
     model: Any
@@ -49,7 +49,8 @@ class Student:
     backend: Backend
     compute_dtype: torch.dtype
     has_engine: bool = False
-    _unpacked: Any = None
+    decode_graphs: bool = False
+    _view: Any = None
 
     @property
     def device(self) -> torch.device:
@@ -79,18 +80,17 @@ class Student:
 
     @contextlib.contextmanager
     def rollout_model(self) -> Iterator[Any]:
-        """Lend the model for generation, in eval mode; on a CPU its unpacked view (see `rollout_weights`)."""
-        if self.device.type == "cpu" and self.backend == "transformers":
-            if self._unpacked is None:
-                self._unpacked = rollout_weights.unpack(self.model, self.compute_dtype)
+        """Lend the model for generation, in eval mode: its view for rollouts (see `rollout_weights`), or unsloth's."""
+        if self.backend == "transformers":
+            if self._view is None:
+                self._view = rollout_weights.build_view(self.model, self.compute_dtype)
                 give_back_freed_memory()
-            rollout_weights.refresh(self._unpacked)
-            yield self._unpacked
+            rollout_weights.refresh(self._view)
+            yield self._view
             return
         was_training = self.model.training
-        switched = unsloth_backend.generating(self.model) if self.backend == "unsloth" else contextlib.nullcontext()
         try:
-            with switched:
+            with unsloth_backend.generating(self.model):
                 yield self.model.eval()
         finally:
             self.model.train(was_training)
@@ -230,7 +230,7 @@ def _load_with_transformers(model: schema.Model, adapter: Path | None, trainable
             loaded = PeftModel.from_pretrained(
                 loaded, str(adapter), is_trainable=trainable, autocast_adapter_dtype=True
             )
-    return Student(loaded, tokenizer, "transformers", dtype)
+    return Student(loaded, tokenizer, "transformers", dtype, decode_graphs=model.decode_graphs)
 
 
 def _load_with_unsloth(

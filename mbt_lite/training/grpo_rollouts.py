@@ -6,14 +6,15 @@ from a seed of its own. Its probabilities differ a little from training's (other
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Any
 
 from mbt_lite.errors import ModelError
+from mbt_lite.generation import generate as generation
 from mbt_lite.generation.decoding import Decoding, Rollout
-from mbt_lite.generation.generate import generate, max_cached_tokens, shares_prompts
-from mbt_lite.generation.kv_cache import batches
+from mbt_lite.generation.generate import generate
 from mbt_lite.memory import in_phase
 from mbt_lite.methods.method import Method, Passes, PromptRow
 from mbt_lite.recipe.schema import Grpo
@@ -115,22 +116,21 @@ def sample_by_student(
     seed: int,
     *,
     log_probs: bool = False,
+    wanted: Container[int] | None = None,
     limits: Sequence[int] | None = None,
 ) -> Iterator[Rollout]:
-    """Complete each prompt `samples` times by the student itself, sampled and batched as the steps of grpo are."""
-    return generate(
-        student,
-        prompts,
-        Decoding(
-            samples=samples,
-            temperature=grpo.temperature,
-            max_completion_tokens=grpo.max_completion_tokens,
-            batch_size=grpo.rollout_batch_size,
-            seed=seed,
-            cache_gib=grpo.rollout_cache_gib,
-            log_probs=log_probs,
-        ),
-        limits=limits,
+    """Complete prompts `samples` times by the student itself, as the steps of grpo do; more as in `generate`."""
+    decoding = dataclasses.replace(_decoding(grpo), samples=samples, seed=seed, log_probs=log_probs)
+    return generate(student, prompts, decoding, wanted, limits)
+
+
+def _decoding(grpo: Grpo) -> Decoding:
+    return Decoding(
+        samples=grpo.group_size,
+        temperature=grpo.temperature,
+        max_completion_tokens=grpo.max_completion_tokens,
+        batch_size=grpo.rollout_batch_size,
+        cache_gib=grpo.rollout_cache_gib,
     )
 
 
@@ -180,16 +180,7 @@ def check_log_probs(grpo: Grpo, method: Method) -> None:
 
 
 def check_cache(student: Student, prompts: Sequence[Sequence[Message]], grpo: Grpo) -> None:
-    """Refuse, before step one, a limit of the KV cache under the group of the longest prompt (ModelError)."""
-    if grpo.rollout_cache_gib is None:
-        return
-    longest = max(student.count_prompt_tokens(messages) for messages in prompts)
-    runs = batches(
-        [longest],
-        grpo.group_size,
-        grpo.max_completion_tokens,
-        batch_size=1,
-        shared=shares_prompts(student, student.model),
-        max_cached_tokens=max_cached_tokens(student, grpo.rollout_cache_gib),
-    )
-    assert list(runs) == [range(1)]
+    """Refuse, before step one, a limit of the KV cache under what the longest prompt needs (ModelError)."""
+    if grpo.rollout_cache_gib is not None:
+        longest = max(student.count_prompt_tokens(messages) for messages in prompts)
+        generation.check_cache(student, longest, _decoding(grpo))

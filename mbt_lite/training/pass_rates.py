@@ -1,13 +1,12 @@
 """Pass rates of a student: how often it solves each question when it samples. Journaled, so nothing is sampled twice.
 
-Questions go in fixed chunks, shortest prompts first, each chunk with its own seed: a run that was stopped and goes on
-finds the same rates as one that was not.
+A question is journaled when all its samples are there. Each sample draws from a stream of its own, and `generate` goes
+on as if it had never stopped: a run that was stopped finds the same rates as one that was not.
 """
 
 from __future__ import annotations
 
-import collections
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +31,12 @@ def measure_pass_rates(
     A row: question_id, rollouts, correct (stopped by itself, and an exact match). `on_question` is called for each.
     """
     done = {row["question_id"] for row in read_pass_rates(journal.path)}
-    lengths = {q.question_id: student.count_prompt_tokens(student_messages(q)) for q in questions}
-    ordered = sorted(questions, key=lambda question: (lengths[question.question_id], question.question_id))
-    size = max(1, grpo.rollout_batch_size // grpo.prefilter_samples)
-    for start in range(0, len(ordered), size):
-        chunk = ordered[start : start + size]
-        if any(question.question_id not in done for question in chunk):
-            rows = _sample(student, chunk, grpo, grpo.seed * 1_000_003 + _SEED_OFFSET + start)
-            journal.extend(row for row in rows if row["question_id"] not in done)
-        for _ in chunk:
+    for question in questions:
+        if question.question_id in done:
             on_question()
+    for row in _sample(student, questions, grpo, done):
+        journal.append(row)
+        on_question()
     return read_pass_rates(journal.path)
 
 
@@ -50,14 +45,17 @@ def read_pass_rates(path: Path) -> list[dict[str, Any]]:
     return read_jsonl(path, question_id=str, rollouts=int, correct=int)
 
 
-def _sample(student: Student, questions: Sequence[Question], grpo: Grpo, seed: int) -> list[dict[str, Any]]:
-    correct: collections.Counter[int] = collections.Counter()
+def _sample(
+    student: Student, questions: Sequence[Question], grpo: Grpo, done: Container[str]
+) -> Iterator[dict[str, Any]]:
+    """Give a row for each question that is not done, when its last sample has ended."""
+    samples, seed = grpo.prefilter_samples, grpo.seed * 1_000_003 + _SEED_OFFSET
     prompts = [student_messages(question) for question in questions]
-    for rollout in sample_by_student(student, prompts, grpo, grpo.prefilter_samples, seed):
-        golds = questions[rollout.prompt_index].golds
+    wanted = {index for index, question in enumerate(questions) if question.question_id not in done}
+    correct: dict[int, list[bool]] = {index: [] for index in wanted}
+    for rollout in sample_by_student(student, prompts, grpo, samples, seed, wanted=wanted):
+        question, found = questions[rollout.prompt_index], correct[rollout.prompt_index]
         answer = parse_completion(rollout.text, prefilled_think=student.prefills_think).answer
-        correct[rollout.prompt_index] += rollout.finish_reason == "stop" and exact_term(answer, golds) == 1.0
-    return [
-        {"question_id": question.question_id, "rollouts": grpo.prefilter_samples, "correct": correct[index]}
-        for index, question in enumerate(questions)
-    ]
+        found.append(rollout.finish_reason == "stop" and exact_term(answer, question.golds) == 1.0)
+        if len(found) == samples:
+            yield {"question_id": question.question_id, "rollouts": samples, "correct": sum(found)}

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from mbt_lite.generation.decoding import Decoding
-from mbt_lite.generation.generate import complete_batch, generate, left_pad, until_stop
+from mbt_lite.generation.generate import complete, generate
+from mbt_lite.generation.library import left_pad, until_stop
 
 PROMPTS = ([5, 6, 7, 8, 9, 10, 11], [20, 21], [30, 31, 32, 33])
 
@@ -21,33 +22,22 @@ def plain_greedy(student, prompt, steps):
     return ids[len(prompt) :]
 
 
-def test_complete_batch_greedy_equals_plain_forward_passes(student):
-    found = complete_batch(student, PROMPTS, Decoding(samples=2, max_completion_tokens=24), torch.Generator())
+def completed(student, prompts, decoding, **more):
+    """Give what is written of each prompt's samples, in order, each once."""
+    found = list(complete(student, prompts, decoding, **more))
+    assert len({place[:2] for place in found}) == len(found) == len(prompts) * decoding.samples
+    return [written for *_, written in sorted(found, key=lambda place: place[:2])]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 64])
+def test_complete_greedy_equals_plain_forward_passes(student, batch_size):
+    found = completed(student, PROMPTS, Decoding(samples=2, max_completion_tokens=24, batch_size=batch_size))
     expected = [plain_greedy(student, prompt, 24) for prompt in PROMPTS]
     assert found == [(row, None) for row in expected for _ in range(2)]
 
 
-def test_complete_batch_gives_the_output_head_contiguous_rows_of_one_position(student):
-    """Of anything else torch makes a product per row, with a copy of the head's weights each."""
-    seen = []
-    head = student.model.get_output_embeddings()
-    hook = head.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    try:
-        complete_batch(student, PROMPTS, Decoding(samples=2, max_completion_tokens=3), torch.Generator())
-    finally:
-        hook.remove()
-    assert [tuple(x.shape[:2]) for x in seen] == [(3, 1), (6, 1), (6, 1)]
-    assert all(x.is_contiguous() for x in seen)
-
-
-def test_complete_batch_repacks_without_changing_the_rest(student, monkeypatch):
-    """Stop at a token that some prompts meet early: the others must go on as if alone."""
-    free = [plain_greedy(student, prompt, 24) for prompt in PROMPTS]
-    stop = free[1][3]
-    monkeypatch.setattr(type(student), "stop_ids", frozenset({stop}))
-    found = complete_batch(student, PROMPTS, Decoding(max_completion_tokens=24), torch.Generator())
-    assert found == [(until_stop(row, frozenset({stop})), None) for row in free]
-    assert len({len(row) for row, _ in found}) > 1, "no row ended early: the test shows nothing"
+def test_complete_reads_a_prompt_of_one_token(student):
+    assert completed(student, [[5]], Decoding(max_completion_tokens=6)) == [(plain_greedy(student, [5], 6), None)]
 
 
 @pytest.mark.parametrize("shared", [True, False], ids=["shared prefix", "the model's own"])
@@ -90,41 +80,6 @@ def test_generate_goes_on_as_if_it_had_never_stopped(student, temperature):
         assert again == {key: rollout for key, rollout in whole.items() if key[0] in wanted}
 
 
-def test_generate_computes_no_batch_of_which_nothing_is_wanted(student, monkeypatch):
-    from mbt_lite.generation import generate as module
-
-    sizes = []
-
-    def count(student, prompts, *rest):
-        sizes.append(len(prompts))
-        return complete_batch(student, prompts, *rest)
-
-    monkeypatch.setattr(module, "complete_batch", count)
-    prompts = [[{"role": "user", "content": "we " * n}] for n in range(1, 7)]
-    settings = dict(samples=1, temperature=0.0, top_p=1.0, top_k=0, max_completion_tokens=2, batch_size=2, seed=0)
-    found = list(generate(student, prompts, Decoding(**settings), {3}))
-    assert [rollout.prompt_index for rollout in found] == [3]
-    assert sizes == [2]
-
-
-def test_generate_puts_prompts_of_like_length_together(student, monkeypatch):
-    from mbt_lite.generation import generate as module
-
-    lengths = []
-
-    def note(student, prompts, *rest):
-        lengths.append([len(prompt) for prompt in prompts])
-        return complete_batch(student, prompts, *rest)
-
-    monkeypatch.setattr(module, "complete_batch", note)
-    prompts = [[{"role": "user", "content": "we " * n}] for n in (5, 1, 4, 2, 6, 3)]
-    settings = dict(samples=1, temperature=0.0, top_p=1.0, top_k=0, max_completion_tokens=1, batch_size=2, seed=0)
-    assert len(list(generate(student, prompts, Decoding(**settings)))) == 6
-    flat = [length for batch in lengths for length in batch]
-    assert flat == sorted(flat)
-    assert len(set(flat)) == 6
-
-
 def test_generate_marks_what_was_cut_off(student):
     rollouts = generate(student, [[{"role": "user", "content": "we"}]], Decoding(max_completion_tokens=1))
     (rollout,) = rollouts
@@ -162,13 +117,12 @@ def test_log_probs_are_the_policys_at_the_temperature(student, monkeypatch, shar
     monkeypatch.setattr(module, "shares_prompts", lambda student, model: shared)
     # some rows end early
     monkeypatch.setattr(type(student), "stop_ids", frozenset(range(0, 320, 9)))
-    decoding = Decoding(samples=2, max_completion_tokens=12, log_probs=True, **drawing)
-    found = complete_batch(student, PROMPTS, decoding, torch.Generator().manual_seed(3))
+    decoding = Decoding(samples=2, max_completion_tokens=12, batch_size=4, seed=3, log_probs=True, **drawing)
+    found = completed(student, PROMPTS, decoding)
     assert len({len(ids) for ids, _ in found}) > 1, "all of one length: the test shows less"
     for row, (ids, log_probs) in enumerate(found):
         assert len(log_probs) == len(ids)
         expected = plain_log_probs(student, PROMPTS[row // 2], ids, temperature)
         assert torch.allclose(torch.tensor(log_probs), expected, atol=1e-4, rtol=0)
     without = dataclasses.replace(decoding, log_probs=False)
-    again = complete_batch(student, PROMPTS, without, torch.Generator().manual_seed(3))
-    assert again == [(ids, None) for ids, _ in found], "asking changes what is drawn"
+    assert completed(student, PROMPTS, without) == [(ids, None) for ids, _ in found], "asking changes what is drawn"

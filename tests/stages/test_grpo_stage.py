@@ -123,7 +123,7 @@ def test_prefilter_start_goes_on_where_a_kill_left_it(
     for name in ("whole", "killed"):
         with Journal(run_dir.path / f"{name}.jsonl") as journal:
             if name == "killed":
-                # the first chunk of 8 / 2 questions, torn in its middle
+                # while others were under way
                 journal.extend(found["whole"][:3])
             calls: list[None] = []
             found[name] = pass_rates.measure_pass_rates(

@@ -94,7 +94,7 @@ def test_rollout_model_follows_the_adapter(embedded):
 def test_rollout_model_does_not_run_a_forward_that_a_trainer_put_on_the_model(embedded):
     """TRL does that; rollouts through it would leave out the prompt."""
     base = embedded.model.get_base_model()
-    embedded._unpacked = None
+    embedded._view = None
     base.forward = lambda *args, **kwargs: pytest.fail("the trained model ran")
     try:
         with torch.no_grad(), embedded.rollout_model() as view:

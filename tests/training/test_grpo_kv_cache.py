@@ -5,12 +5,13 @@ pytest.importorskip("torch", reason="needs the training stack: pip install 'mbt-
 import torch
 from transformers import LlamaConfig, Qwen3Config
 
+from mbt_lite.architecture.storage import prompt_slots
 from mbt_lite.errors import ModelError
-from mbt_lite.generation import generate as generation
+from mbt_lite.generation import row_slots
 from mbt_lite.generation.decoding import Decoding
-from mbt_lite.generation.generate import complete_batch, generate
-from mbt_lite.generation.kv_cache import GIB, batches, bytes_per_token, cached_tokens
-from mbt_lite.generation.shared_prefix import SharedPrefixCache
+from mbt_lite.generation.generate import complete
+from mbt_lite.generation.kv_cache import GIB, batches, bytes_per_token, rows_at_once
+from mbt_lite.generation.shared_prefix import SlotCache
 
 QWEN3_4B = Qwen3Config(
     hidden_size=2560, num_hidden_layers=36, num_attention_heads=32, num_key_value_heads=8, head_dim=128
@@ -34,24 +35,48 @@ def test_bytes_per_token_of_known_models(config, dtype, expected):
     assert bytes_per_token(config, dtype) == expected
 
 
-def test_cached_tokens_are_what_the_cache_of_a_batch_holds(student, monkeypatch):
-    """The independent route: count the numbers in the tensors of a real batch."""
+@pytest.mark.parametrize(("batch_size", "rows"), [(3, 3), (64, 8)])
+def test_the_slots_hold_what_is_counted(student, monkeypatch, batch_size, rows):
+    """The independent route: count the numbers in the tensors of a real cache; a limit of just that is kept."""
     held = []
 
-    class Counted(SharedPrefixCache):
-        def start_decoding(self, samples):
-            super().start_decoding(samples)
-            for layer in self.shared_layers:
-                held.extend(t.numel() for t in (layer.prompt_keys, layer.prompt_values, layer.keys, layer.values))
+    class Counted(SlotCache):
+        def mask_columns(self):
+            held.append(sum(t.numel() for one in self.slot_layers for t in
+                            (one.prompt_keys, one.prompt_values, one.keys, one.values)))  # fmt: skip
+            super().mask_columns()
 
-    monkeypatch.setattr(generation.shared_prefix, "SharedPrefixCache", Counted)
-    complete_batch(student, [[5, 6, 7], [8]], Decoding(samples=4, max_completion_tokens=6), torch.Generator())
-    tokens = cached_tokens(2, 3, 4, 6, shared=True)
-    assert sum(held) * 4 == tokens * bytes_per_token(student.model.config, torch.float32)
+    monkeypatch.setattr(row_slots.shared_prefix, "SlotCache", Counted)
+    cached = rows * 6 + 2 * 3
+    per_token = bytes_per_token(student.model.config, torch.float32)
+    limit = (8 * 6 + prompt_slots(8, 4) * 3 + 0.5) * per_token / GIB
+    decoding = Decoding(samples=4, max_completion_tokens=6, batch_size=batch_size, cache_gib=limit)
+    assert len(list(complete(student, [[5, 6, 7], [8]], decoding))) == 8
+    assert max(held) * 4 == cached * per_token
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        # 2 samples of 10 after 10: 8 rows take 80 tokens and 8 prompts of 10; 4 rows 40 and 4; 3 rows 30 and 3
+        (None, 8),
+        (160, 8),
+        (159, 7),
+        (80, 4),
+        (20, 1),
+    ],
+)
+def test_rows_at_once_keep_the_limit_to_the_token(limit, expected):
+    assert rows_at_once(10, 2, 10, most=8, max_cached_tokens=limit) == expected
+
+
+def test_rows_at_once_refuse_a_limit_under_one_completion():
+    with pytest.raises(ModelError, match=r"a completion of 10 tokens after .* of 10 .*got room for 19 tokens\); raise"):
+        rows_at_once(10, 2, 10, most=8, max_cached_tokens=19)
 
 
 def runs(lengths, **settings):
-    defaults = {"batch_size": 8, "shared": True, "max_cached_tokens": None}
+    defaults = {"batch_size": 8, "max_cached_tokens": None}
     return [list(run) for run in batches(lengths, 2, 10, **(defaults | settings))]
 
 
@@ -61,43 +86,19 @@ def test_batches_hold_at_most_batch_size_completions():
 
 
 @pytest.mark.parametrize(
-    ("shared", "limit", "expected"),
-    [
-        # a prompt of 10 takes 10 + 2·10 = 30 tokens shared, 2·(10 + 10) = 40 not shared
-        (True, 90, [[0, 1, 2], [3]]),
-        (True, 89, [[0, 1], [2, 3]]),
-        (True, 30, [[0], [1], [2], [3]]),
-        (False, 120, [[0, 1, 2], [3]]),
-        (False, 119, [[0, 1], [2, 3]]),
-    ],
+    ("limit", "expected"), [(120, [[0, 1, 2], [3]]), (119, [[0, 1], [2, 3]]), (40, [[0], [1], [2], [3]])]
 )
-def test_batches_keep_the_limit_to_the_token(shared, limit, expected):
-    assert runs([10, 10, 10, 10], shared=shared, max_cached_tokens=limit) == expected
+def test_batches_keep_the_limit_to_the_token(limit, expected):
+    # a prompt of 10 takes 2·(10 + 10) = 40 tokens
+    assert runs([10, 10, 10, 10], max_cached_tokens=limit) == expected
 
 
 def test_batches_count_each_prompt_as_long_as_the_longest_of_its_run():
-    # together 2·(30 + 20) = 100 tokens: the short prompt is padded
-    assert runs([5, 30], max_cached_tokens=100) == [[0, 1]]
-    assert runs([5, 30], max_cached_tokens=99) == [[0], [1]]
+    # together 2·2·(30 + 10) = 160 tokens: the short prompt is padded
+    assert runs([5, 30], max_cached_tokens=160) == [[0, 1]]
+    assert runs([5, 30], max_cached_tokens=159) == [[0], [1]]
 
 
 def test_batches_refuse_a_prompt_that_is_over_the_limit_alone():
     with pytest.raises(ModelError, match=r"after a prompt of 10 do not fit .* \(got room for 29 tokens\); raise"):
         runs([10], max_cached_tokens=29)
-
-
-def test_generate_obeys_the_limit_in_gib(student, monkeypatch):
-    sizes = []
-
-    def counted(student, prompts, *rest):
-        sizes.append(len(prompts))
-        return complete_batch(student, prompts, *rest)
-
-    monkeypatch.setattr(generation, "complete_batch", counted)
-    prompts = [[{"role": "user", "content": "we"}]] * 4
-    settings = dict(samples=2, temperature=1.0, top_p=1.0, top_k=0, max_completion_tokens=4, batch_size=8, seed=0)
-    first = next(generate(student, prompts, Decoding(**settings)))
-    two = cached_tokens(2, first.prompt_tokens, 2, 4, shared=True)
-    limit = two * bytes_per_token(student.model.config, torch.float32) / GIB
-    assert len(list(generate(student, prompts, Decoding(cache_gib=limit, **settings)))) == 8
-    assert sizes == [4, 2, 2]

@@ -10,7 +10,7 @@ from transformers import TrainerCallback
 from trl import GRPOTrainer
 
 from mbt_lite.generation.decoding import Decoding
-from mbt_lite.generation.generate import complete_batch
+from mbt_lite.generation.generate import complete
 from mbt_lite.training.grpo_trainer import equal_groups
 
 TEMPERATURE = 0.8
@@ -151,9 +151,8 @@ def test_sampled_rollouts_with_a_reward_raise_the_reward(student, tmp_path):
     shares = []
 
     def roll_out(step):
-        generator = torch.Generator().manual_seed(step)
-        decoding = Decoding(samples=8, temperature=1.0, max_completion_tokens=6)
-        found = [ids for ids, _ in complete_batch(student, prompts, decoding, generator)]
+        decoding = Decoding(samples=8, temperature=1.0, max_completion_tokens=6, batch_size=32, seed=step)
+        found = [ids for *_, (ids, _) in sorted(complete(student, prompts, decoding))]
         rewards = [float(worth[completion].float().mean()) for completion in found]
         shares.append(sum(rewards) / len(rewards))
         return [(prompts[row // 8], ids, reward) for row, (ids, reward) in enumerate(zip(found, rewards, strict=True))]
