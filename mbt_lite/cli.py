@@ -16,7 +16,7 @@ import signal
 import sys
 import traceback
 import webbrowser
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -27,7 +27,7 @@ from mbt_lite.bench import commands as bench_commands
 from mbt_lite.errors import MbtError, machine_line
 from mbt_lite.export import Base, Form, GgufType, Order, Stage
 from mbt_lite.launch import ProcessEndedError, check_can_share, read_launch, run_alone
-from mbt_lite.look import commands as data_commands
+from mbt_lite.look import commands as other_commands
 from mbt_lite.screen import lose_no_run, say
 from mbt_lite.shipped import recipe_file
 from mbt_lite.student.libraries import prepare
@@ -217,29 +217,6 @@ def report(
 
 @app.command()
 @_exit_codes()
-def score(
-    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="JSONL, or an official answer file.")],
-    questions: Annotated[Path, typer.Option(metavar="FILE", help="The questions they answer, with their golds.")],
-    layout: Annotated[str, typer.Option(help="auto, or the layout's name, as in a recipe.")] = "auto",
-    aliases: Annotated[Path | None, typer.Option(metavar="FILE", help="2Wiki's id_aliases.json.")] = None,
-    skip_missing: Annotated[bool, typer.Option("--skip-missing", help="Leave unanswered questions out.")] = False,
-    prefilled_think: Annotated[
-        bool, typer.Option("--prefilled-think", help="Texts begin inside the trace: the template opened <think>.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
-    """Score predictions made elsewhere."""
-    from mbt_lite.score import report_lines, score_file
-
-    scored = score_file(
-        predictions, questions, layout=layout, aliases=aliases, skip_missing=skip_missing,
-        prefilled_think=prefilled_think,
-    )  # fmt: skip
-    say(json.dumps(scored, indent=2) if as_json else "\n".join(report_lines(scored)))
-
-
-@app.command()
-@_exit_codes()
 def agree(
     recipe: _RecipeFile,
     settings: Settings = None,
@@ -302,35 +279,19 @@ def doctor(
     report(loaded, Path("runs") if recipe is None else _run_folder(recipe, out), as_json=as_json)
 
 
-@app.command()
-@_exit_codes()
-def schema() -> None:
-    """Print the JSON Schema of a recipe, for editors."""
-    from mbt_lite.recipe import json_schema
-
-    say(json.dumps(json_schema(), indent=2))
+def _register(group: typer.Typer, commands: Iterable[Callable[..., None]]) -> None:
+    for command in commands:
+        group.command()(_exit_codes()(command))
 
 
-@app.command()
-@_exit_codes()
-def teacher(
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port to listen on.", min=0, max=65535)] = 8000,
-) -> None:
-    """Serve the scripted teacher with the OpenAI chat schema until interrupted."""
-    importlib.import_module("mbt_lite.scripted.server").serve_forever(host, port)
-
-
-for _command in (data_commands.init, data_commands.recipes):
-    app.command()(_exit_codes()(_command))
-for _group, _help, _commands in (
+_register(app, other_commands.COMMANDS)
+for _name, _help, _commands in (
     ("bench", "Measure how fast the parts are on this machine.", bench_commands.COMMANDS),
-    ("data", "Look at a file of questions before a run.", data_commands.COMMANDS),
+    ("data", "Look at a file of questions before a run.", other_commands.DATA_COMMANDS),
 ):
-    _typer = typer.Typer(help=_help, no_args_is_help=True, rich_markup_mode=None)
-    for _command in _commands:
-        _typer.command()(_exit_codes()(_command))
-    app.add_typer(_typer, name=_group)
+    _group = typer.Typer(help=_help, no_args_is_help=True, rich_markup_mode=None)
+    _register(_group, _commands)
+    app.add_typer(_group, name=_name)
 
 
 def _run_stages(

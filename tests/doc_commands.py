@@ -17,7 +17,14 @@ from mbt_lite.recipe import load_recipe
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "recipes" / "colab" / "mbt_lite.ipynb"
 # What stands for a value in a text, with a value that can be parsed.
-STAND_INS = {"RECIPE": "recipes/demo.yaml", "recipe.yaml": "recipes/demo.yaml", "GIB": "24", "N": "2", "...": "adapter", "$gib": "24"}
+STAND_INS = {
+    "RECIPE": "recipes/demo.yaml",
+    "recipe.yaml": "recipes/demo.yaml",
+    "GIB": "24",
+    "N": "2",
+    "...": "adapter",
+    "$gib": "24",
+}
 _PROGRAM = re.compile(r"(?:^|(?<=[\s`/]))mbt-lite (?=[a-z])|-m mbt_lite (?=[a-z])")
 # Where a command ends: a comment, a description after a gap, the shell's next command.
 _END = re.compile(r"\s#|\S\s{2,}\S|\s(?:\|\||&&|\|)\s|;(?:\s|$)")

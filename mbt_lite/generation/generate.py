@@ -107,10 +107,13 @@ def _in_slots(
                 record=recorder(student.device, wanted=student.decode_graphs),
                 like=torch.empty(0, dtype=student.compute_dtype, device=student.device),
             )
-            while missing:
-                for place, sample, written in slots.advance():
-                    missing -= wave[place] in wanted
-                    yield wave[place], sample, written
+            try:
+                while missing:
+                    for place, sample, written in slots.advance():
+                        missing -= wave[place] in wanted
+                        yield wave[place], sample, written
+            finally:
+                slots.close()
 
 
 def _in_batches(

@@ -93,6 +93,10 @@ class RowSlots:
         self.completions_left -= len(ended)
         return ended
 
+    def close(self) -> None:
+        """Let the cache go at once: what is in a circle with its own method waits for Python to look for circles."""
+        del self._cache, self._decoding_step
+
     def _admit(self) -> None:
         """Let free rows begin what waits."""
         began, opened = self.schedule.admit()

@@ -14,6 +14,7 @@ head, S tokens of a prompt, T of a completion, D head size.
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,7 +35,8 @@ class SlotLayer(DynamicLayer):
 
     def __init__(self, cache: SlotCache) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.cache = cache
+        # held weakly: in a circle with its layers the cache would stay on the card until Python looks for circles
+        self.cache: SlotCache = weakref.proxy(cache)
         self.prompt_keys = self.prompt_values = torch.empty(0)
 
     def make_room(self, like: Tensor) -> None:

@@ -1,7 +1,9 @@
-"""The commands of `mbt-lite data`, and `init`. They are plain functions: the command line makes them its own."""
+"""The commands that need no run: `init`, `data` and others. Plain functions: the command line makes them its own."""
 
 from __future__ import annotations
 
+import importlib
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -112,4 +114,41 @@ def _ask(what: str, option: str, default: str | None) -> str:
     return default
 
 
-COMMANDS = (check, show)
+def score(
+    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="JSONL, or an official answer file.")],
+    questions: Annotated[Path, typer.Option(metavar="FILE", help="The questions they answer, with their golds.")],
+    layout: Annotated[str, typer.Option(help="auto, or the layout's name, as in a recipe.")] = "auto",
+    aliases: Annotated[Path | None, typer.Option(metavar="FILE", help="2Wiki's id_aliases.json.")] = None,
+    skip_missing: Annotated[bool, typer.Option("--skip-missing", help="Leave unanswered questions out.")] = False,
+    prefilled_think: Annotated[
+        bool, typer.Option("--prefilled-think", help="Texts begin inside the trace: the template opened <think>.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Score predictions made elsewhere."""
+    from mbt_lite.score import report_lines, score_file
+
+    scored = score_file(
+        predictions, questions, layout=layout, aliases=aliases, skip_missing=skip_missing,
+        prefilled_think=prefilled_think,
+    )  # fmt: skip
+    say(json.dumps(scored, indent=2) if as_json else "\n".join(report_lines(scored)))
+
+
+def schema() -> None:
+    """Print the JSON Schema of a recipe, for editors."""
+    from mbt_lite.recipe import json_schema
+
+    say(json.dumps(json_schema(), indent=2))
+
+
+def teacher(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on.", min=0, max=65535)] = 8000,
+) -> None:
+    """Serve the scripted teacher with the OpenAI chat schema until interrupted."""
+    importlib.import_module("mbt_lite.scripted.server").serve_forever(host, port)
+
+
+DATA_COMMANDS = (check, show)
+COMMANDS = (init, recipes, score, schema, teacher)

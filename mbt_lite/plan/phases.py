@@ -177,19 +177,18 @@ def rollout(
     if setup.computing.packs_rows:
         slots = prompt_slots(rows, samples)
         cache = (slots * prompt_tokens + rows * completion_tokens) * kv_bytes_per_token(a.layers, a.kv_size, c)
-        prefilled, masks = max(prompt_tokens, min(slots * prompt_tokens, PREFILL_TOKENS)), 0
+        prefilled, masks = prompt_tokens * min(slots, max(1, PREFILL_TOKENS // prompt_tokens)), 0
     else:
         rows = max(1, rows // samples) * samples
         cache = rows * kv_cache_bytes(a, tokens, c)
         prefilled, masks = rows * prompt_tokens, mask_bytes(rows, prompt_tokens, c)
-    prefill = forward_bytes(a, prefilled, c) + masks
-    # logits, the same in float32, by temperature, and probabilities
-    drawing = rows * a.vocabulary * (c + 3 * FLOAT32)
     # scores in float32, their softmax, and their copy in the compute precision or before the mask
     scores = rows * a.heads * tokens * FLOAT32 * 3
-    # slots are there from the first prefill on
+    # logits, the same in float32, and probabilities twice, for they are padded to blocks
+    drawing = rows * a.vocabulary * (c + 3 * FLOAT32)
+    passing = prefilled * kv_bytes_per_token(a.layers, a.kv_size, c)
     moments = (
-        {"KV cache": cache, "activations": prefill},
+        {"KV cache": cache, "activations": forward_bytes(a, prefilled, c) + masks + passing},
         {"KV cache": cache, "logits": drawing},
         {"KV cache": cache, "activations": scores},
     )

@@ -37,6 +37,7 @@ from mbt_lite.architecture.storage import PREFILL_TOKENS, prompt_slots
 from mbt_lite.generation import shared_prefix
 from mbt_lite.generation.decoding import Decoding
 from mbt_lite.generation.sampling import sample, uniform
+from mbt_lite.generation.shared_prefix import SlotCache
 from mbt_lite.plan.activations import MicroBatch
 from mbt_lite.plan.stages import Lengths, grpo_batch, grpo_rollout, sft_batch
 from mbt_lite.plan.student_files import read_architecture
@@ -192,33 +193,43 @@ def _segments(packed: packed_attention.PackedSequence, batch: MicroBatch) -> Ite
             yield segment.start, segment.end
 
 
-def prefill(model: Any, rows: int, samples: int, prompt_tokens: int, completion_tokens: int) -> shared_prefix.SlotCache:
-    """Compute as many prompts as go together, twice: the slots are there from the second time on."""
-    base, slots = model.get_base_model(), prompt_slots(rows, samples)
-    like = torch.empty(0, dtype=base.get_input_embeddings().weight.dtype)
-    room = (slots, prompt_tokens), (rows, completion_tokens)
-    cache = shared_prefix.SlotCache(base.config.num_hidden_layers, samples, *room, like)
-    cache.attend_part = shared_prefix.written_out
-    together = min(slots, max(1, PREFILL_TOKENS // prompt_tokens))
-    ids = torch.zeros((together, prompt_tokens), dtype=torch.long)
-    with torch.no_grad(), shared_prefix.attending(base):
-        for _ in range(2):
-            prefilled = DynamicCache()
-            base.base_model(input_ids=ids, position_ids=ids, past_key_values=prefilled, use_cache=True)
-            cache.store(prefilled, list(range(together)), [prompt_tokens] * together)
-    return cache
+class Rollouts:
+    """A batch of rollouts in slots (`generation/row_slots.py`), of which every look at a number is left out."""
 
+    def __init__(self, model: Any, rows: int, samples: int, prompt_tokens: int, completion_tokens: int) -> None:
+        self.model, self.completion_tokens = model.get_base_model(), completion_tokens
+        slots, layers = prompt_slots(rows, samples), self.model.config.num_hidden_layers
+        like = torch.empty(0, dtype=_PRECISION)
+        self.cache = SlotCache(layers, samples, (slots, prompt_tokens), (rows, completion_tokens), like)
+        # the view of rollouts keeps the adapters in 16 bits
+        self.adapters = [weight.detach().to(_PRECISION) for weight in model.parameters() if weight.requires_grad]
 
-def decode(model: Any, cache: shared_prefix.SlotCache, prompt_tokens: int, completion_tokens: int) -> None:
-    """Make the last token of all completions."""
-    cache.width, cache.prompt_width = completion_tokens, prompt_tokens
-    cache.mask_columns()
-    ids = torch.zeros((len(cache.rows), 1), dtype=torch.long)
-    inputs = {"past_key_values": cache, "use_cache": True, "shared_prefix": cache, "logits_to_keep": 1}
-    with torch.no_grad(), shared_prefix.attending(model.get_base_model()):
-        logits = model(input_ids=ids, position_ids=ids, **inputs).logits[:, -1]
-    decoding = Decoding(max_completion_tokens=completion_tokens, temperature=1.0)
-    sample(logits, decoding, uniform(cache.rows, cache.columns))
+    def prefill(self) -> None:
+        """Compute as many prompts as go at once; the slots have room since the first of them."""
+        slots, width = self.cache.prompt_room
+        some = min(slots, max(1, PREFILL_TOKENS // width))
+        self._admit(1)
+        self._admit(some)
+
+    def decode(self) -> None:
+        """Draw the last token of all completions."""
+        cache = self.cache
+        cache.width, cache.prompt_width = self.completion_tokens, cache.prompt_room[1]
+        cache.mask_columns()
+        ids = torch.zeros((len(cache.rows), 1), dtype=torch.long)
+        logits = self._pass(self.model, cache, ids, logits_to_keep=1, shared_prefix=cache).logits[:, -1]
+        decoding = Decoding(max_completion_tokens=self.completion_tokens, temperature=1.0)
+        sample(logits, decoding, uniform(cache.rows, cache.columns))
+
+    def _admit(self, some: int) -> None:
+        prefilled, width = DynamicCache(), self.cache.prompt_room[1]
+        self._pass(self.model.base_model, prefilled, torch.zeros((some, width), dtype=torch.long))
+        self.cache.store(prefilled, list(range(some)), [width] * some)
+
+    @torch.no_grad()
+    def _pass(self, model: Any, cache: Any, ids: Tensor, **inputs: Any) -> Any:
+        with shared_prefix.attending(self.model):
+            return model(input_ids=ids, position_ids=ids, past_key_values=cache, use_cache=True, **inputs)
 
 
 def simulate(stage: str, recipe: Recipe, lengths: Lengths, architecture: Architecture) -> dict[str, int]:
@@ -235,20 +246,21 @@ def simulate(stage: str, recipe: Recipe, lengths: Lengths, architecture: Archite
         live.mark()
         peaks = {}
         if stage == "grpo":
-            batch, completion = grpo_rollout(recipe, lengths), recipe.grpo.max_completion_tokens
             model.eval()
-            cache = prefill(model, **batch)
+            rollouts = Rollouts(model, **grpo_rollout(recipe, lengths))
+            rollouts.prefill()
             peaks["prefill"] = live.mark()
-            decode(model, cache, batch["prompt_tokens"], completion)
+            rollouts.decode()
             peaks["decoding"] = live.mark()
-            del cache
+            states += rollouts.adapters
+            del rollouts
             model.train()
         for weight in trained:
             weight.grad = torch.zeros_like(weight)
         live.mark()
         train_on(model, sft_batch(recipe, lengths) if stage == "sft" else grpo_batch(recipe, lengths, shares=True))
         peaks["backward"] = live.mark()
-        assert len(states) == 2 * len(trained)
+        assert len(states) >= 2 * len(trained)
         peaks["optimizer"] = live.mark()
     return peaks
 

@@ -107,9 +107,9 @@ class Product:
         layer, frozen = self._layers[place], self._frozen[place]
         weight = _unpacked(frozen, self._dtype)
         if not _has_magnitude(layer):
-            return weight.new_ones(len(weight))
+            return torch.ones(len(weight), dtype=weight.dtype, device=weight.device)
         lengths = torch.linalg.norm(weight + up @ down, dim=1)
-        magnitude = layer.lora_magnitude_vector[layer.active_adapters[0]].weight.detach()
+        magnitude: Tensor = layer.lora_magnitude_vector[layer.active_adapters[0]].weight.detach()
         return (magnitude / lengths).to(self._dtype)
 
 

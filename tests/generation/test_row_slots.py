@@ -1,12 +1,14 @@
 """Slots that are filled again: the same completions as one by one, nearly all rows alive, in any order of ends."""
 
 import dataclasses
+import gc
+import weakref
 
 import pytest
 import torch
 
 from mbt_lite.generation import generate as module
-from mbt_lite.generation import row_slots
+from mbt_lite.generation import row_slots, shared_prefix
 from mbt_lite.generation.decoding import Decoding
 from mbt_lite.generation.generate import complete
 from mbt_lite.generation.library import complete_by_library
@@ -179,3 +181,21 @@ def test_schedule_keeps_every_place_once_and_its_prompt_in_one_slot():
         schedule.pack()
     assert sorted(seen) == [(prompt, sample) for prompt in range(7) for sample in range(3)]
     assert len(schedule.rows) == 1
+
+
+def test_the_cache_goes_when_its_completions_have_ended(student, monkeypatch):
+    made = []
+    init = shared_prefix.SlotCache.__init__
+
+    def seen(self, *arguments):
+        init(self, *arguments)
+        made.append(weakref.ref(self))
+
+    monkeypatch.setattr(shared_prefix.SlotCache, "__init__", seen)
+    gc.disable()
+    try:
+        completed(student, PROMPTS, Decoding(samples=2, max_completion_tokens=4, batch_size=4))
+        assert made
+        assert not [cache for cache in made if cache() is not None], "it would stay on the card through backward"
+    finally:
+        gc.enable()

@@ -55,7 +55,7 @@ def test_rollouts_keep_a_prompt_once_for_its_group_but_not_under_unsloth() -> No
 
 def test_sliding_layers_keep_their_window() -> None:
     gemma = Setup(KNOWN["gemma-3-1b"], "cuda", "transformers", 2, True, 32)
-    step = rollout(gemma, rows=1, samples=1, prompt_tokens=3000, completion_tokens=1000, has_adapter=False)
+    step = rollout(gemma, rows=1, samples=1, prompt_tokens=100, completion_tokens=3900, has_adapter=False)
     per_layer = 2 * 256 * 2
     assert step.causes["KV cache"] == per_layer * (4 * 4000 + 22 * 512)
 

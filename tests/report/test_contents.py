@@ -83,8 +83,8 @@ def test_read_run_says_what_phases_held_and_what_the_watches_warned_of(
 ) -> None:
     path = write_run(tmp_path / "demo", make_run(4))
     write_jsonl(path / "grpo" / "metrics.jsonl", [
-        {"step": 1, "memory/peak_gib": 9.0, "memory/held_gib": 8.0, "memory/rollouts_gib": 2.0, "memory/backward_gib": 3},
-        {"step": 2, "memory/rollouts_gib": 4.04},
+        {"step": 1, "memory/peak_gib": 9.0, "memory/rollouts_gib": 2.0, "memory/backward_gib": 3},
+        {"step": 2, "memory/held_gib": 8.0, "memory/rollouts_gib": 4.04},
     ])  # fmt: skip
     rows = [{"step": step, "name": "entropy", "meaning": "low"} for step in range(1, 6)]
     write_jsonl(path / "grpo" / "warnings.jsonl", rows)

@@ -215,7 +215,7 @@ def test_load_student_refuses_an_engine_before_anything_loads(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: "cuda" in here)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
     monkeypatch.setattr(students, "import_backend", loads)
+    # as a stage settles `auto`
+    model = schema.Model(name="tiny", backend="unsloth" if "unsloth" in here else "auto")
     with pytest.raises(ModelError, match=f"grpo.rollout_engine: .*{said}"):
-        # as a stage settles `auto`
-        model = schema.Model(name="tiny", backend="unsloth" if "unsloth" in here else "auto")
         students.load_student(model, engine=Engine(0.5, 4096, 32))
