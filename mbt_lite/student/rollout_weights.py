@@ -110,7 +110,8 @@ class Product:
             return torch.ones(len(weight), dtype=weight.dtype, device=weight.device)
         lengths = torch.linalg.norm(weight + up @ down, dim=1)
         magnitude: Tensor = layer.lora_magnitude_vector[layer.active_adapters[0]].weight.detach()
-        return (magnitude / lengths).to(self._dtype)
+        scale: Tensor = (magnitude / lengths).to(self._dtype)
+        return scale
 
 
 class Part(nn.Module):
