@@ -17,6 +17,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+CONSTRAINTS = Path(__file__).parents[2] / "constraints-unsloth.txt"
 MOST_BYTES = 60 * 2**20
 # Two releases of TRL: the base set's, and the one that unsloth takes.
 TRL = ("1.15.0", "1.16.0")
@@ -31,7 +32,7 @@ PACKAGES = (
 CUDA = "cuda130"
 
 
-def download(packages: tuple[str, ...], python: str, into: Path) -> list[Path]:
+def download(packages: tuple[str, ...], python: str, into: Path, *options: str) -> list[Path]:
     """Fetch wheels, without what they depend on, for the machine's Python."""
     with tempfile.TemporaryDirectory() as folder:
         target = ["--only-binary=:all:", "--python-version", python, "--platform", "manylinux_2_28_x86_64"]
@@ -41,7 +42,7 @@ def download(packages: tuple[str, ...], python: str, into: Path) -> list[Path]:
             for word in ("--platform", f"{name}_x86_64")
         ]
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *target, *platforms, "-d", folder]
-        subprocess.run([*command, *packages], check=True)
+        subprocess.run([*command, *options, *packages], check=True)
         wheels = sorted(Path(folder).glob("*.whl"))
         for wheel in wheels:
             with zipfile.ZipFile(wheel) as archive:
@@ -84,7 +85,8 @@ def main() -> int:
     shutil.rmtree(asked.folder, ignore_errors=True)
     site = asked.folder / "site"
     site.mkdir(parents=True)
-    wheels = download(PACKAGES, asked.python, site)
+    # what belongs together is pinned together: pydantic refuses any core but its own
+    wheels = download(PACKAGES, asked.python, site, "-c", str(CONSTRAINTS))
     for version in TRL:
         (asked.folder / f"trl-{version}").mkdir()
         wheels += download((f"trl=={version}",), asked.python, asked.folder / f"trl-{version}")
