@@ -23,7 +23,7 @@ from mbt_lite.recipe import schema
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.records import Completion, FinishReason, Message, Prediction, Question, from_row
 from mbt_lite.run_dir import RunDir
-from mbt_lite.stages.eval import set_exam
+from mbt_lite.stages.exam import set_exam
 from mbt_lite.student.chat_template import prefills_think, prompt_ids
 from mbt_lite.student.loading import load_student
 

@@ -25,7 +25,7 @@ class VllmEngine:
         """Load the model; ModelError where vLLM is missing or cannot take it."""
         if importlib.util.find_spec("vllm") is None:
             raise ModelError(
-                "eval.engine: vLLM is not installed (got vllm); `pip install vllm`, set it to local, or serve the "
+                "eval.engine: vLLM is not installed (got vllm); `make setup-gpu-vllm`, set it to local, or serve the "
                 "student and name it in `eval.student.base_url`"
             )
         if model.name.startswith(PREFIX):

@@ -30,11 +30,8 @@ from typing import Any
 from rich.console import Console
 
 from mbt_lite import prompts
-from mbt_lite.data.answer_keys import read_answer_keys
-from mbt_lite.data.control_tokens import refuse_control_tokens
 from mbt_lite.data.overlap import read_overlap
 from mbt_lite.data.questions import closed_book_lines, read_questions
-from mbt_lite.data.trimming import trim_questions
 from mbt_lite.endpoint.budget import estimate
 from mbt_lite.endpoint.opening import open_endpoints
 from mbt_lite.endpoint.served_student import answering_student, refuse_one_model_for_two
@@ -45,7 +42,6 @@ from mbt_lite.generation.local_rounds import Generate, LocalRounds, read_journal
 from mbt_lite.generation.served_rounds import ServedRounds, requests_of
 from mbt_lite.judge.panel import judge_variants
 from mbt_lite.memory import each_in_phase
-from mbt_lite.metrics.answers import rules_for
 from mbt_lite.metrics.foresight import foresight
 from mbt_lite.metrics.phase_reader import fit_reader, held_out, read_traces, require_sklearn, why_no_reader
 from mbt_lite.metrics.predictions import score_completion, with_phases
@@ -59,22 +55,12 @@ from mbt_lite.report.html import write_report
 from mbt_lite.report.table import ComparisonTable
 from mbt_lite.report.verdict import verdicts
 from mbt_lite.run_dir import RunDir, adapter_files
+from mbt_lite.stages.exam import Exam, meta_messages_of, read_dev_questions, set_exam
 from mbt_lite.strategies import single, strategy_named
 from mbt_lite.strategies.rounds import Answers, Place, Played, first_prompts, play
 from mbt_lite.strategies.strategy import Settings
 from mbt_lite.student.chat_template import refuse_other_template
-from mbt_lite.student.token_counts import TokenCounts
 from mbt_lite.training.out_of_memory import naming_out_of_memory
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Exam:
-    """What every variant is asked: the trimmed questions, and the ones that do not fit, with the reason."""
-
-    questions: tuple[Question, ...]
-    left_out: tuple[Mapping[str, str], ...]
-    n_trimmed: int
-    counts: TokenCounts
 
 
 def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
@@ -122,7 +108,7 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
 
 def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
     """Say what `run` would do, without loading a model."""
-    questions = _read_dev_questions(recipe)
+    questions = read_dev_questions(recipe)
     limits = f"{recipe.data.max_prompt_tokens} prompt and {recipe.eval.max_completion_tokens} completion tokens"
     sampled = f"temperature {recipe.eval.temperature:g}, top_p {recipe.eval.top_p:g}, top_k {recipe.eval.top_k}"
     drawing = sampled if recipe.eval.temperature else "greedy"
@@ -190,42 +176,6 @@ def _inputs(recipe: Recipe, run_dir: RunDir, adapters: Sequence[Path]) -> dict[s
     return run_dir.fingerprint_source(recipe.data.dev.path, questions) | run_dir.fingerprint(files)
 
 
-def _read_dev_questions(recipe: Recipe) -> list[Question]:
-    """Read the dev questions; DataError for one that could be answered but not scored: its source has no rules."""
-    dev, aliases_path = recipe.data.dev, recipe.eval.aliases_path
-    questions = read_questions(dev, recipe.data.seed)
-    if aliases_path is not None:
-        keys = read_answer_keys(Path(dev.path), dev.layout, Path(aliases_path))
-        questions = [dataclasses.replace(one, aliases=keys[one.question_id].aliases) for one in questions]
-    for question in questions:
-        try:
-            rules_for(question.source)
-        except DataError as error:
-            raise DataError(f"{recipe.data.dev.path}: question {question.question_id}: {error}") from error
-    return questions
-
-
-def set_exam(recipe: Recipe) -> Exam:
-    """Read the dev questions and drop distractors until each prompt fits; loads the tokenizer only."""
-    from mbt_lite.generation import local
-
-    questions, counts = _read_dev_questions(recipe), local.read_counts(recipe.model)
-    metacognitive = any(variant.is_metacognitive for variant in recipe.eval.full_variants)
-    limit = recipe.data.max_prompt_tokens
-
-    def count_tokens(question: Question) -> int:
-        asked = counts.prompt(prompts.student_messages(question, metacognitive=metacognitive))
-        if not recipe.eval.foresight:
-            return asked
-        return max(asked, counts.prompt(_meta_messages(question, metacognitive=metacognitive)))
-
-    fitted = trim_questions(questions, limit, count_tokens, recipe.data.dev.path)
-    refuse_control_tokens(fitted.questions, counts.controls, recipe.data.dev)
-    reason = f"prompt longer than {limit} tokens even without distractors"
-    left_out = tuple({"question_id": one.question_id, "reason": reason} for one in fitted.too_long)
-    return Exam(fitted.questions, left_out, fitted.n_trimmed, counts)
-
-
 def _completions_file(folder: Path, name: str) -> Path:
     return folder / name / "completions.jsonl"
 
@@ -243,16 +193,11 @@ def _settings(eval_: Eval, variant: Variant) -> Settings:
     return Settings(messages, eval_.temperature, eval_.max_completion_tokens)
 
 
-def _meta_messages(question: Question, *, metacognitive: bool) -> list[Message]:
-    meta = prompts.meta_messages(question)
-    return [prompts.metacognitive_message(question), *meta] if metacognitive else meta
-
-
 def _foretell(eval_: Eval, variant: Variant, exam: Exam, answers: Answers, file: Path) -> Played:
     """Ask for a greedy forecast of each question."""
 
     def messages(question: Question) -> tuple[Message, ...]:
-        return tuple(_meta_messages(question, metacognitive=variant.is_metacognitive))
+        return tuple(meta_messages_of(question, metacognitive=variant.is_metacognitive))
 
     played = play(single.STRATEGY, exam.questions, Settings(messages, 0.0, eval_.max_completion_tokens), 1, answers)
     write_jsonl(file, (to_row(one) for _, one in sorted(played.completions.items())))
