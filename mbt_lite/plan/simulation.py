@@ -134,7 +134,8 @@ def _place(model: Any) -> None:
     made: dict[int, Any] = {}
     for module in model.modules():
         for name, weight in module._parameters.items():
-            if weight is not None and not isinstance(module, Packed4bit):
+            # that weight is put in its place packed
+            if weight is not None and not (isinstance(module, Packed4bit) and name == "weight"):
                 fresh = nn.Parameter(torch.empty(weight.shape, dtype=weight.dtype), weight.requires_grad)
                 module._parameters[name] = made.setdefault(id(weight), fresh)
         for name, buffer in module._buffers.items():

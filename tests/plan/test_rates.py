@@ -101,7 +101,7 @@ def test_update_tokens_counts_a_prompt_once_a_micro_batch_and_group(micro_batch_
 
 
 def test_update_tokens_counts_every_row_whole_where_rows_are_padded() -> None:
-    setup = setup_of(recipe_of("random:qwen3-4b"), CARD)
+    setup = dataclasses.replace(setup_of(recipe_of("random:qwen3-4b"), CARD), backend="unsloth")
     assert update_tokens(setup, 2, 4, 4, 100.0, 32.0) == 8 * 132
 
 

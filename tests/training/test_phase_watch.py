@@ -145,9 +145,11 @@ def test_look_says_nothing_before_it_knows_what_is_usual_nor_of_short_phases(wat
 
 
 HANGING = """
-import sys, time
+import signal, time
 from mbt_lite.memory import in_phase
 from mbt_lite.training import phase_watch
+# a job in the background of a shell is born deaf to it
+signal.signal(signal.SIGINT, signal.default_int_handler)
 phase_watch.STALL_SECONDS = 0.3
 watch = phase_watch.PhaseWatch("grpo", 0, lambda noticed: print(noticed.meaning, flush=True))
 for step in range(3):
@@ -166,7 +168,10 @@ def test_a_run_that_hangs_is_named_and_still_ends_by_ctrl_c() -> None:
         assert child.stdout is not None
         assert "in rollouts" in child.stdout.readline()
         child.send_signal(signal.SIGINT)
-        assert child.wait(timeout=60) != 0
+        try:
+            assert child.wait(timeout=60) != 0
+        finally:
+            child.kill()
 
 
 def test_the_thread_keeps_no_process_alive() -> None:
