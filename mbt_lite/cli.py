@@ -25,7 +25,7 @@ import typer
 import mbt_lite
 from mbt_lite.bench import commands as bench_commands
 from mbt_lite.errors import MbtError, machine_line
-from mbt_lite.export import Base, Form, GgufType, Order, Stage
+from mbt_lite.export import commands as export_commands
 from mbt_lite.launch import ProcessEndedError, check_can_share, read_launch, run_alone
 from mbt_lite.look import commands as other_commands
 from mbt_lite.screen import lose_no_run, say
@@ -136,36 +136,6 @@ for _name, _help in {
     "run": "Run all stages in order, skipping those that are done.",
 }.items():
     app.command(_name, help=_help)(_eval if _name == "eval" else _stage_command(_name))
-
-
-@app.command()
-@_exit_codes()
-def export(
-    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="The run folder, such as runs/demo.")],
-    form: Annotated[
-        Form, typer.Option("--format", help="A peft folder, 16-bit weights, or a file for llama.cpp and Ollama.")
-    ],
-    stage: Annotated[Stage | None, typer.Option(help="Whose adapter.  [default: the newest]")] = None,
-    base: Annotated[
-        Base | None, typer.Option(help="Add it to the rounded weights it was trained on, or to their 16-bit original.")
-    ] = None,
-    gguf_type: Annotated[GgufType, typer.Option(help="How a GGUF holds its weights.")] = "f16",
-    verify: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Answer N questions of eval with what was written.")
-    ] = 24,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where to.  [default: a folder in RUN/export]")
-    ] = None,
-    converter: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="llama.cpp's convert_hf_to_gguf.py, if it is not found.")
-    ] = None,
-) -> None:
-    """Write a run's adapter as a folder that other tools load."""
-    from mbt_lite.console import Screen
-
-    order = Order(form, stage, base, gguf_type, verify, converter, out)
-    exporter = importlib.import_module("mbt_lite.export.run")
-    say(f"export: {exporter.export(run_folder, order, Screen())}")
 
 
 @app.command()
@@ -284,7 +254,7 @@ def _register(group: typer.Typer, commands: Iterable[Callable[..., None]]) -> No
         group.command()(_exit_codes()(command))
 
 
-_register(app, other_commands.COMMANDS)
+_register(app, (*export_commands.COMMANDS, *other_commands.COMMANDS))
 for _name, _help, _commands in (
     ("bench", "Measure how fast the parts are on this machine.", bench_commands.COMMANDS),
     ("data", "Look at a file of questions before a run.", other_commands.DATA_COMMANDS),

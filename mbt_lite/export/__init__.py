@@ -8,6 +8,7 @@ from typing import Literal
 
 Form = Literal["adapter", "merged", "gguf"]
 Stage = Literal["sft", "grpo"]
+What = Literal["adapter", "merged", "traces", "report"]
 Base = Literal["trained", "original"]
 GgufType = Literal["f16", "q8_0", "q4_k_m"]
 

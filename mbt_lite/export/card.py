@@ -83,10 +83,8 @@ def model_card(
             *_data(run_dir, recipe),
             *_results(run_dir, recipe, stage),
             *(["## Checked on export", "", *(f"- {check}" for check in checks), ""] if checks else []),
-            "## Recipe (what differs from the defaults)",
-            "",
-            *_block("yaml", yaml.safe_dump(written(recipe), sort_keys=False, allow_unicode=True).strip()),
-            *_versions(run_dir),
+            *recipe_lines(recipe),
+            *version_lines(run_dir),
             *_licence(base),
         ]
     )
@@ -158,7 +156,14 @@ def _results(run_dir: RunDir, recipe: Recipe, stage: str) -> list[str]:
     return ["## Results", "", what, "", f"| | {' | '.join(metrics)} |", "|---|" + "---|" * len(metrics), *table, ""]
 
 
-def _versions(run_dir: RunDir) -> list[str]:
+def recipe_lines(recipe: Recipe) -> list[str]:
+    """Show the recipe."""
+    shown = yaml.safe_dump(written(recipe), sort_keys=False, allow_unicode=True).strip()
+    return ["## Recipe (what differs from the defaults)", "", *_block("yaml", shown)]
+
+
+def version_lines(run_dir: RunDir) -> list[str]:
+    """Show the versions that the run began with."""
     environment = read_json(run_dir.path / "environment.json", python=str, packages=dict)
     packages = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
     return ["## Versions", "", f"Python {environment['python']}, {packages}.", ""]

@@ -16,6 +16,8 @@ _IN_ORDER = (mbt.LAYOUT, musique.LAYOUT, twowiki.LAYOUT, hotpot.LAYOUT, plain.LA
 LAYOUTS = {layout.name: layout for layout in _IN_ORDER}
 
 AUTO = "auto"
+# the licence of what our generator invents
+OURS = "apache-2.0"
 
 
 def layout_named(name: str, row: Row, where: str, *, is_key: bool = False) -> Layout:
@@ -44,3 +46,11 @@ def _read(mark: str) -> str:
 def sources() -> dict[str, Layout]:
     """Give the layout by which questions of each source are scored; our generator writes our own layout."""
     return {**LAYOUTS, "synthetic": LAYOUTS["mbt"]}
+
+
+def licence_of_source(source: str) -> str | None:
+    """Give the licence that questions of a source are published under, in the hub's words; None: not known.
+
+    MuSiQue and HotpotQA say it on their pages, 2Wiki's authors on their dataset card; our generator's is our own.
+    """
+    return OURS if source == "synthetic" else LAYOUTS[source].licence if source in LAYOUTS else None

@@ -92,4 +92,6 @@ def _tier(question: Question) -> Tier | None:
     return tiers.get(question.question_type)
 
 
-LAYOUT = Layout("hotpot", ("supporting_facts",), ("level",), read_row, read_key, "hotpot", _tier)
+LAYOUT = Layout(
+    "hotpot", ("supporting_facts",), ("level",), read_row, read_key, "hotpot", _tier, licence="cc-by-sa-4.0"
+)

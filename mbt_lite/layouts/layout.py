@@ -24,7 +24,8 @@ class Layout:
     `read` gives a whole record, `read_key` what scoring needs of it, whatever else it has lost. Both give None for a
     record that says it has no answer, and their DataErrors name `where` (file:line) and the wrong field. `f1_rules` are
     its official scorer's (see `metrics.answers`), `tier` the difficulty of a question without a level of its own.
-    `alias_id` is the field that joins a file of aliases.
+    `alias_id` is the field that joins a file of aliases, `licence` the hub's name of the one that the dataset is
+    published under by its authors; people's own questions have none.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Layout:
     f1_rules: Rules
     tier: Callable[[Question], Tier | None]
     alias_id: str | None = None
+    licence: str | None = None
 
 
 def whole(key: Question, row: Row, documents: tuple[Document, ...], where: str) -> Question:

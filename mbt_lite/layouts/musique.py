@@ -73,4 +73,6 @@ def _documents(paragraphs: list[Any], where: str) -> tuple[Document, ...]:
     return tuple(document for _, document in sorted(by_idx, key=lambda pair: pair[0]))
 
 
-LAYOUT = Layout("musique", ("paragraphs",), ("answer_aliases",), read_row, _read_key, "musique", tier_by_hops)
+LAYOUT = Layout(
+    "musique", ("paragraphs",), ("answer_aliases",), read_row, _read_key, "musique", tier_by_hops, licence="cc-by-4.0"
+)

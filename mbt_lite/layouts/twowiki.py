@@ -55,4 +55,6 @@ def _tier(question: Question) -> Tier | None:
     return tiers.get(question.question_type)
 
 
-LAYOUT = Layout("2wiki", ("evidences",), ("answer_id",), read_row, _read_key, "hotpot", _tier, "answer_id")
+LAYOUT = Layout(
+    "2wiki", ("evidences",), ("answer_id",), read_row, _read_key, "hotpot", _tier, "answer_id", licence="apache-2.0"
+)
