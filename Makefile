@@ -35,7 +35,7 @@ endif
 # The demo's rows, a few of them, in a few steps: unsloth's CPU mode is for testing, not for speed.
 UNSLOTH_DEMO := --set model.backend=unsloth --set gen.kind=mbt_s --set data.train.limit=16
 
-.PHONY: help setup demo chat gguf test test-unsloth check-unsloth lint setup-gpu setup-gpu-vllm gpu-check gpu-bundle clean
+.PHONY: help setup demo chat gguf test test-unsloth check-unsloth lint docs setup-gpu setup-gpu-vllm gpu-check gpu-bundle clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -79,6 +79,11 @@ check-unsloth: $(READY)
 
 lint: $(READY)   ## style and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+docs: $(READY)   ## the pages, every command and what can go wrong, as a site: runs/docs/site/index.html
+	$(BIN)/python -m pip install --quiet -c constraints-$(PINS).txt -e '.[docs]'
+	$(BIN)/python docs/pages.py runs/docs/pages
+	$(BIN)/python -m mkdocs build --quiet --strict -f docs/mkdocs.yml
 
 setup-gpu: PINS_WANTED := unsloth
 setup-gpu:       ## virtual environment for CUDA with unsloth; reads the driver first

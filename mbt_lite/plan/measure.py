@@ -61,7 +61,7 @@ def _peaks(module: str, backend: str, stage: str, recipe: Recipe, lengths: Lengt
         if done.returncode != 0:
             said = done.stderr.strip().splitlines() or [f"ended with exit code {done.returncode}"]
             raise ModelError(
-                f"{stage}: the measured steps failed ({said[-1]}); see `mbt-lite plan --fit` if memory ran out"
+                f"{stage}: the measured steps failed ({said[-1]}); see `mbt-lite plan RECIPE --fit` if memory ran out"
             )
         peaks: dict[str, int] = json.loads(told.read_text(encoding="utf-8"))
         return peaks

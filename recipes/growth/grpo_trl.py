@@ -37,7 +37,10 @@ def main() -> None:
 
     recipe = load_recipe(asked.recipe, asked.set)
     grpo, questions = recipe.grpo, read_questions(recipe.data.train, recipe.data.seed)
-    processes = accelerate.PartialState(cpu=asked.use_cpu).num_processes
+    rows_at_once = grpo.micro_batch_size * accelerate.PartialState(cpu=asked.use_cpu).num_processes
+    passes, left = divmod(grpo.prompts_per_step * grpo.group_size, rows_at_once)
+    if left or not passes:
+        parser.error(f"a step's completions cannot be shared {rows_at_once} at a time; lower grpo.micro_batch_size")
     config = GRPOConfig(
         output_dir=asked.out,
         max_steps=grpo.steps,
@@ -45,7 +48,7 @@ def main() -> None:
         lr_scheduler_type="constant_with_warmup",
         warmup_steps=grpo.warmup_fraction,
         per_device_train_batch_size=grpo.micro_batch_size,
-        gradient_accumulation_steps=grpo.prompts_per_step * grpo.group_size // grpo.micro_batch_size // processes,
+        gradient_accumulation_steps=passes,
         num_generations=grpo.group_size,
         max_completion_length=grpo.max_completion_tokens,
         temperature=grpo.temperature,
