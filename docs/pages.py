@@ -1,7 +1,6 @@
 """Gather the pages for `make docs` in a folder: README and recipes, every command's help, what can go wrong.
 
-The last two are read from the program: its commands, and the messages of the errors that its source raises. Pages keep
-their paths, so that their links hold; files that they link to come along.
+The last two are read from the program: its commands, and the errors that its source raises. Pages keep their paths.
 """
 
 import ast
