@@ -139,7 +139,7 @@ def _send(parcel: Parcel, to: str, public: bool) -> str:
             api.upload_folder(repo_id=made.repo_id, repo_type=kind, folder_path=staged, commit_message=message)
     except errors.HfHubHTTPError as error:
         raise RunError(f"push: {to}: {_refusal(error)}") from error
-    except (errors.OfflineModeIsEnabled, errors.HTTPError) as error:
+    except (ConnectionError, errors.HTTPError) as error:
         cure = "see to the network, HF_ENDPOINT and HF_HUB_OFFLINE, then push again"
         raise RunError(f"push: the hub at {api.endpoint} cannot be reached ({error}); {cure}") from error
     except ValueError as error:

@@ -200,6 +200,15 @@ def test_push_says_what_the_hub_refuses(tmp_path: Path, hub: Hub) -> None:
     )
 
 
+def test_large_files_that_get_no_further_are_told_in_a_line(tmp_path: Path, hub: Hub) -> None:
+    pytest.importorskip("hf_xet", reason="needs the hub's own transport of large files")
+    # the stand-in has no store for it
+    said = refusal(send(make_run(tmp_path / "run"), hub.url, "--what", "adapter", "--to", "me/thing"))
+    assert said.startswith(f"push: the hub at {hub.url} cannot be reached (")
+    assert "xet-write-token" in said
+    assert not hub.repos["model", "me/thing"]["files"]
+
+
 def test_push_needs_a_login_and_a_network(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     told = ("--what", "traces", "--to", "me/thing")
