@@ -82,8 +82,8 @@ lint: $(READY)   ## style and types
 
 docs: $(READY)   ## the pages, every command and what can go wrong, as a site: runs/docs/site/index.html
 	$(BIN)/python -m pip install --quiet -c constraints-$(PINS).txt -e '.[docs]'
-	$(BIN)/python docs/pages.py runs/docs/pages
-	$(BIN)/python -m mkdocs build --quiet --strict -f docs/mkdocs.yml
+	$(BIN)/python recipes/site/pages.py runs/docs/pages
+	$(BIN)/python -m mkdocs build --quiet --strict -f recipes/site/mkdocs.yml
 
 setup-gpu: PINS_WANTED := unsloth
 setup-gpu:       ## virtual environment for CUDA with unsloth; reads the driver first

@@ -18,7 +18,7 @@ from mbt_lite.cli import app
 
 
 def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("docs_pages", ROOT / "docs/pages.py")
+    spec = importlib.util.spec_from_file_location("docs_pages", ROOT / "recipes/site/pages.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -89,7 +89,7 @@ def test_an_error_that_is_raised_stands_in_its_section(words: list[str], section
 
 def test_the_site_is_made_without_a_hole_or_a_warning(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs", reason="needs the docs extra")
-    settings = yaml.safe_load((ROOT / "docs/mkdocs.yml").read_text())
+    settings = yaml.safe_load((ROOT / "recipes/site/mkdocs.yml").read_text())
     assert {name for entry in settings["nav"] for name in entry.values()} == PAGES.keys()
     (tmp_path / "mkdocs.yml").write_text(yaml.safe_dump(settings | {"docs_dir": "pages", "site_dir": "site"}))
     load().write_pages(tmp_path / "pages")

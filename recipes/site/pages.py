@@ -16,7 +16,7 @@ from typer.main import get_command
 from mbt_lite.cli import app
 from mbt_lite.files import write_text
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ERRORS = ("DataError", "TeacherError", "ModelError", "RunError", "RecipeError", "Conflict", "Fault")
 # Which parts of the package speak where; what is named nowhere belongs to the last.
 SECTIONS = {
