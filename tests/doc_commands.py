@@ -31,11 +31,12 @@ _END = re.compile(r"\s#|\S\s{2,}\S|\s(?:\|\||&&|\|)\s|;(?:\s|$)")
 
 
 def notebook_code(path: Path) -> str:
-    """Give a notebook's cells of code, with what they interpolate (`{SETTINGS}`) filled in where it is written there."""
+    """Give a notebook's cells of code as a shell sees them: `{SETTINGS}` is filled in where its value is written there."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     values = constants("\n".join(map(only_python, code)))
-    return re.sub(r"\{([A-Z_]+)\}", lambda found: values.get(found[1], "VALUE"), "\n".join(code))
+    shell = re.sub(r"^(\s*)!", r"\1", "\n".join(code), flags=re.MULTILINE)
+    return re.sub(r"\{([A-Z_]+)\}", lambda found: values.get(found[1], "VALUE"), shell)
 
 
 def only_python(cell: str) -> str:
