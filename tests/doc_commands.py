@@ -31,7 +31,7 @@ _END = re.compile(r"\s#|\S\s{2,}\S|\s(?:\|\||&&|\|)\s|;(?:\s|$)")
 
 
 def notebook_code(path: Path) -> str:
-    """Give a notebook's cells of code as a shell sees them: `{SETTINGS}` is filled in where its value is written there."""
+    """Give a notebook's cells of code as a shell sees them, `{SETTINGS}` filled in where its value is written there."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     values = constants("\n".join(map(only_python, code)))

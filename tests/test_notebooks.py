@@ -69,10 +69,9 @@ def test_the_tour_and_what_comes_after_share_a_run(tmp_path: Path) -> None:
     said = execute("after", tmp_path, VERIFY=2)
     assert "pictures: 2" in said
     assert len(read_jsonl(run / "chat/answers.jsonl")) == 2
-    [merged] = (run / "export").glob("*merged*")
-    assert (merged / "model.safetensors").exists()
+    assert (run / "export/merged/model.safetensors").exists()
     # without llama.cpp's tools the cure is told
-    assert list((run / "export").rglob("*.gguf")) or "convert-hf-to-gguf" in said
+    assert list((run / "export/gguf").glob("*.gguf")) or "convert-hf-to-gguf" in said
 
 
 @pytest.mark.slow
