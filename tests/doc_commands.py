@@ -15,7 +15,7 @@ from mbt_lite.cli import app
 from mbt_lite.recipe import load_recipe
 
 ROOT = Path(__file__).parents[1]
-NOTEBOOK = ROOT / "recipes" / "colab" / "mbt_lite.ipynb"
+NOTEBOOKS = sorted((ROOT / "recipes" / "colab").glob("*.ipynb"))
 # What stands for a value in a text, with a value that can be parsed.
 STAND_INS = {
     "RECIPE": "recipes/demo.yaml",
@@ -30,23 +30,28 @@ _PROGRAM = re.compile(r"(?:^|(?<=[\s`/]))mbt-lite (?=[a-z])|-m mbt_lite (?=[a-z]
 _END = re.compile(r"\s#|\S\s{2,}\S|\s(?:\|\||&&|\|)\s|;(?:\s|$)")
 
 
-def notebook_code() -> str:
-    """Give the notebook's cells of code, with the settings that a cell puts together filled in."""
-    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+def notebook_code(path: Path) -> str:
+    """Give a notebook's cells of code as a shell sees them, `{SETTINGS}` filled in where its value is written there."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    return "\n".join(code).replace("{SETTINGS}", next(settings_of(cell) for cell in code if "SETTINGS =" in cell))
+    values = constants("\n".join(map(only_python, code)))
+    shell = re.sub(r"^(\s*)!", r"\1", "\n".join(code), flags=re.MULTILINE)
+    return re.sub(r"\{([A-Z_]+)\}", lambda found: values.get(found[1], "VALUE"), shell)
 
 
-def settings_of(cell: str) -> str:
-    """Run the assignments of a cell, its empty forms filled in, for its SETTINGS."""
-    python = "\n".join(line for line in cell.splitlines() if not line.startswith(("!", "%")))
-    names: dict[str, Any] = {}
-    for node in ast.parse(python).body:
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant | ast.JoinedStr):
-            if isinstance(node.value, ast.Constant) and node.value.value == "":
-                node.value.value = "http://localhost:8000/v1"
-            exec(compile(ast.Module([node], []), "cell", "exec"), names)
-    return str(names["SETTINGS"])
+def only_python(cell: str) -> str:
+    """Give a cell's code without its lines for the shell and for the notebook itself."""
+    return re.sub(r"^(\s*)[!%].*$", r"\1pass", cell, flags=re.MULTILINE)
+
+
+def constants(python: str) -> dict[str, str]:
+    """Give the first literal that is assigned to each name."""
+    found: dict[str, str] = {}
+    for node in ast.walk(ast.parse(python)):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+            for name in node.targets:
+                found.setdefault(ast.unparse(name), str(node.value.value))
+    return found
 
 
 def header_of(recipe: Path) -> str:
@@ -61,7 +66,7 @@ def texts() -> dict[str, str]:
     recipes = sorted((ROOT / "recipes").rglob("*.yaml"))
     return {
         **{path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in pages},
-        NOTEBOOK.name: notebook_code(),
+        **{path.relative_to(ROOT).as_posix(): notebook_code(path) for path in NOTEBOOKS},
         **{path.relative_to(ROOT).as_posix(): header_of(path) for path in recipes},
     }
 

@@ -1,4 +1,4 @@
-"""What the pages, the notebook, the Makefile and the recipes' headers tell a user to type is taken by the program."""
+"""What the pages, the notebooks, the Makefile and the recipes' headers tell a user to type is taken by the program."""
 
 import importlib.util
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 import yaml
-from doc_commands import NOTEBOOK, ROOT, check, command_lines, spellings, texts
+from doc_commands import NOTEBOOKS, ROOT, check, command_lines, only_python, spellings, texts
 
 from mbt_lite.bench.measurement import markdown_table, read_measurements
 from mbt_lite.errors import RecipeError
@@ -192,13 +192,12 @@ def test_performance_table_is_made_from_the_measurements() -> None:
     assert table == markdown_table(read_measurements(ROOT / "recipes" / "benchmarks.jsonl")).splitlines()
 
 
-def test_notebook_is_clean_and_its_code_compiles() -> None:
-    notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_clean_and_its_code_compiles(path: Path) -> None:
+    notebook = json.loads(path.read_text(encoding="utf-8"))
     assert notebook["nbformat"] == 4
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
             assert cell["outputs"] == []
             assert cell["execution_count"] is None
-            # lines for the shell and for the notebook itself are no Python
-            python = [line for line in cell["source"] if not line.startswith(("!", "%"))]
-            compile("".join(python), "cell", "exec")
+            compile(only_python("".join(cell["source"])), "cell", "exec")

@@ -23,12 +23,16 @@ def tiny_config(tokenizer: Any, **changes: Any) -> Any:
     )
 
 
-def save_tiny_student(folder: Path) -> None:
-    """Save a student that ends its turn after about a dozen random tokens; needs transformers."""
+def save_tiny_student(folder: Path, tokenizer: Any = None) -> None:
+    """Save a student that ends its turn after about a dozen random tokens; needs transformers.
+
+    Its tokenizer is made from the demo's questions, or given.
+    """
     import torch
     from transformers import LlamaForCausalLM
 
-    tokenizer = byte_tokenizer((ROOT / "data_samples/demo_train.jsonl").read_text().splitlines(), 1000)
+    if tokenizer is None:
+        tokenizer = byte_tokenizer((ROOT / "data_samples/demo_train.jsonl").read_text().splitlines(), 1000)
     torch.manual_seed(0)
     config = tiny_config(tokenizer, hidden_size=64, intermediate_size=128, tie_word_embeddings=False)
     model = LlamaForCausalLM(config)
