@@ -100,7 +100,7 @@ class Lab:
         if stage == "--version":
             words = [stage]
         if stage == "report":
-            words = [stage, str(out)]
+            words = [stage, str(out), "--out", str(out / "report.html")]
         if stage == "export":
             words = ["export", str(out), "--format", "merged", "--verify", "2"]
         return start_command(*words, largest_file=largest_file)
