@@ -8,11 +8,11 @@ chat template prefilled.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mbt_lite.methods.method import KIND, Batch, Method
-from mbt_lite.rewards.scorer import Scorer
+from mbt_lite.methods.method import KIND, Batch, Method, Rewarded
+from mbt_lite.rewards.scorer import Scored, Scorer
 from mbt_lite.rewards.terms import TERMS
 
 # The columns in which rollouts hand over their log-probabilities, and how long each might have become.
@@ -67,32 +67,7 @@ class MethodReward:
             )
         )
         extras = {f"extra/{name}": column for name, column in found.extras.items()}
-        rows: list[dict[str, Any]] = [
-            {
-                "step": step,
-                "question_id": question,
-                "text": text,
-                "finish_reason": "stop" if stopped else "length",
-                "completion_tokens": len(ids),
-                "terms": terms,
-                "reward": reward,
-                **{name: number for name, number in zip(extras, numbers, strict=True) if number is not None},
-            }
-            for question, ids, text, stopped, terms, reward, *numbers in zip(
-                columns["question_id"],
-                completion_ids,
-                scored.texts,
-                scored.stopped,
-                scored.terms,
-                found.rewards,
-                *extras.values(),
-                strict=True,
-            )
-        ]
-        for row, kind in zip(rows, columns.get(KIND, ()), strict=False):
-            row[KIND] = kind
-        for row, is_answer in zip(rows, found.answers or (), strict=False):
-            row["terms"] = row["terms"] if is_answer else {}
+        rows = _rows(step, completion_ids, scored, found, columns, extras)
         told = {f"reward/{name}": [row["terms"].get(name) for row in rows] for name in TERMS} | extras
         for name, column in told.items():
             if values := [value for value in column if value is not None]:
@@ -104,3 +79,41 @@ class MethodReward:
             log_metric("share_by_law", scored.by_law / len(rows))
         self.record(rows)
         return [row["reward"] for row in rows]
+
+
+def _rows(
+    step: int,
+    completion_ids: Sequence[Sequence[int]],
+    scored: Scored,
+    found: Rewarded,
+    columns: Mapping[str, Sequence[Any]],
+    extras: Mapping[str, Sequence[float | None]],
+) -> list[dict[str, Any]]:
+    """Give what is recorded of each completion; one that is no answer to its question has no terms."""
+    rows: list[dict[str, Any]] = [
+        {
+            "step": step,
+            "question_id": question,
+            "text": text,
+            "finish_reason": "stop" if stopped else "length",
+            "completion_tokens": len(ids),
+            "terms": terms,
+            "reward": reward,
+            **{name: number for name, number in zip(extras, numbers, strict=True) if number is not None},
+        }
+        for question, ids, text, stopped, terms, reward, *numbers in zip(
+            columns["question_id"],
+            completion_ids,
+            scored.texts,
+            scored.stopped,
+            scored.terms,
+            found.rewards,
+            *extras.values(),
+            strict=True,
+        )
+    ]
+    for row, kind in zip(rows, columns.get(KIND, ()), strict=False):
+        row[KIND] = kind
+    for row, is_answer in zip(rows, found.answers or (), strict=False):
+        row["terms"] = row["terms"] if is_answer else {}
+    return rows
