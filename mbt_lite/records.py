@@ -21,6 +21,8 @@ FinishReason = Literal["stop", "length"]
 # Which checks a training row passes, and what of it trains; `training.rows` says what each means.
 RowRule = Literal["closed"]
 AnswerRule = Literal["text", "number"]
+# What the student is asked to write beside its thoughts and its answer.
+AskFor = Literal["answer", "steps", "confidence"]
 # how GSM8K's solutions mark their result; before a gold it says that the answer is compared as a number
 NUMBER_MARK = "####"
 # marks a field that is written only where it is not its default: files of before stay what they are
@@ -51,7 +53,8 @@ class Question:
     its own difficulty word; each is None where the dataset does not say. `source` names the layout it was read from.
     `bridges` are its gold intermediate results, in order and without the answer, () where the dataset has none: they
     are never guessed. With `bridges_are_titles` they are the titles of supporting documents, which stand in for them.
-    `answer_rule` says how an answer is compared: as normalised text, or by the last number in it.
+    `answer_rule` says how an answer is compared: as normalised text, or by the last number in it. `ask_for` says what
+    the student is asked to write besides: a plan and its steps line by line, or how sure it is.
     """
 
     question_id: str
@@ -66,6 +69,7 @@ class Question:
     bridges: tuple[str, ...] = ()
     bridges_are_titles: bool = False
     answer_rule: AnswerRule = dataclasses.field(default="text", metadata={_UNSAID: True})
+    ask_for: AskFor = dataclasses.field(default="answer", metadata={_UNSAID: True})
 
     @property
     def golds(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from mbt_lite.errors import MbtError, RunError
 from mbt_lite.files import Journal
 from mbt_lite.metrics.phase_reader import PhaseReader, read_traces, reader_of_run, why_no_reader
 from mbt_lite.prompts import student_messages
-from mbt_lite.records import Document, Question, to_row
+from mbt_lite.records import AskFor, Document, Question, to_row
 
 # A terminal has room for so many beside each other.
 _MOST_VOICES = 3
@@ -46,18 +46,20 @@ class Talk:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Round:
-    """Who answers, where it is shown, and in which run it is kept; without a reader phases have no colours."""
+    """Who answers, what the run asks for, where it is shown and kept; without a reader phases have no colours."""
 
     run: Path
     console: Console
     voices: Sequence[Voice]
     reader: PhaseReader | None
+    ask_for: AskFor
 
     def answer(self, question: Question) -> None:
         """Let the voices answer, and keep what they wrote; KeyboardInterrupt after that if they were interrupted."""
         asked = f"{question.question} ({len(question.documents)} documents)"
         self.console.print(asked, markup=False, highlight=False)
-        answers = answer_side_by_side(self.console, self.voices, student_messages(question), self.reader)
+        messages = student_messages(dataclasses.replace(question, ask_for=self.ask_for))
+        answers = answer_side_by_side(self.console, self.voices, messages, self.reader)
         if question.answer:
             self.console.print(f"gold: {', '.join(question.accepted)}", markup=False, highlight=False)
         self._keep(question, answers)
@@ -100,7 +102,7 @@ def chat(
     for variant in variants:
         with console.status(f"loading {variant.name}"):
             voices.append(local_voice(recipe, run, variant))
-    table = Round(run, console, voices, _reader(run, console))
+    table = Round(run, console, voices, _reader(run, console), recipe.data.dev.ask_for)
     if question is not None:
         table.answer(talk.question(question))
         return

@@ -49,6 +49,8 @@ def read_questions(spec: Questions, seed: int) -> list[Question]:
     else:
         rows = iter_records(Path(spec.path), faults)
     questions = _to_questions(rows, spec.layout, spec.answer_rule, spec.path, faults)
+    if spec.ask_for != "answer":
+        questions = [dataclasses.replace(question, ask_for=spec.ask_for) for question in questions]
     if spec.limit is None:
         return questions
     if spec.limit > len(questions):

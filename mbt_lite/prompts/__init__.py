@@ -3,6 +3,7 @@
 | file | who reads it | slots |
 |---|---|---|
 | student.txt | the student, everywhere (gen, sft, grpo, eval) | documents, question |
+| student_steps.txt, student_confidence.txt | the same, where `data` has `ask_for` | documents, question |
 | meta.txt | the student, asked to foresee its own tries (method `masa`) | documents, question |
 | metacognitive.txt | the student as system prompt, variant `metacognitive` | |
 | solution.txt | the teacher: a guide to one question | documents, question, answer |
@@ -105,7 +106,9 @@ def number_documents(documents: Sequence[Document]) -> str:
 
 
 def named_for(name: str, question: Question) -> str:
-    """Give the name of a prompt text, or of its closed-book form for a question without documents."""
+    """Give the name of a prompt text: of what is asked for, and closed-book for a question without documents."""
+    if name == "student" and question.ask_for != "answer":
+        name = f"student_{question.ask_for}"
     closed = f"{name}_closed"
     return closed if not question.documents and closed in NAMES else name
 

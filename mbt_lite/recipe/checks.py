@@ -45,6 +45,12 @@ def _data(recipe: Recipe) -> Iterator[Conflict]:
             ("data.dev.path", "data.train.path", "data.dev.split", "data.train.split"),
             f"`data.dev` holds the questions of `data.train` (got {dev.path} twice); score on held-out questions",
         )
+    if train.ask_for != dev.ask_for:
+        yield Conflict(
+            ("data.train.ask_for", "data.dev.ask_for"),
+            f"`data.dev` asks the student otherwise than `data.train` (got {dev.ask_for} and {train.ask_for}); "
+            "set both alike: what is trained is scored",
+        )
 
 
 def _questions(name: str, questions: Questions) -> Iterator[Conflict]:

@@ -27,6 +27,7 @@ from mbt_lite.recipe.training import RewardWeights as RewardWeights
 from mbt_lite.recipe.training import Sft as Sft
 from mbt_lite.recipe.variants import Variant as Variant
 from mbt_lite.recipe.variants import WrittenVariant, in_full, in_short
+from mbt_lite.records import AskFor
 
 
 class Model(Section):
@@ -65,6 +66,10 @@ class Questions(Section):
     """The split of a hub dataset; files have none."""
     answer_rule: Literal["auto", "text", "number"] = "auto"
     """How answers are compared: as text, or by their last number; `auto` is text, but for answers marked `#### 72`."""
+    ask_for: AskFor = "answer"
+    """What the student is asked to write beside its thoughts, in every stage, so the same for train and dev. `steps`: a
+    plan over letters, then its steps, one a line, each ending in what was found (for `gen.kind: comt`, `grpo.ccrl`).
+    `confidence`: a last line of thought that says how sure it is (for `gen.kind: confidence`, `grpo.confidence`)."""
     limit: PositiveInt | None = None
     """Keep this many questions, chosen by `data.seed`; none keeps all, in file order."""
 

@@ -23,7 +23,7 @@ QUESTION = Question(
     source="mbt",
 )
 SLOTS: dict[str, set[str]] = {
-    "student": {"documents", "question"},
+    **{f"student{form}": {"documents", "question"} for form in ("", "_steps", "_confidence")},
     "metacognitive": set(),
     "meta": {"documents", "question"},
     "solution": {"documents", "question", "answer"},
@@ -34,7 +34,7 @@ SLOTS: dict[str, set[str]] = {
     **{
         f"{name}_closed": slots
         for name, slots in {
-            "student": {"question"},
+            **{f"student{form}": {"question"} for form in ("", "_steps", "_confidence")},
             "metacognitive": set[str](),
             "meta": {"question"},
             "solution": {"question", "answer"},
