@@ -11,11 +11,16 @@ Differs from TRL's in seven places, none of which changes the loss of the rows t
 6. where prompts are not shared, padding that all rows of a micro-batch share is cut away before the forward pass;
 7. where they are, each LoRA layer is one operation in the model's precision (`lora_linear`), as in rollouts on a CPU.
 Under unsloth all but the first half of 2, and 7, act around its own loss; of 3, whole groups only, which it shares by.
+
+In several processes each trains on its part of a step's groups. They wait for each other at the end of a step only,
+where gradients and figures are averaged: in between they have different numbers of rows with something to learn.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +34,7 @@ from mbt_lite.training.batches import IGNORED
 from mbt_lite.training.lean_model import make_lean
 from mbt_lite.training.loss_scale import pass_dead_steps
 from mbt_lite.training.named_phases import NamedPhases
+from mbt_lite.training.processes import average_gradients, gather, own_slice
 
 # rewards of a group that differ by less are equal: what is left is rounding
 _EQUAL_BELOW = 1e-6
@@ -68,15 +74,19 @@ class ReducedGRPOTrainer(NamedPhases, GRPOTrainer):
         if len(getattr(adapted, "peft_config", {})) > 1:
             adapted.load_adapter(resume_from_checkpoint, adapted.active_adapter, is_trainable=True)
 
-    def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Tensor:
-        rewards: Tensor = super()._calculate_rewards(*args, **kwargs)
+    def _calculate_rewards(self, *columns: Any) -> Tensor:
+        """Give the rewards of the whole step, which each process computes alike: a method compares its groups."""
+        whole = [gather(column) for column in columns]
+        # TRL joins what it takes for parts
+        rewards: Tensor = super()._calculate_rewards(*whole)[: len(whole[0])]
         self._rewards_of_step = rewards
         return rewards
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
         scored: dict[str, Any] = super()._generate_and_score_completions(inputs)
         equal = equal_groups(self._rewards_of_step.sum(dim=1), self.num_generations)
-        scored["advantages"] = scored["advantages"].masked_fill(equal.repeat_interleave(self.num_generations), 0.0)
+        own = equal.repeat_interleave(self.num_generations)[own_slice(len(scored["advantages"]))]
+        scored["advantages"] = scored["advantages"].masked_fill(own, 0.0)
         self._metrics["train"]["zero_variance_share"].append(equal.float().mean().item())
         return scored
 
@@ -90,6 +100,19 @@ class ReducedGRPOTrainer(NamedPhases, GRPOTrainer):
         batch: dict[str, Any] = self._buffered_inputs[self._step % self.args.steps_per_generation]
         return batch
 
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Train on a micro-batch; after the last of a step, average the gradients."""
+        loss: Tensor = super().training_step(*args, **kwargs)
+        if self.accelerator.num_processes > 1 and self.accelerator.sync_gradients:
+            average_gradients(self.model.parameters())
+        return loss
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Log the figures of all processes' micro-batches."""
+        figures, parts = self._metrics["train"], gather([dict(self._metrics["train"])])
+        figures |= {name: [value for part in parts for value in part.get(name, ())] for part in parts for name in part}
+        super().log(logs, *args, **kwargs)
+
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
         """Give the loss of the rows that have one; zero, without a gradient, if none has."""
         rows = len(inputs["advantages"])
@@ -99,7 +122,9 @@ class ReducedGRPOTrainer(NamedPhases, GRPOTrainer):
         if live == 0:
             # reaches no parameter: without any gradient the optimizer leaves weights and momentum alone
             return torch.zeros((), device=inputs["advantages"].device, requires_grad=True)
-        loss: Tensor = super().compute_loss(model, without_shared_padding(inputs), *args, **kwargs)
+        with _alone(self.accelerator):
+            # not the wrapped model: torch's would wait for the gradients of all processes
+            loss: Tensor = super().compute_loss(self.model, without_shared_padding(inputs), *args, **kwargs)
         # these two divide by the number of rows they see; dapo divides by the tokens of the whole step
         return loss * (live / rows) if self.loss_type in ("grpo", "dr_grpo") else loss
 
@@ -153,6 +178,16 @@ class ReducedGRPOTrainer(NamedPhases, GRPOTrainer):
             for values in (output.log_probs, output.entropy)
         )
         return log_probs, entropies
+
+
+@contextlib.contextmanager
+def _alone(accelerator: Any) -> Iterator[None]:
+    """Let a process compute its figures from its own rows: TRL's loss would meet the others in every micro-batch."""
+    accelerator.gather = accelerator.reduce = lambda value, *args, **kwargs: value
+    try:
+        yield
+    finally:
+        del accelerator.gather, accelerator.reduce
 
 
 def pack_rows(ids: Tensor, mask: Tensor, width: int) -> tuple[packed_attention.PackedSequence, Tensor]:

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from accelerate.utils import broadcast_object_list
 from transformers import TrainerCallback
 
 from mbt_lite.training.checkpoints import newest_first
@@ -32,7 +31,10 @@ class KeepNewest(TrainerCallback):
 
 
 class SaveByMinutes(TrainerCallback):
-    """Ask for a checkpoint after the first step that ends `minutes` or more after the last one."""
+    """Ask for a checkpoint after the first step that ends `minutes` or more after the last one.
+
+    Clocks differ by a little: of several processes one is followed (`processes.FollowLeader`).
+    """
 
     def __init__(self, minutes: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.seconds, self.clock = minutes * 60, clock
@@ -44,11 +46,7 @@ class SaveByMinutes(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Ask, if it is time."""
-        due = [self.clock() - self.last >= self.seconds]
-        if args.world_size > 1:
-            # clocks differ by a little, and all processes save or none
-            due = broadcast_object_list(due)
-        if due[0]:
+        if self.clock() - self.last >= self.seconds:
             control.should_save = True
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
