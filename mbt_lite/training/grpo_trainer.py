@@ -1,6 +1,6 @@
 """TRL's GRPOTrainer, reduced for one card (arXiv 2402.03300, 2503.14476).
 
-Differs from TRL's in seven places, none of which changes the loss of the rows that are trained:
+Differs from TRL's in eight places, none of which changes the loss of the rows that are trained:
 1. rollouts come from `generate` (the prompt of a group is computed once; completions are generated in bounded batches);
 2. log-probabilities too compute the prompt of a group once (`packed_attention`), score completion tokens only
    (`lm_head`), and micro-batches hold neighbours, not shuffled rows: the gradient of a step is their sum in any order.
@@ -9,7 +9,8 @@ Differs from TRL's in seven places, none of which changes the loss of the rows t
 4. a group whose rewards differ by less than 1e-6 has advantages of exactly zero: TRL's keep rounding noise;
 5. a step without any such row leaves weights and optimizer untouched: momentum alone moves nothing;
 6. where prompts are not shared, padding that all rows of a micro-batch share is cut away before the forward pass;
-7. where they are, each LoRA layer is one operation in the model's precision (`lora_linear`), as in rollouts on a CPU.
+7. where they are, each LoRA layer is one operation in the model's precision (`lora_linear`), as in rollouts on a CPU;
+8. a run that goes on from a checkpoint meets the questions in the order of a run that never stopped (`StepOrder`).
 Under unsloth all but the first half of 2, and 7, act around its own loss; of 3, whole groups only, which it shares by.
 
 In several processes each trains on its part of a step's groups. They wait for each other at the end of a step only,
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ import torch
 from torch import Tensor
 from transformers import TrainerState
 from trl import GRPOTrainer
+from trl.trainer.utils import RepeatSampler
 
 from mbt_lite.training import packed_attention
 from mbt_lite.training.batches import IGNORED
@@ -38,6 +40,23 @@ from mbt_lite.training.processes import average_gradients, gather, own_slice
 
 # rewards of a group that differ by less are equal: what is left is rounding
 _EQUAL_BELOW = 1e-6
+
+
+class StepOrder(RepeatSampler):
+    """TRL's order of rows, which begins each epoch where it belongs; TRL's own repeats the first when a run goes on."""
+
+    def __init__(self, *how: Any, steps_made: Callable[[], int]) -> None:
+        super().__init__(*how)
+        self.steps_made = steps_made
+
+    def __iter__(self) -> Any:
+        """Give the rows of an epoch."""
+        if self.shuffle:
+            assert self.seed is not None
+            self.generator.manual_seed(self.seed)
+            for _ in range(self.steps_made() // (self.num_samples // self.batch_size)):
+                torch.randperm(self.num_samples, generator=self.generator)
+        return super().__iter__()  # type: ignore[no-untyped-call]
 
 
 class ReducedGRPOTrainer(NamedPhases, GRPOTrainer):
@@ -60,6 +79,11 @@ class ReducedGRPOTrainer(NamedPhases, GRPOTrainer):
         pass_dead_steps(self)
         if shares_prompts:
             make_lean(self.model, self.temperature)
+
+    def _get_train_sampler(self, dataset: Any = None) -> StepOrder:
+        made: Any = super()._get_train_sampler(dataset)
+        repeats = (made.mini_repeat_count, made.batch_size, made.repeat_count)
+        return StepOrder(made.data_source, *repeats, made.shuffle, made.seed, steps_made=lambda: self.state.global_step)
 
     def take_up_finished(self, checkpoint: Path) -> None:
         """Take up a run whose last step was made: adapter and state, but no training; transformers would add a step."""
