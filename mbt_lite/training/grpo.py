@@ -45,13 +45,13 @@ from mbt_lite.traces.prefilter import sort_by_pass_rate
 from mbt_lite.training.checkpoints import resume_point, step_of
 from mbt_lite.training.dev_reward import BestByDev, score_greedily
 from mbt_lite.training.grpo_reward import MethodReward
-from mbt_lite.training.grpo_rollouts import check_cache, check_log_probs, passes_by, rollouts, share_rows
+from mbt_lite.training.grpo_rollouts import check_cache, check_log_probs, passes_by, rollouts
 from mbt_lite.training.grpo_trainer import ReducedGRPOTrainer
 from mbt_lite.training.grpo_watch import AtSave, WatchCallback
 from mbt_lite.training.logit_tiles import narrow_without_triton
 from mbt_lite.training.pass_rates import measure_pass_rates, read_pass_rates
-from mbt_lite.training.processes import FollowLeader, leader_first
-from mbt_lite.training.save_clock import KeepNewest, SaveByMinutes
+from mbt_lite.training.processes import leader_first, share_rows
+from mbt_lite.training.save_clock import FollowLeader, KeepNewest, SaveByMinutes
 from mbt_lite.training.trackers import Track, tracking
 from mbt_lite.training.trainer_settings import common_settings, on_one_card
 from mbt_lite.training.training_log import TrainingLog
@@ -62,7 +62,6 @@ def train(recipe: Recipe, adapter: Path | None, rates: Path | None, folder: Path
     grpo, checkpointing = recipe.grpo, recipe.grpo.gradient_checkpointing
     method = choose_method(grpo)
     check_log_probs(grpo, method)
-    share_rows(grpo)
     with leader_first():
         checkpoint = resume_point(folder, "grpo", console)
     step = step_of(checkpoint) if checkpoint else 0

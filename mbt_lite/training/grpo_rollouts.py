@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Any
 
-from mbt_lite.errors import ModelError, RecipeError
+from mbt_lite.errors import ModelError
 from mbt_lite.generation import generate as generation
 from mbt_lite.generation.decoding import Decoding, Rollout
 from mbt_lite.generation.generate import generate
@@ -26,7 +26,7 @@ from mbt_lite.student.chat_template import prompt_ids
 from mbt_lite.student.loading import Student
 from mbt_lite.student.unsloth_backend import generate_by_engine
 from mbt_lite.training.grpo_reward import LIMITS, LOG_PROBS
-from mbt_lite.training.processes import gather, own_slice, share_evenly, share_of
+from mbt_lite.training.processes import gather, own_slice, share_of
 
 # Gives the passes of a step (from 0 on) by its prompts, one a group; None: all at once.
 PassesOf = Callable[[int, Sequence[Any]], Passes | None]
@@ -184,24 +184,6 @@ def group_of(output: Any, size: int, stop_ids: frozenset[int]) -> list[list[int]
             f"{size} of them); set it to local"
         )
     return group
-
-
-def share_rows(grpo: Grpo) -> int:
-    """Give how many rows of a step this process trains on, of each group that a question has.
-
-    Raises ModelError if the processes cannot share the questions, RecipeError if micro-batches cannot hold the rows.
-    """
-    rows = share_evenly("grpo.prompts_per_step", grpo.prompts_per_step) * grpo.group_size
-    if rows % grpo.micro_batch_size:
-        processes = read_launch().processes
-        shared = f" / {processes} processes" if processes > 1 else ""
-        raise RecipeError(
-            [
-                f"grpo.micro_batch_size: must divide prompts_per_step x group_size{shared} = {rows} "
-                f"(got {grpo.micro_batch_size})"
-            ]
-        )
-    return rows
 
 
 def check_log_probs(grpo: Grpo, method: Method) -> None:

@@ -7,10 +7,9 @@ import datetime
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from transformers import TrainerCallback
-
-from mbt_lite.errors import ModelError
+from mbt_lite.errors import ModelError, RecipeError
 from mbt_lite.launch import read_launch
+from mbt_lite.recipe.schema import Grpo
 from mbt_lite.student.libraries import name_the_cpu, prepare
 
 if TYPE_CHECKING:
@@ -49,6 +48,24 @@ def share_evenly(key: str, count: int) -> int:
             f"{key}: {processes} processes cannot share them evenly (got {count}); choose a multiple of {processes}"
         )
     return share
+
+
+def share_rows(grpo: Grpo) -> int:
+    """Give how many rows of a step this process trains on, of each group that a question has.
+
+    Raises ModelError if the processes cannot share the questions, RecipeError if micro-batches cannot hold the rows.
+    """
+    rows = share_evenly("grpo.prompts_per_step", grpo.prompts_per_step) * grpo.group_size
+    if rows % grpo.micro_batch_size:
+        processes = read_launch().processes
+        shared = f" / {processes} processes" if processes > 1 else ""
+        raise RecipeError(
+            [
+                f"grpo.micro_batch_size: must divide prompts_per_step x group_size{shared} = {rows} "
+                f"(got {grpo.micro_batch_size})"
+            ]
+        )
+    return rows
 
 
 def gather(rows: Iterable[T]) -> list[T]:
@@ -90,22 +107,6 @@ def average_gradients(weights: Iterable[Parameter]) -> None:
             weight.grad = torch.zeros_like(weight)
         torch.distributed.all_reduce(weight.grad)
         weight.grad /= processes
-
-
-class FollowLeader(TrainerCallback):
-    """Take the leader's word on when to save and to stop, for it alone watches; comes after all other callbacks."""
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Follow."""
-        if args.world_size > 1:
-            from accelerate.utils import broadcast_object_list
-
-            word = [control.should_save, control.should_training_stop]
-            control.should_save, control.should_training_stop = broadcast_object_list(word)
-
-    def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Follow."""
-        self.on_step_end(args, state, control)
 
 
 def _state() -> Any:

@@ -24,10 +24,10 @@ from mbt_lite.training.checkpoints import resume_point, step_of
 from mbt_lite.training.dev_loss import BestAdapter, dev_losses, hold_out, lowest
 from mbt_lite.training.fed_rows import FedRows
 from mbt_lite.training.logit_tiles import narrow_without_triton
-from mbt_lite.training.processes import FollowLeader, leader_first, share_evenly, wait_for_all
+from mbt_lite.training.processes import leader_first, share_evenly, wait_for_all
 from mbt_lite.training.row_view import show_row
 from mbt_lite.training.rows import Row, Rows, encode_traces
-from mbt_lite.training.save_clock import KeepNewest, SaveByMinutes
+from mbt_lite.training.save_clock import FollowLeader, KeepNewest, SaveByMinutes
 from mbt_lite.training.sft_trainer import choose_trainer
 from mbt_lite.training.trackers import Track, tracking
 from mbt_lite.training.trainer_settings import common_settings, on_one_card
