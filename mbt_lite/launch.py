@@ -39,11 +39,11 @@ def read_launch() -> Launch:
 
 
 def check_can_share(stages: tuple[str, ...], launch: Launch) -> None:
-    """Refuse what cannot be shared: only sft is data-parallel, the other stages would do everything in each process."""
-    if launch.processes > 1 and stages != ("sft",):
+    """Refuse what cannot be shared: gen and eval would do everything in each process."""
+    if launch.processes > 1 and stages not in (("sft",), ("grpo",)):
         raise RunError(
-            f"{', '.join(stages)}: only sft runs in several processes (got {launch.processes}); "
-            "start the others without a launcher"
+            f"{', '.join(stages)}: only sft and grpo run in several processes (got {launch.processes}); start the "
+            "others without a launcher, and give gen and eval several servers by a list as `base_url`"
         )
 
 

@@ -13,7 +13,7 @@ class Decoding:
 
     `temperature` 0 is greedy, `top_k` 0 and `top_p` 1 switch their cut off. At most `batch_size` completions are under
     way at once (at least one prompt's worth), and their KV cache takes at most `cache_gib`. `log_probs` asks for
-    `Rollout.log_probs`.
+    `Rollout.log_probs`. `first_prompt`: how many prompts stand before these, whose random numbers are others.
     """
 
     max_completion_tokens: int
@@ -25,6 +25,7 @@ class Decoding:
     seed: int = 0
     cache_gib: float | None = None
     log_probs: bool = False
+    first_prompt: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -101,7 +101,7 @@ def _in_slots(
                 [prompts[index] for index in wave],
                 decoding,
                 limits=[limits[index] for index in wave],
-                names=wave,
+                names=[decoding.first_prompt + index for index in wave],
                 rows=min(rows, len(wave) * samples),
                 stop_ids=student.stop_ids,
                 record=recorder(student.device, wanted=student.decode_graphs),
@@ -136,7 +136,7 @@ def _in_batches(
         batch = [order[position] for position in run]
         if not any(index in wanted for index in batch):
             continue
-        own = dataclasses.replace(decoding, seed=decoding.seed + run.start)
+        own = dataclasses.replace(decoding, seed=decoding.seed + decoding.first_prompt + run.start)
         chosen = [prompts[index] for index in batch]
         for position, written in enumerate(complete_by_library(student, chosen, own, [limits[one] for one in batch])):
             yield batch[position // samples], position % samples, written

@@ -28,6 +28,7 @@ from mbt_lite.recipe.schema import Recipe
 from mbt_lite.run_dir import RunDir, adapter_files
 from mbt_lite.student.backend import backend_of, in_stage
 from mbt_lite.training.out_of_memory import naming_out_of_memory
+from mbt_lite.training.processes import share_rows
 from mbt_lite.training.trackers import check_tracker
 
 
@@ -52,7 +53,7 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
     """Train the adapter `grpo/adapter` from `sft/adapter`, or from nothing; done already: say so and return.
 
     Raises RunError without an SFT adapter, RecipeError for a reward that does not tell right from wrong, ModelError for
-    a missing tracker or too little memory.
+    a missing tracker, too little memory, or questions that the processes cannot share.
     """
     adapter = run_dir.stage_dir("sft") / "adapter" if recipe.grpo.start == "sft" else None
     if adapter is not None and not (adapter / "adapter_config.json").exists():
@@ -71,6 +72,7 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
     for line in read_overlap(recipe.data).lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     check_reference(recipe)
+    share_rows(recipe.grpo)
     check_tracker(recipe.tracking.tracker)
     with run_dir.locked("grpo", inputs) as folder, naming_out_of_memory(recipe, "grpo", folder):
         # trl and what it brings, after the backend that patches it

@@ -24,6 +24,7 @@ from mbt_lite.data.trimming import trim_questions
 from mbt_lite.errors import DataError, RecipeError
 from mbt_lite.files import Journal, read_jsonl, write_jsonl, write_text
 from mbt_lite.generation.generate import shares_prompts
+from mbt_lite.launch import read_launch
 from mbt_lite.methods import choose_method
 from mbt_lite.methods.law import limits_of
 from mbt_lite.methods.method import Ask, Method, PromptRow
@@ -49,7 +50,8 @@ from mbt_lite.training.grpo_trainer import ReducedGRPOTrainer
 from mbt_lite.training.grpo_watch import AtSave, WatchCallback
 from mbt_lite.training.logit_tiles import narrow_without_triton
 from mbt_lite.training.pass_rates import measure_pass_rates, read_pass_rates
-from mbt_lite.training.save_clock import KeepNewest, SaveByMinutes
+from mbt_lite.training.processes import leader_first, share_rows
+from mbt_lite.training.save_clock import FollowLeader, KeepNewest, SaveByMinutes
 from mbt_lite.training.trackers import Track, tracking
 from mbt_lite.training.trainer_settings import common_settings, on_one_card
 from mbt_lite.training.training_log import TrainingLog
@@ -60,13 +62,15 @@ def train(recipe: Recipe, adapter: Path | None, rates: Path | None, folder: Path
     grpo, checkpointing = recipe.grpo, recipe.grpo.gradient_checkpointing
     method = choose_method(grpo)
     check_log_probs(grpo, method)
-    checkpoint = resume_point(folder, "grpo", console)
+    with leader_first():
+        checkpoint = resume_point(folder, "grpo", console)
     step = step_of(checkpoint) if checkpoint else 0
     with tracking(recipe, folder, step) as track:
         student = load_student(
             recipe.model, adapter, trainable=True, gradient_checkpointing=checkpointing, engine=engine_of(recipe)
         )
-        template = record_template(folder, student.tokenizer)
+        with leader_first():
+            template = record_template(folder, student.tokenizer)
         questions = read_fitting(recipe.data, student, recipe.data.train, method.asks)
         scorer = build_scorer(grpo, student)
         attacked = _check_reward(method, questions, scorer, student, console)
@@ -91,7 +95,10 @@ def train(recipe: Recipe, adapter: Path | None, rates: Path | None, folder: Path
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         finally:
             log.close()
-            journal.close()
+            if journal is not None:
+                journal.close()
+    with leader_first():
+        kept = _keep_adapter(grpo, student, dev, trainer.state.global_step, folder)
     return {
         "questions": len(questions),
         "by_pass_rate": counts,
@@ -100,7 +107,7 @@ def train(recipe: Recipe, adapter: Path | None, rates: Path | None, folder: Path
         "chat_template": template,
         "stopped_early": watch.stopped,
         "warnings": len(read_jsonl(folder / "warnings.jsonl")),
-        **_keep_adapter(grpo, student, dev, trainer.state.global_step, folder),
+        **kept,
     }
 
 
@@ -205,8 +212,12 @@ def _check_drafts(recipe: Recipe, counts: dict[str, int]) -> None:
 def _measured_pass_rates(
     grpo: Grpo, student: Student, questions: Sequence[Question], folder: Path, console: Console
 ) -> list[dict[str, Any]]:
-    """Sample completions of each question by the adapter that training starts from; what is journaled is kept."""
+    """Sample completions of each question by the adapter that training starts from; what is journaled is kept.
+
+    The leader samples, the other processes find its journal.
+    """
     with (
+        leader_first(),
         Journal(folder / "pass_rates.jsonl") as journal,
         counting(console, "grpo: pass rates", len(questions)) as step,
     ):
@@ -256,13 +267,17 @@ def build_trainer(
     done: int,
     callbacks: Sequence[TrainerCallback],
     track: Track,
-) -> tuple[ReducedGRPOTrainer, TrainingLog, Journal]:
-    """Build the trainer with its reward, rollouts and logs; `done` is the step of the checkpoint it goes on from."""
+) -> tuple[ReducedGRPOTrainer, TrainingLog, Journal | None]:
+    """Build the trainer with its reward, rollouts and logs; `done` is the step of the checkpoint it goes on from.
+
+    Of several processes the leader alone has callbacks and a journal: the others only train.
+    """
     check_cache(student, [row.prompt for row in rows], grpo)
     narrow_without_triton()
     completions = folder / "completions.jsonl"
-    write_jsonl(completions, [row for row in read_jsonl(completions, step=int, question_id=str) if row["step"] <= done])
-    journal = Journal(completions)
+    leads = read_launch().leads
+    journal = _go_on_with(completions, done) if leads else None
+    record = journal.extend if journal is not None else lambda rows: None
     columns = _columns(rows)
 
     def questions_of(step: int) -> list[str]:
@@ -280,7 +295,7 @@ def build_trainer(
         console.print("grpo: this model computes the prompt anew for each completion", highlight=False)
     trainer = ReducedGRPOTrainer(
         model=student.model,
-        reward_funcs=[MethodReward(method, scorer, tuple(columns), grpo.group_size, journal.extend)],
+        reward_funcs=[MethodReward(method, scorer, tuple(columns), grpo.group_size, record)],
         args=to_grpo_config(
             grpo,
             folder,
@@ -291,7 +306,7 @@ def build_trainer(
         ),
         train_dataset=Dataset.from_dict({"prompt": [row.prompt for row in rows], **columns}),
         processing_class=student.tokenizer,
-        callbacks=[log, *callbacks],
+        callbacks=[*([log, *callbacks] if leads else []), FollowLeader()],
         rollout_func=rollouts(
             student,
             grpo,
@@ -303,6 +318,13 @@ def build_trainer(
     )
     log.quieten(trainer)
     return trainer, log, journal
+
+
+def _go_on_with(completions: Path, done: int) -> Journal:
+    """Open the journal of completions, without those of steps that are made again."""
+    rows = read_jsonl(completions, step=int, question_id=str)
+    write_jsonl(completions, [row for row in rows if row["step"] <= done])
+    return Journal(completions)
 
 
 def _columns(rows: Sequence[PromptRow]) -> dict[str, list[Any]]:
@@ -328,15 +350,7 @@ def to_grpo_config(
 
     `precision` and `backend` are the student's; a question of a step has so many `groups`.
     """
-    asked = grpo.prompts_per_step * grpo.group_size
-    if asked % grpo.micro_batch_size:
-        raise RecipeError(
-            [
-                f"grpo.micro_batch_size: must divide prompts_per_step x group_size = {asked} "
-                f"(got {grpo.micro_batch_size})"
-            ]
-        )
-    rows = asked * groups
+    rows = share_rows(grpo) * groups
     config = GRPOConfig(
         **common_settings(precision, backend),
         output_dir=str(folder / "checkpoints"),
@@ -370,9 +384,11 @@ def to_grpo_config(
 
 
 def _keep_adapter(grpo: Grpo, student: Student, dev: BestByDev | None, step: int, folder: Path) -> dict[str, Any]:
-    """Write `grpo/adapter`, the best or the last; say which, of which step, with its dev reward."""
+    """Write `grpo/adapter`, the best or the last, if this process leads; say which, of which step, its dev reward."""
+    leads = read_launch().leads
     if dev is None or grpo.keep_adapter == "last":
-        save_adapter(student, folder / "adapter")
+        if leads:
+            save_adapter(student, folder / "adapter")
         return {"adapter": "last", "adapter_step": step}
-    best = dev.write_best(folder / "adapter")
+    best = dev.write_best(folder / "adapter") if leads else dev.best()
     return {"adapter": "best", "adapter_step": best["step"], "dev_reward": best["reward"]}

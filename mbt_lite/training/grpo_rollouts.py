@@ -1,5 +1,7 @@
 """The rollouts of a GRPO step, as TRL's rollout function: the groups of a step, each prompt computed once.
 
+Each process of a launch rolls out its share of them, with the random numbers that they have in one process.
+
 Where the student has an engine (`grpo.rollout_engine: vllm`), vLLM writes them on the same weights, each completion
 from a seed of its own. Its probabilities differ a little from training's (other kernels); that is not corrected for.
 """
@@ -15,6 +17,7 @@ from mbt_lite.errors import ModelError
 from mbt_lite.generation import generate as generation
 from mbt_lite.generation.decoding import Decoding, Rollout
 from mbt_lite.generation.generate import generate
+from mbt_lite.launch import read_launch
 from mbt_lite.memory import in_phase
 from mbt_lite.methods.method import Method, Passes, PromptRow
 from mbt_lite.recipe.schema import Grpo
@@ -23,6 +26,7 @@ from mbt_lite.student.chat_template import prompt_ids
 from mbt_lite.student.loading import Student
 from mbt_lite.student.unsloth_backend import generate_by_engine
 from mbt_lite.training.grpo_reward import LIMITS, LOG_PROBS
+from mbt_lite.training.processes import gather, own_slice, share_of
 
 # Gives the passes of a step (from 0 on) by its prompts, one a group; None: all at once.
 PassesOf = Callable[[int, Sequence[Any]], Passes | None]
@@ -48,12 +52,17 @@ def rollouts(
                 "prompt_ids": [prompt_ids(student.tokenizer, prompt) for prompt in prompts],
                 "logprobs": None,
             }
-            passes = passes_of(int(trainer.state.global_step), unique) if passes_of else None
+            whole = gather(unique)
+            passes = passes_of(int(trainer.state.global_step), whole) if passes_of else None
             if passes is not None:
-                return told | _in_passes(student, unique, grpo, passes, seed)
+                columns = _in_passes(student, whole, grpo, passes, seed)
+                return told | {name: column[own_slice(len(prompts))] for name, column in columns.items()}
             if student.has_engine:
                 return told | {"completion_ids": _by_engine(student, unique, grpo, seed)}
-            found = list(sample_by_student(student, unique, grpo, grpo.group_size, seed, log_probs=log_probs))
+            first = read_launch().rank * len(unique)
+            found = list(
+                sample_by_student(student, unique, grpo, grpo.group_size, seed, log_probs=log_probs, first=first)
+            )
             found.sort(key=lambda rollout: (rollout.prompt_index, rollout.sample_index))
             if log_probs:
                 told[LOG_PROBS] = [rollout.log_probs for rollout in found]
@@ -81,16 +90,19 @@ def _in_passes(student: Student, prompts: Sequence[Any], grpo: Grpo, passes: Pas
     asked = next(passes, None)
     while asked is not None:
         wanted = [index for index, limit in asked.items() if limit]
-        found: dict[int, list[Rollout]] = {index: [] for index in asked}
-        for rollout in sample_by_student(
+        share = share_of(len(wanted))
+        rolled_out = sample_by_student(
             student,
-            [prompts[index] for index in wanted],
+            [prompts[wanted[place]] for place in share],
             grpo,
             grpo.group_size,
             seed,
-            limits=[asked[index] for index in wanted],
-        ):
-            found[wanted[rollout.prompt_index]].append(rollout)
+            limits=[asked[wanted[place]] for place in share],
+            first=share.start,
+        )
+        found: dict[int, list[Rollout]] = {index: [] for index in asked}
+        for place, rollout in gather((share[rollout.prompt_index], rollout) for rollout in rolled_out):
+            found[wanted[place]].append(rollout)
         for group in found.values():
             group.sort(key=lambda rollout: rollout.sample_index)
         groups |= {index: [list(one.token_ids) for one in group] or left_out for index, group in found.items()}
@@ -118,9 +130,13 @@ def sample_by_student(
     log_probs: bool = False,
     wanted: Container[int] | None = None,
     limits: Sequence[int] | None = None,
+    first: int = 0,
 ) -> Iterator[Rollout]:
-    """Complete prompts `samples` times by the student itself, as the steps of grpo do; more as in `generate`."""
-    decoding = dataclasses.replace(_decoding(grpo), samples=samples, seed=seed, log_probs=log_probs)
+    """Complete prompts `samples` times by the student itself, as the steps of grpo do; more as in `generate`.
+
+    `first` of them stand before these, in the shares of other processes.
+    """
+    decoding = dataclasses.replace(_decoding(grpo), samples=samples, seed=seed, log_probs=log_probs, first_prompt=first)
     return generate(student, prompts, decoding, wanted, limits)
 
 

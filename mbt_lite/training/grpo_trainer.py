@@ -1,6 +1,6 @@
 """TRL's GRPOTrainer, reduced for one card (arXiv 2402.03300, 2503.14476).
 
-Differs from TRL's in seven places, none of which changes the loss of the rows that are trained:
+Differs from TRL's in eight places, none of which changes the loss of the rows that are trained:
 1. rollouts come from `generate` (the prompt of a group is computed once; completions are generated in bounded batches);
 2. log-probabilities too compute the prompt of a group once (`packed_attention`), score completion tokens only
    (`lm_head`), and micro-batches hold neighbours, not shuffled rows: the gradient of a step is their sum in any order.
@@ -9,13 +9,19 @@ Differs from TRL's in seven places, none of which changes the loss of the rows t
 4. a group whose rewards differ by less than 1e-6 has advantages of exactly zero: TRL's keep rounding noise;
 5. a step without any such row leaves weights and optimizer untouched: momentum alone moves nothing;
 6. where prompts are not shared, padding that all rows of a micro-batch share is cut away before the forward pass;
-7. where they are, each LoRA layer is one operation in the model's precision (`lora_linear`), as in rollouts on a CPU.
+7. where they are, each LoRA layer is one operation in the model's precision (`lora_linear`), as in rollouts on a CPU;
+8. a run that goes on from a checkpoint meets the questions in the order of a run that never stopped (`StepOrder`).
 Under unsloth all but the first half of 2, and 7, act around its own loss; of 3, whole groups only, which it shares by.
+
+In several processes each trains on its part of a step's groups. They wait for each other at the end of a step only,
+where gradients and figures are averaged: in between they have different numbers of rows with something to learn.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +29,34 @@ import torch
 from torch import Tensor
 from transformers import TrainerState
 from trl import GRPOTrainer
+from trl.trainer.utils import RepeatSampler
 
 from mbt_lite.training import packed_attention
 from mbt_lite.training.batches import IGNORED
 from mbt_lite.training.lean_model import make_lean
 from mbt_lite.training.loss_scale import pass_dead_steps
 from mbt_lite.training.named_phases import NamedPhases
+from mbt_lite.training.processes import average_gradients, gather, own_slice
 
 # rewards of a group that differ by less are equal: what is left is rounding
 _EQUAL_BELOW = 1e-6
+
+
+class StepOrder(RepeatSampler):
+    """TRL's order of rows, which begins each epoch where it belongs; TRL's own repeats the first when a run goes on."""
+
+    def __init__(self, *how: Any, steps_made: Callable[[], int]) -> None:
+        super().__init__(*how)
+        self.steps_made = steps_made
+
+    def __iter__(self) -> Any:
+        """Give the rows of an epoch."""
+        if self.shuffle:
+            assert self.seed is not None
+            self.generator.manual_seed(self.seed)
+            for _ in range(self.steps_made() // (self.num_samples // self.batch_size)):
+                torch.randperm(self.num_samples, generator=self.generator)
+        return super().__iter__()  # type: ignore[no-untyped-call]
 
 
 class ReducedGRPOTrainer(NamedPhases, GRPOTrainer):
@@ -55,6 +80,11 @@ class ReducedGRPOTrainer(NamedPhases, GRPOTrainer):
         if shares_prompts:
             make_lean(self.model, self.temperature)
 
+    def _get_train_sampler(self, dataset: Any = None) -> StepOrder:
+        made: Any = super()._get_train_sampler(dataset)
+        repeats = (made.mini_repeat_count, made.batch_size, made.repeat_count)
+        return StepOrder(made.data_source, *repeats, made.shuffle, made.seed, steps_made=lambda: self.state.global_step)
+
     def take_up_finished(self, checkpoint: Path) -> None:
         """Take up a run whose last step was made: adapter and state, but no training; transformers would add a step."""
         self._load_from_checkpoint(str(checkpoint))
@@ -68,15 +98,19 @@ class ReducedGRPOTrainer(NamedPhases, GRPOTrainer):
         if len(getattr(adapted, "peft_config", {})) > 1:
             adapted.load_adapter(resume_from_checkpoint, adapted.active_adapter, is_trainable=True)
 
-    def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Tensor:
-        rewards: Tensor = super()._calculate_rewards(*args, **kwargs)
+    def _calculate_rewards(self, *columns: Any) -> Tensor:
+        """Give the rewards of the whole step, which each process computes alike: a method compares its groups."""
+        whole = [gather(column) for column in columns]
+        # TRL joins what it takes for parts
+        rewards: Tensor = super()._calculate_rewards(*whole)[: len(whole[0])]
         self._rewards_of_step = rewards
         return rewards
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
         scored: dict[str, Any] = super()._generate_and_score_completions(inputs)
         equal = equal_groups(self._rewards_of_step.sum(dim=1), self.num_generations)
-        scored["advantages"] = scored["advantages"].masked_fill(equal.repeat_interleave(self.num_generations), 0.0)
+        own = equal.repeat_interleave(self.num_generations)[own_slice(len(scored["advantages"]))]
+        scored["advantages"] = scored["advantages"].masked_fill(own, 0.0)
         self._metrics["train"]["zero_variance_share"].append(equal.float().mean().item())
         return scored
 
@@ -90,6 +124,19 @@ class ReducedGRPOTrainer(NamedPhases, GRPOTrainer):
         batch: dict[str, Any] = self._buffered_inputs[self._step % self.args.steps_per_generation]
         return batch
 
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Train on a micro-batch; after the last of a step, average the gradients."""
+        loss: Tensor = super().training_step(*args, **kwargs)
+        if self.accelerator.num_processes > 1 and self.accelerator.sync_gradients:
+            average_gradients(self.model.parameters())
+        return loss
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Log the figures of all processes' micro-batches."""
+        figures, parts = self._metrics["train"], gather([dict(self._metrics["train"])])
+        figures |= {name: [value for part in parts for value in part.get(name, ())] for part in parts for name in part}
+        super().log(logs, *args, **kwargs)
+
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
         """Give the loss of the rows that have one; zero, without a gradient, if none has."""
         rows = len(inputs["advantages"])
@@ -99,7 +146,9 @@ class ReducedGRPOTrainer(NamedPhases, GRPOTrainer):
         if live == 0:
             # reaches no parameter: without any gradient the optimizer leaves weights and momentum alone
             return torch.zeros((), device=inputs["advantages"].device, requires_grad=True)
-        loss: Tensor = super().compute_loss(model, without_shared_padding(inputs), *args, **kwargs)
+        with _alone(self.accelerator):
+            # not the wrapped model: torch's would wait for the gradients of all processes
+            loss: Tensor = super().compute_loss(self.model, without_shared_padding(inputs), *args, **kwargs)
         # these two divide by the number of rows they see; dapo divides by the tokens of the whole step
         return loss * (live / rows) if self.loss_type in ("grpo", "dr_grpo") else loss
 
@@ -153,6 +202,16 @@ class ReducedGRPOTrainer(NamedPhases, GRPOTrainer):
             for values in (output.log_probs, output.entropy)
         )
         return log_probs, entropies
+
+
+@contextlib.contextmanager
+def _alone(accelerator: Any) -> Iterator[None]:
+    """Let a process compute its figures from its own rows: TRL's loss would meet the others in every micro-batch."""
+    accelerator.gather = accelerator.reduce = lambda value, *args, **kwargs: value
+    try:
+        yield
+    finally:
+        del accelerator.gather, accelerator.reduce
 
 
 def pack_rows(ids: Tensor, mask: Tensor, width: int) -> tuple[packed_attention.PackedSequence, Tensor]:

@@ -1,4 +1,4 @@
-"""When checkpoints are written, and which are kept.
+"""When checkpoints are written, which are kept, and whose word it is.
 
 By the clock, beside those by steps: what a kill can cost at most is a time, not a number of steps. The newest by step
 stay: transformers goes by the files' times, and after a clock was set back deletes each new one.
@@ -32,7 +32,10 @@ class KeepNewest(TrainerCallback):
 
 
 class SaveByMinutes(TrainerCallback):
-    """Ask for a checkpoint after the first step that ends `minutes` or more after the last one."""
+    """Ask for a checkpoint after the first step that ends `minutes` or more after the last one.
+
+    Clocks differ by a little: of several processes one is followed (`FollowLeader`).
+    """
 
     def __init__(self, minutes: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.seconds, self.clock = minutes * 60, clock
@@ -44,13 +47,23 @@ class SaveByMinutes(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Ask, if it is time."""
-        due = [self.clock() - self.last >= self.seconds]
-        if args.world_size > 1:
-            # clocks differ by a little, and all processes save or none
-            due = broadcast_object_list(due)
-        if due[0]:
+        if self.clock() - self.last >= self.seconds:
             control.should_save = True
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Count from the end of every save, whoever asked for it."""
         self.last = self.clock()
+
+
+class FollowLeader(TrainerCallback):
+    """Take the leader's word on when to save and to stop, for it alone watches; comes after all other callbacks."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Follow."""
+        if args.world_size > 1:
+            word = [control.should_save, control.should_training_stop]
+            control.should_save, control.should_training_stop = broadcast_object_list(word)
+
+    def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Follow."""
+        self.on_step_end(args, state, control)

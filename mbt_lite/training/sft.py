@@ -24,10 +24,10 @@ from mbt_lite.training.checkpoints import resume_point, step_of
 from mbt_lite.training.dev_loss import BestAdapter, dev_losses, hold_out, lowest
 from mbt_lite.training.fed_rows import FedRows
 from mbt_lite.training.logit_tiles import narrow_without_triton
-from mbt_lite.training.processes import leader_first, share_of_steps, wait_for_all
+from mbt_lite.training.processes import leader_first, share_evenly, wait_for_all
 from mbt_lite.training.row_view import show_row
 from mbt_lite.training.rows import Row, Rows, encode_traces
-from mbt_lite.training.save_clock import KeepNewest, SaveByMinutes
+from mbt_lite.training.save_clock import FollowLeader, KeepNewest, SaveByMinutes
 from mbt_lite.training.sft_trainer import choose_trainer
 from mbt_lite.training.trackers import Track, tracking
 from mbt_lite.training.trainer_settings import common_settings, on_one_card
@@ -45,7 +45,7 @@ def to_sft_config(
         learning_rate=sft.learning_rate,
         num_train_epochs=sft.epochs,
         per_device_train_batch_size=sft.micro_batch_size,
-        gradient_accumulation_steps=share_of_steps(sft.gradient_accumulation_steps),
+        gradient_accumulation_steps=share_evenly("sft.gradient_accumulation_steps", sft.gradient_accumulation_steps),
         max_length=None,
         warmup_steps=sft.warmup_fraction,
         lr_scheduler_type=sft.schedule,
@@ -145,7 +145,7 @@ def build_trainer(
         train_dataset=to_dataset(rows),
         eval_dataset=to_dataset(dev_rows) if dev_rows else None,
         processing_class=student.tokenizer,
-        callbacks=[*life(recipe, student, folder), fed, *([log] if read_launch().leads else [])],
+        callbacks=[*life(recipe, student, folder), fed, *([log] if read_launch().leads else []), FollowLeader()],
     )
     log.quieten(trainer)
     return trainer, log

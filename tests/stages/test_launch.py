@@ -17,7 +17,7 @@ from mbt_lite import cli
 from mbt_lite.errors import ModelError
 from mbt_lite.files import read_json, read_jsonl
 from mbt_lite.run_dir import RunDir
-from mbt_lite.training.processes import share_of_steps
+from mbt_lite.training.processes import share_evenly
 
 ROOT = Path(__file__).parents[2]
 LAUNCHED = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "mbt_lite"]
@@ -107,9 +107,9 @@ def test_other_stages_refuse_several_processes(stage: str, recipe: Path, tmp_pat
 def test_steps_that_cannot_be_shared_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert share_of_steps(6) == 3
+    assert share_evenly("sft.gradient_accumulation_steps", 6) == 3
     with pytest.raises(ModelError, match=r"2 processes cannot share them evenly \(got 3\); choose a multiple of 2"):
-        share_of_steps(3)
+        share_evenly("sft.gradient_accumulation_steps", 3)
 
 
 def test_a_process_that_does_not_lead_writes_nothing(tmp_path: Path) -> None:
