@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bisect
 import functools
-import os.path
 from collections.abc import Callable, Sequence
 
 # Gives the text of token ids, special ones left out.
@@ -27,7 +26,7 @@ def token_places(ids: Sequence[int], decode: Decode, start: int, end: int) -> li
         """Give the characters that the first tokens wrote whole, and those that they have a part in."""
         head = decode(ids[:count])
         # bytes of half a character show as characters that the text does not have
-        whole = len(head) if text.startswith(head) else len(os.path.commonprefix((head, text)))
+        whole = next((at for at, pair in enumerate(zip(head, text, strict=False)) if pair[0] != pair[1]), len(head))
         return whole, whole + (len(head) > whole)
 
     places = range(len(ids))

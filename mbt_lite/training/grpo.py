@@ -264,6 +264,7 @@ def build_trainer(
     write_jsonl(completions, [row for row in read_jsonl(completions, step=int, question_id=str) if row["step"] <= done])
     journal = Journal(completions)
     columns = _columns(rows)
+    asked = {row.question.question_id: row.question for row in rows}
 
     def questions_of(step: int) -> list[str]:
         rows = read_jsonl(completions, step=int, question_id=str)
@@ -280,7 +281,7 @@ def build_trainer(
         console.print("grpo: this model computes the prompt anew for each completion", highlight=False)
     trainer = ReducedGRPOTrainer(
         model=student.model,
-        reward_funcs=[MethodReward(method, scorer, tuple(columns), grpo.group_size, journal.extend)],
+        reward_funcs=[MethodReward(method, scorer, tuple(columns), grpo.group_size, journal.extend, asked)],
         args=to_grpo_config(
             grpo,
             folder,

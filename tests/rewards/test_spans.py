@@ -55,7 +55,8 @@ def values(trace: str, answer: str = "Homer Academy", question: Question = QUEST
     ],
     ids=[
         "plan and steps", "steps without a plan", "a plan never executed", "prose", "before the plan",
-        "the last of a number", "of the question", "a repeated value", "no words", "all names in one", "a variable late",
+        "the last of a number", "of the question", "a repeated value", "no words", "all names in one",
+        "a variable late",
     ],
 )  # fmt: skip
 def test_find_spans_gives_what_the_steps_found(trace: str, found: list[str]) -> None:
@@ -82,7 +83,8 @@ def test_find_spans_without_a_think_tag_and_with_one_prefilled() -> None:
 
 
 def test_find_bridges_leaves_out_what_no_span_can_be() -> None:
-    asked = dataclasses.replace(QUESTION, bridges=("Frank Fisher", "the Homer Academy", "Distant Desert", "frank fisher"))
+    named = ("Frank Fisher", "the Homer Academy", "Distant Desert", "frank fisher")
+    asked = dataclasses.replace(QUESTION, bridges=named)
     assert find_bridges(asked) == [{"frank fisher"}]
     titled = dataclasses.replace(QUESTION, bridges=("Henry King (director)",), bridges_are_titles=True)
     [forms] = find_bridges(titled)
