@@ -58,6 +58,7 @@ ADDED = {
     "grpo.masa.weight": 1.0, "grpo.masa.rate_law": "masa", "grpo.masa.length_tolerance": 0.1,
     "grpo.masa.gate_sd": 0.1, "grpo.masa.cutoff_factor": 2.0, "grpo.masa.cutoff_floor_tokens": 64,
     "grpo.masa.audit_share": 0.1,
+    "grpo.ccrl.weight": 0.0, "grpo.ccrl.confidence": "token", "grpo.ccrl.law": "proper", "grpo.confidence.weight": 0.0,
 }  # fmt: skip
 
 # Fields of questions that came later stand at the end of their line. Layouts derive them from what is fingerprinted, so

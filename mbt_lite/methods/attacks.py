@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from mbt_lite.methods.asked import cheats, trace_for
 from mbt_lite.methods.dry_run import QUESTIONS_AT_ONCE, Sample, preference, rewarded, wrong_answer
 from mbt_lite.methods.method import Batch, Encode, Rewarded
 from mbt_lite.records import Question
@@ -92,9 +93,10 @@ def _samples(question: Question, scorer: Scorer, encode: Encode) -> list[Sample]
     names = list(dict.fromkeys(document.title for document in question.documents)) or _NAME.findall(question.question)
     every_name = ", ".join(names)
     room = scorer.limits.max_completion_tokens
+    lost = ["Nobody At All"] * len(question.bridges)
     parts = {
-        GOLD: (f"It is {question.answer}.", _tagged(question.answer)),
-        WRONG: (f"It is {wrong}.", _tagged(wrong)),
+        GOLD: (trace_for(question, question.answer, question.bridges, sure=100), _tagged(question.answer)),
+        WRONG: (trace_for(question, wrong, lost, sure=50), _tagged(wrong)),
         "an empty completion": None,
         "an empty answer in the right form": ("", _tagged("")),
         "padding": (" ".join(f"step {number} of many" for number in range(room)), _tagged(wrong)),
@@ -106,6 +108,7 @@ def _samples(question: Question, scorer: Scorer, encode: Encode) -> list[Sample]
         "yes and no as answer": ("", _tagged("yes and no")),
         "an answer tag for every name": ("", "".join(map(_tagged, names))),
         "answer tags within the trace": ("".join(map(_tagged, names)), _tagged(wrong)),
+        **{name: (trace, _tagged(wrong)) for name, trace in cheats(question, wrong, names).items()},
     }
     stop = min(scorer.stop_ids)
     opening = "" if scorer.prefilled_think else "<think>\n"

@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from mbt_lite.methods.asked import trace_for
 from mbt_lite.methods.method import Batch, Encode, Rewarded
 from mbt_lite.records import Question
 from mbt_lite.rewards.law import Terms
@@ -62,7 +63,7 @@ def gold_findings(
 
 def _samples(question: Question, scorer: Scorer, encode: Encode) -> list[Sample]:
     """Give the gold sample, then the broken ones."""
-    trace = f"It is {question.answer}."
+    trace = trace_for(question, question.answer, question.bridges, sure=100)
     opening = "" if scorer.prefilled_think else "<think>\n"
     thinking = f"{opening}{trace}\n</think>\n\n"
     wrong = wrong_answer(question)
@@ -102,7 +103,11 @@ def rewarded(
     scored = scorer.score(ids, golds)
     columns: dict[str, list[Any]] = {"question_id": [question.question_id for question in owners], "golds": golds}
     certain = [[0.0] * len(row) for row in ids]
-    found = reward(Batch(ids, scored.texts, scored.stopped, scored.terms, columns, size, 1, certain))
+    batch = Batch(
+        ids, scored.texts, scored.stopped, scored.terms, columns, size, 1, certain,
+        prefilled_think=scorer.prefilled_think, questions=owners, decode=scorer.decode,
+    )  # fmt: skip
+    found = reward(batch)
     rewarded = [
         dataclasses.replace(
             sample,

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from mbt_lite.methods.attacks import Attacked, attack
 from mbt_lite.methods.dry_run import gold_findings
+from mbt_lite.methods.extras import extras_of
 from mbt_lite.methods.method import Ask, Batch, Encode, Extra, PromptRow, Rewarded, Rule
 from mbt_lite.prompts import student_messages
 from mbt_lite.recipe.schema import Grpo
@@ -31,7 +32,7 @@ def limits_of(grpo: Grpo) -> RewardLimits:
 
 def law_of(grpo: Grpo) -> Law:
     """Give the law as a recipe weighs it."""
-    return Law(grpo.reward.weights.model_dump(), grpo.max_completion_tokens)
+    return Law(grpo.reward.weights.model_dump(), grpo.max_completion_tokens, extras_of(grpo))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,7 +76,8 @@ class Law:
         extras = {extra.name: list(extra(batch)) for extra in self.extras}
         for column in extras.values():
             rewards = [reward + more for reward, more in zip(rewards, column, strict=True)]
-        return Rewarded(rewards, extras)
+        figures = {name: value for extra in self.extras for name, value in extra.figures(batch).items()}
+        return Rewarded(rewards, extras, figures)
 
     def findings(self, questions: Sequence[Question], scorer: Scorer, encode: Encode) -> list[str]:
         """Compare gold completions with broken ones (see `dry_run`)."""
@@ -86,7 +88,7 @@ class Law:
         return attack(questions, self.reward, self.weights, scorer, encode)
 
     def healthy_ranges(self) -> tuple[Rule, ...]:
-        """Give axolotl's ranges for GRPO (mean reward, entropy, gradient norm), and ours."""
+        """Give axolotl's ranges for GRPO (mean reward, entropy, gradient norm), ours, and those of the extras."""
         return (
             Rule(
                 "reward/answer", 0.15, math.inf, from_step=20,
@@ -121,4 +123,5 @@ class Law:
                 below="a step hardly changes the adapter; raise grpo.learning_rate, or look at the rewards' spread",
                 above="steps are clipped hard or about to blow up; lower grpo.learning_rate, or raise prompts_per_step",
             ),
+            *(rule for extra in self.extras for rule in extra.healthy_ranges()),
         )  # fmt: skip

@@ -14,6 +14,7 @@ from mbt_lite.generation.decoding import Rollout
 from mbt_lite.records import Message, Question
 from mbt_lite.rewards.law import Terms
 from mbt_lite.rewards.scorer import Scorer
+from mbt_lite.text.token_places import Decode
 
 if TYPE_CHECKING:
     from mbt_lite.methods.attacks import Attacked
@@ -48,6 +49,7 @@ class Batch:
     `columns` are those of the rows, `question_id` and `golds` among them; `step` is the optimizer step they are for,
     from 1 on. `log_probs` [B, tokens of the row] are the policy's (see `Rollout`); None unless the method wants them.
     `limits` [B]: the most tokens each had in a step of `passes`, 0 where it was not rolled out; None in one pass.
+    `questions` [B] are those of the rows, () where they are not known; `decode` is what gave the texts of the ids.
     """
 
     ids: Sequence[Sequence[int]]
@@ -60,6 +62,8 @@ class Batch:
     log_probs: Sequence[Sequence[float]] | None = None
     limits: Sequence[int] | None = None
     prefilled_think: bool = False
+    questions: Sequence[Question] = ()
+    decode: Decode | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -113,6 +117,14 @@ class Extra(Protocol):
 
     def __call__(self, batch: Batch) -> Sequence[float]:
         """Give the numbers [B]."""
+
+    def figures(self, batch: Batch) -> Mapping[str, float]:
+        """Give figures of the step as a whole, logged under their names; one that nothing tells is left out."""
+        return {}
+
+    def healthy_ranges(self) -> tuple[Rule, ...]:
+        """Give the ranges in which its figures are healthy."""
+        return ()
 
 
 class Method(Protocol):

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import get_args
 
+from mbt_lite.recipe.confidence_checks import confidence_conflicts
 from mbt_lite.recipe.endpoint import Endpoint
 from mbt_lite.recipe.endpoint_checks import Conflict, endpoint_conflicts, speaker_conflicts
 from mbt_lite.recipe.schema import Eval, Masa, Questions, Recipe, Variant
@@ -31,6 +32,7 @@ def conflicts(recipe: Recipe) -> Iterator[Conflict]:
     yield from _sft(recipe)
     yield from _grpo(recipe)
     yield from _masa(recipe)
+    yield from confidence_conflicts(recipe)
     yield from _rollout_engine(recipe)
     yield from _reward(recipe)
     yield from _eval(recipe)

@@ -20,6 +20,8 @@ from mbt_lite.recipe.endpoint import JudgeMeasure as JudgeMeasure
 from mbt_lite.recipe.endpoint import StudentModels as StudentModels
 from mbt_lite.recipe.endpoint import Teacher as Teacher
 from mbt_lite.recipe.section import Free, NonNegativeInt, PositiveInt, Section, Seed, Size, Temperature
+from mbt_lite.recipe.training import Ccrl as Ccrl
+from mbt_lite.recipe.training import Confidence as Confidence
 from mbt_lite.recipe.training import Grpo as Grpo
 from mbt_lite.recipe.training import Masa as Masa
 from mbt_lite.recipe.training import Reward as Reward

@@ -108,6 +108,28 @@ class Masa(Section):
     """Share of the gated questions that are solved all the same, to see whether the gate is right."""
 
 
+class Ccrl(Section):
+    """A reward for being sure of right steps and unsure of wrong ones, on top of the law (the idea is that of
+    arXiv 2601.21909; its formula is not public, this rule is ours)."""
+
+    weight: NonNegativeFloat = 0.0
+    """Times the term, -1..1; 0: off. Below half the law's gap between a right and a wrong answer; ours is 0.2."""
+    confidence: Literal["token", "stated"] = "token"
+    """How sure a step is. `token`: by the policy's probability of what was found, the geometric mean over its tokens.
+    `stated`: by the `[NN]` at the end of its line, in whole per cent; none there counts as certain."""
+    law: Literal["proper", "linear"] = "proper"
+    """What a step earns by confidence c. `proper`: 2c - c^2 if it is right, else -c^2: best where c is the chance to be
+    right. `linear`: c or -c, which is best at 0 or 1; for an ablation."""
+
+
+class Confidence(Section):
+    """A reward for saying how likely the answer is right, on top of the law (RLCR, arXiv 2507.16806)."""
+
+    weight: NonNegativeFloat = 0.0
+    """Times y - (y - c)^2, y = right and stopped, c = the trace's last line, `Confidence: NN`, in per cent; a line that
+    is missing earns -1. 0: off; 0.5 weighs it as RLCR does."""
+
+
 class Grpo(Section):
     """Stage `grpo`: continue the SFT adapter with group-relative policy optimization."""
 
@@ -116,6 +138,10 @@ class Grpo(Section):
     second group that foretells how the first will go: names, share right, length (twice the rollouts)."""
     masa: Masa = Masa()
     """What `method: masa` turns."""
+    ccrl: Ccrl = Ccrl()
+    """Confidence on steps, rewarded (method law, questions that ask for steps)."""
+    confidence: Confidence = Confidence()
+    """Confidence in the answer, rewarded (method law, questions that ask for confidence)."""
     start: Literal["sft", "base"] = "sft"
     """`sft`: continue its adapter. `base`: a fresh adapter on the untrained student (GRPO only)."""
     steps: PositiveInt = 100

@@ -23,8 +23,9 @@ from rich.console import Console
 
 from mbt_lite.data.overlap import read_overlap
 from mbt_lite.data.questions import read_questions
-from mbt_lite.errors import RecipeError, RunError
+from mbt_lite.errors import DataError, RecipeError, RunError
 from mbt_lite.recipe.schema import Recipe
+from mbt_lite.rewards.spans import find_bridges
 from mbt_lite.run_dir import RunDir, adapter_files
 from mbt_lite.student.backend import backend_of, in_stage
 from mbt_lite.training.out_of_memory import naming_out_of_memory
@@ -46,7 +47,24 @@ def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
     if grpo.dev_questions:
         scorings = 1 + -(-grpo.steps // grpo.save_every_steps)
         lines.append(f"grpo: {scorings} scorings of {grpo.dev_questions} held-out questions; keeps {grpo.keep_adapter}")
-    return [*lines, *read_overlap(recipe.data).lines]
+    return [*lines, *bridge_lines(recipe), *read_overlap(recipe.data).lines]
+
+
+def bridge_lines(recipe: Recipe) -> list[str]:
+    """Say how many questions have no bridges, so that `grpo.ccrl` says nothing of them; DataError if none has any."""
+    if not recipe.grpo.ccrl.weight:
+        return []
+    train = recipe.data.train
+    questions = read_questions(train, recipe.data.seed)
+    without = sum(not find_bridges(question) for question in questions)
+    if without == len(questions):
+        raise DataError(
+            f"{train.path}: no question has gold bridges, so no step can be right (got {without} questions); "
+            "give others, or set grpo.ccrl.weight to 0"
+        )
+    titles = "; titles of documents stand in for them" if any(one.bridges_are_titles for one in questions) else ""
+    said = f"grpo: {without} of {len(questions)} questions have no gold bridges: their steps earn nothing{titles}"
+    return [said] if without or titles else []
 
 
 def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
@@ -69,7 +87,7 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
     if run_dir.is_done("grpo", inputs):
         console.print(f"grpo: done already, adapter in {run_dir.stage_dir('grpo') / 'adapter'}", highlight=False)
         return
-    for line in read_overlap(recipe.data).lines:
+    for line in [*bridge_lines(recipe), *read_overlap(recipe.data).lines]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     check_reference(recipe)
     share_rows(recipe.grpo)

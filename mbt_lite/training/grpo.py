@@ -279,6 +279,7 @@ def build_trainer(
     journal = _go_on_with(completions, done) if leads else None
     record = journal.extend if journal is not None else lambda rows: None
     columns = _columns(rows)
+    asked = {row.question.question_id: row.question for row in rows}
 
     def questions_of(step: int) -> list[str]:
         rows = read_jsonl(completions, step=int, question_id=str)
@@ -295,7 +296,7 @@ def build_trainer(
         console.print("grpo: this model computes the prompt anew for each completion", highlight=False)
     trainer = ReducedGRPOTrainer(
         model=student.model,
-        reward_funcs=[MethodReward(method, scorer, tuple(columns), grpo.group_size, record)],
+        reward_funcs=[MethodReward(method, scorer, tuple(columns), grpo.group_size, record, asked)],
         args=to_grpo_config(
             grpo,
             folder,

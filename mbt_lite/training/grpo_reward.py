@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mbt_lite.methods.method import KIND, Batch, Method, Rewarded
+from mbt_lite.records import Question
 from mbt_lite.rewards.scorer import Scored, Scorer
 from mbt_lite.rewards.terms import TERMS
 
@@ -22,13 +23,17 @@ LIMITS = "limits"
 
 @dataclasses.dataclass(slots=True)
 class MethodReward:
-    """Reward completions by a method; `record` gets one row per completion (text, terms, reward)."""
+    """Reward completions by a method; `record` gets one row per completion (text, terms, reward).
+
+    `questions` are those of the dataset by id; {} where nothing asks for them.
+    """
 
     method: Method
     scorer: Scorer
     columns: Sequence[str]
     group_size: int
     record: Callable[[list[dict[str, Any]]], None]
+    questions: Mapping[str, Question] = dataclasses.field(default_factory=dict)
 
     @property
     def __name__(self) -> str:
@@ -64,6 +69,8 @@ class MethodReward:
                 log_probs,
                 given.get(LIMITS),
                 self.scorer.prefilled_think,
+                [self.questions[one] for one in columns["question_id"]] if self.questions else (),
+                self.scorer.decode,
             )
         )
         extras = {f"extra/{name}": column for name, column in found.extras.items()}

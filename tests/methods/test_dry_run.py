@@ -1,7 +1,7 @@
 import pytest
 from gold_rows import gold_findings
 
-from mbt_lite.methods.method import Batch
+from mbt_lite.methods.method import Batch, Extra
 from mbt_lite.recipe.schema import RewardWeights
 from mbt_lite.records import Question
 from mbt_lite.rewards.terms import TERMS, RewardLimits
@@ -73,7 +73,7 @@ def test_gold_findings_reports_a_gold_completion_that_does_not_fit() -> None:
     assert "max_completion_tokens 400" in found
 
 
-class Numbers:
+class Numbers(Extra):
     """An extra with a number for each sample of the dry run, the gold one first."""
 
     name = "numbers"

@@ -63,6 +63,20 @@ CONFLICTS = {
         "grpo:\n  method: masa\n  kl_coefficient: 0.1\n",
         "a.yaml:6: `grpo.kl_coefficient` is 0.1, which `grpo.method` masa has not been tried with; set it to 0",
     ),
+    "steps rewarded that are not asked for": (
+        "grpo:\n  ccrl: {weight: 0.2}\n",
+        "a.yaml:5: `grpo.ccrl` rewards what nobody asks the student to write (got `data.train.ask_for` answer); set it "
+        "to steps, for dev too, or `grpo.ccrl.weight` to 0",
+    ),
+    "a law of confidence without a weight": (
+        "grpo:\n  ccrl: {law: linear}\n",
+        "a.yaml:5: `grpo.ccrl` is set, but its weight is 0; set `grpo.ccrl.weight`, such as 0.2",
+    ),
+    "confidence rewarded that is not asked for": (
+        "grpo:\n  confidence: {weight: 0.5}\n",
+        "a.yaml:5: `grpo.confidence` rewards what nobody asks the student to write (got `data.train.ask_for` answer); "
+        "set it to confidence, for dev too, or `grpo.confidence.weight` to 0",
+    ),
     "a forecast from one draft": (
         "gen:\n  kind: meta_expert\n",
         "a.yaml:5: `gen.rollouts_per_question` is 1, but one draft tells `gen.kind` meta_expert no share of right "

@@ -17,7 +17,7 @@ from mbt_lite.errors import ModelError, RecipeError
 from mbt_lite.files import read_json, read_jsonl
 from mbt_lite.methods.attacks import GOLD, WRONG, Attacked
 from mbt_lite.methods.law import Law
-from mbt_lite.methods.method import Batch, Encode, PromptRow, Rewarded, Rule
+from mbt_lite.methods.method import Batch, Encode, Extra, PromptRow, Rewarded, Rule
 from mbt_lite.prompts import student_messages
 from mbt_lite.recipe.schema import Recipe, RewardWeights
 from mbt_lite.records import Question
@@ -159,7 +159,7 @@ def test_log_probs_are_refused_from_vllm_before_anything_loads(
         run(recipe(student_folder, rollout_engine="vllm"), run_dir)
 
 
-class Wrong:
+class Wrong(Extra):
     """An extra that pays what is not exact."""
 
     name = "wrong"

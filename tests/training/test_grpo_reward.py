@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mbt_lite.methods.law import Law
-from mbt_lite.methods.method import Batch
+from mbt_lite.methods.method import Batch, Extra
 from mbt_lite.rewards.scorer import Scorer
 from mbt_lite.rewards.terms import TERMS, RewardLimits
 from mbt_lite.training.grpo_reward import MethodReward
@@ -135,10 +135,11 @@ def test_law_reward_refuses_columns_of_another_length(desk: Desk) -> None:
     assert desk.rows == []
 
 
-class Halves:
+class Halves(Extra):
     """An extra: half the tokens that the batch says, and what it was given."""
 
     name = "halves"
+    wants_log_probs = False
 
     def __init__(self, wants_log_probs: bool) -> None:
         self.wants_log_probs, self.batches = wants_log_probs, list[Batch]()
