@@ -19,7 +19,7 @@ from mbt_lite.errors import DataError
 
 FinishReason = Literal["stop", "length"]
 # Which checks a training row passes, and what of it trains; `training.rows` says what each means.
-RowRule = Literal["closed"]
+RowRule = Literal["closed", "line"]
 AnswerRule = Literal["text", "number"]
 # What the student is asked to write beside its thoughts and its answer.
 AskFor = Literal["answer", "steps", "confidence"]
@@ -105,6 +105,15 @@ class CallCompletion(Completion):
     round: int
     call: int
     sample: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AnswerProbability:
+    """How probable, 0..1, a student found the answer that one of its completions gives; None without an answer."""
+
+    question_id: str
+    rollout_index: int
+    answer_probability: float | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

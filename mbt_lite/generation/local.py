@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from mbt_lite.generation.answer_probability import answer_probability
+from mbt_lite.generation.decoding import Rollout
 from mbt_lite.generation.generate import generate
 from mbt_lite.generation.local_rounds import Generate
 from mbt_lite.generation.vllm_engine import VllmEngine
@@ -26,6 +29,11 @@ def read_counts(model: schema.Model) -> TokenCounts:
         chat_template=template_hash(tokenizer),
         controls=control_finder(tokenizer),
     )
+
+
+def read_answer_probability(model: schema.Model, *, prefills_think: bool) -> Callable[[Rollout], float | None]:
+    """Give what reads the probability of a rollout's answer."""
+    return functools.partial(answer_probability, tokenizer=load_tokenizer(model), prefilled_think=prefills_think)
 
 
 def open_student(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -9,8 +10,8 @@ from pathlib import Path
 from mbt_lite.endpoint.opening import Counting
 from mbt_lite.files import Journal, read_jsonl
 from mbt_lite.generation.decoding import Decoding, Rollout
-from mbt_lite.records import CallCompletion, Completion, Message, from_row, to_row
-from mbt_lite.strategies.rounds import Answered, Place, Prompt
+from mbt_lite.records import AnswerProbability, CallCompletion, Completion, Message, from_row, to_row
+from mbt_lite.strategies.rounds import Answered, Key, Place, Prompt
 
 # Completes prompts as `generation.generate` does: all of them, those that are wanted.
 Generate = Callable[[Sequence[Sequence[Message]], Decoding, Collection[int]], Iterator[Rollout]]
@@ -19,11 +20,20 @@ Generate = Callable[[Sequence[Sequence[Message]], Decoding, Collection[int]], It
 ROUND_SEEDS = 1_000_000
 
 
+@dataclasses.dataclass(frozen=True)
+class Beside:
+    """The answer's probability of each completion, which its rollout alone can tell, in a journal of its own."""
+
+    journal: Path
+    probability: Callable[[Rollout], float | None]
+
+
 @dataclasses.dataclass
 class LocalRounds:
     """The student in this process, which `open_student` loads when it is first needed.
 
-    `decoding` samples but for what the strategy says. The journal of a strategy of one call holds its answers.
+    `decoding` samples but for what the strategy says. The journal of a strategy of one call holds its answers; with
+    `beside` each has its answer's probability there.
     """
 
     open_student: Callable[[], Generate]
@@ -32,10 +42,14 @@ class LocalRounds:
     is_one_call: bool
     what: str
     counting: Counting
+    beside: Beside | None = None
 
     def __call__(self, number: int, prompts: Sequence[Prompt]) -> Answered:
         """Complete what is missing; prompts that are to be sampled alike go together."""
         done = read_journal(self.journal, is_one_call=self.is_one_call)
+        if self.beside is not None:
+            told = read_beside(self.beside.journal)
+            done = {place: one for place, one in done.items() if place.key in told}
         alike: dict[Decoding, list[Prompt]] = {}
         for prompt in prompts:
             alike.setdefault(self._decoding(number, prompt), []).append(prompt)
@@ -44,17 +58,35 @@ class LocalRounds:
         if total:
             generate = self.open_student()
             what = self.what if number == 0 else f"{self.what}, round {number + 1}"
-            with Journal(self.journal) as journal, self.counting(what, total) as step:
+            with (
+                Journal(self.journal) as journal,
+                self._note() as note,
+                self.counting(what, total) as step,
+            ):
                 for decoding, wanted in missing.items():
                     group = alike[decoding]
                     # all prompts, so that batches are what they are in a run that never stopped
                     for rollout in generate([list(prompt.messages) for prompt in group], decoding, wanted):
                         place = group[rollout.prompt_index].places[rollout.sample_index]
                         if place not in done:
+                            # first: a completion that is there has its number
+                            note(place, rollout)
                             done[place] = completion_at(place, rollout, is_one_call=self.is_one_call)
                             journal.append(to_row(done[place]))
                         step()
         return Answered(done)
+
+    @contextlib.contextmanager
+    def _note(self) -> Iterator[Callable[[Place, Rollout], None]]:
+        """Open the journal beside, if there is one."""
+        beside = self.beside
+        if beside is None:
+            yield lambda place, rollout: None
+            return
+        with Journal(beside.journal) as journal:
+            yield lambda place, rollout: journal.append(
+                to_row(AnswerProbability(*place.key, beside.probability(rollout)))
+            )
 
     def _decoding(self, number: int, prompt: Prompt) -> Decoding:
         return dataclasses.replace(
@@ -87,3 +119,10 @@ def read_journal(path: Path, *, is_one_call: bool) -> dict[Place, Completion]:
         return {Place(one.question_id, one.rollout_index): one for one in read}
     calls = (from_row(CallCompletion, row, f"{path}:{line}") for line, row in rows)
     return {Place(one.question_id, one.rollout_index, one.round, one.call, one.sample): one for one in calls}
+
+
+def read_beside(path: Path) -> dict[Key, float | None]:
+    """Read the answers' probabilities by question and index; a missing file has none."""
+    rows = enumerate(read_jsonl(path), 1)
+    read = (from_row(AnswerProbability, row, f"{path}:{line}") for line, row in rows)
+    return {(one.question_id, one.rollout_index): one.answer_probability for one in read}

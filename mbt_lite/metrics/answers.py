@@ -112,6 +112,15 @@ def pass_at_k(n: int, n_correct: int, k: int) -> float:
     return 1.0 - math.prod(1 - k / i for i in range(n - n_correct + 1, n + 1))
 
 
+def voting_form(answer: str, golds: Sequence[str]) -> str | None:
+    """Give the form in which an answer votes and agrees with others; None for one without the number asked for.
+
+    >>> voting_form("The Beatles!", ["Beatles"]), voting_form("$1,800.00", ["#### 1800"])
+    ('beatles', '1800')
+    """
+    return plain_number(answer) if is_number_gold(golds[0]) else normalize(answer)
+
+
 def maj_at_k(answers: Sequence[str | None], golds: Sequence[str]) -> int:
     """Give 1 if the most frequent answer of k completions is an exact match, else 0.
 
@@ -121,6 +130,5 @@ def maj_at_k(answers: Sequence[str | None], golds: Sequence[str]) -> int:
     1
     """
     assert answers, "maj@k needs at least one completion"
-    form = plain_number if is_number_gold(golds[0]) else normalize
-    votes = Counter(said for answer in answers if answer is not None and (said := form(answer)) is not None)
+    votes = Counter(said for one in answers if one is not None and (said := voting_form(one, golds)) is not None)
     return exact_match(votes.most_common(1)[0][0], golds) if votes else 0

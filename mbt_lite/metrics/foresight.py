@@ -12,10 +12,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from mbt_lite.metrics.aggregate import Estimate, estimates, undefined
-from mbt_lite.metrics.intervals import percentile_interval
+from mbt_lite.metrics.calibration import auroc
 from mbt_lite.records import Completion, Prediction, Question
 from mbt_lite.rewards.meta import (
     TRIES,
@@ -31,6 +29,8 @@ from mbt_lite.rewards.meta import (
 )
 from mbt_lite.text.completion import parse_completion
 from mbt_lite.text.normalize import normalize
+
+_ALIKE = "all questions alike: none is solved at least half the time, or all are"
 
 
 def foresight(
@@ -67,7 +67,9 @@ def foresight(
     metrics = estimates(columns, samples=samples, seed=seed, reasons=reasons)
     pairs = [(told[question_id].right_of_8, one.rate) for question_id, one in found.items()]
     known = [(right, rate) for right, rate in pairs if right is not None]
-    metrics["auroc"] = auroc([right for right, _ in known], [rate >= 0.5 for _, rate in known], samples, seed)
+    metrics["auroc"] = auroc(
+        [right for right, _ in known], [rate >= 0.5 for _, rate in known], samples, seed, one_class=_ALIKE
+    )
     metrics |= _constant([(questions[question_id], one) for question_id, one in found.items()], tolerance, law)
     return {
         "metrics": metrics,
@@ -109,25 +111,3 @@ def _constant(pairs: Sequence[tuple[Question, Solved]], tolerance: float, law: R
         | {"mean": float(getattr(earned, name))}
         for name in names
     }
-
-
-def auroc(scores: Sequence[float], labels: Sequence[bool], samples: int, seed: int) -> Estimate:
-    """Give the chance that a true one scores above a false one, ties half, with its bootstrap interval.
-
-    >>> auroc([1, 1, 1, 0, 0], [True, True, False, False, True], 10, 0)["mean"]
-    0.5833333333333334
-    """
-    values, truths = np.array(scores, dtype=np.float64), np.array(labels, dtype=bool)
-    if truths.all() or not truths.any():
-        return undefined(len(scores), "all questions alike: none is solved at least half the time, or all are")
-    above = (values[:, None] > values[None, :]) + 0.5 * (values[:, None] == values[None, :])
-
-    def area(weights: np.ndarray[Any, Any]) -> float | None:
-        true, false = weights * truths, weights * ~truths
-        total = true.sum() * false.sum()
-        return float(true @ above @ false / total) if total else None
-
-    generator, n = np.random.default_rng(seed), len(scores)
-    drawn = [area(np.bincount(generator.integers(n, size=n), minlength=n)) for _ in range(samples)]
-    low, high = percentile_interval([one for one in drawn if one is not None])
-    return {"mean": area(np.ones(n)), "low": low, "high": high, "n": n, "undefined_reason": None}

@@ -14,6 +14,8 @@
                   and "undefined_reason" where there is none,
      "same_texts_as": [variants before it that wrote the very same texts],
      "left_out":  [{"question_id", "reason"}, ...],
+     "calibration": what `confidences.py` gives for each reading, there with `eval.confidence` only,
+     "without_evidence": what it gives of that, there with `eval.without_evidence` only,
      "in_train":  how many of the dev questions train has: {"n", "n_by_id_alone", "of", "said"}}
 
 `paired` has every variant before this one; `aes` is null for the variant that the others are compared with.
@@ -50,8 +52,11 @@ def scorecards(
     left_out: Iterable[Mapping[str, str]] = (),
     in_train: Mapping[str, Any] | None = None,
     foresight: Mapping[str, Mapping[str, Any]] | None = None,
+    more: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Give variant -> the content of its metrics.json, in the order of `predictions`; all hold `phases` and `in_train`.
+
+    `more` has blocks that are there where they were asked for alone.
 
     Raises DataError where variants did not answer the same questions.
     """
@@ -71,6 +76,7 @@ def scorecards(
             "same_texts_as": [other for other in cards if _are_same(rows, predictions[other])],
             "left_out": list(left_out),
             "in_train": None if in_train is None else dict(in_train),
+            **({} if more is None else more[variant]),
         }
     return cards
 

@@ -179,7 +179,8 @@ def _answering(recipe: Recipe, workload: Workload, rates: Rates, run_folder: Pat
         return Hours(None, None, unknown=_NO_QUESTIONS)
     files = sorted((run_folder / "eval").glob("*/completions.jsonl"))
     written = [row["completion_tokens"] for file in files for row in read_jsonl(file, completion_tokens=int)]
-    answers = workload.n_dev_questions * (settings.samples_per_question + settings.foresight) * len(settings.variants)
+    each = settings.samples_per_question + settings.foresight + settings.without_evidence
+    answers = workload.n_dev_questions * each * len(settings.variants)
     return hours_at((completions(answers, _mean(written), settings.max_completion_tokens), rates.generate))
 
 

@@ -19,7 +19,10 @@ from mbt_lite.recipe.variants import NO_ADAPTER, WORDS, AdapterStage
 
 # The largest of vLLM's `MaxLoRARanks`.
 VLLM_MAX_RANK = 512
-_DRAFTED_BY_STUDENT = ("mbt_r", "distill_r", "self_distill", "meta_expert")
+_DRAFTED_BY_STUDENT = ("mbt_r", "distill_r", "self_distill", "meta_expert", "confidence")
+# Kinds whose rows say how sure they are: by the drafts' agreement, or as they were drafted.
+_STATES_CONFIDENCE = ("confidence", "self_distill", "teacher_distill")
+_LEAST_DRAFTS = 5
 ADAPTERS = (NO_ADAPTER, *get_args(AdapterStage))
 
 
@@ -126,6 +129,7 @@ def _gen(recipe: Recipe) -> Iterator[Conflict]:
             f"`gen.rollouts_per_question` is {gen.rollouts_per_question}, but one draft tells "
             "`gen.kind` meta_expert no share of right ones; ask for two at least, better eight",
         )
+    yield from _confidence(recipe)
     if gen.student_adapter is not None and (gen.student.is_asked or gen.kind not in _DRAFTED_BY_STUDENT):
         yield Conflict(
             ("gen.student_adapter", "gen.student.base_url", "gen.kind"),
@@ -133,6 +137,27 @@ def _gen(recipe: Recipe) -> Iterator[Conflict]:
             f"{gen.kind}, `gen.student.base_url` {gen.student.base_url}); remove it",
         )
     yield from _student(gen.student, {"model": gen.student.model}, ["model"])
+
+
+def _confidence(recipe: Recipe) -> Iterator[Conflict]:
+    gen, ask_for = recipe.gen, recipe.data.train.ask_for
+    if gen.kind == "confidence" and gen.rollouts_per_question < _LEAST_DRAFTS:
+        yield Conflict(
+            ("gen.rollouts_per_question", "gen.kind"),
+            f"`gen.rollouts_per_question` is {gen.rollouts_per_question}, too few for `gen.kind` confidence to tell "
+            f"how far drafts agree; ask for {_LEAST_DRAFTS} at least, better ten",
+        )
+    if gen.kind == "confidence" and ask_for != "confidence":
+        yield Conflict(
+            ("data.train.ask_for", "gen.kind"),
+            f"`gen.kind` confidence answers a prompt that asks for it (got `data.train.ask_for` {ask_for}); "
+            "set it to confidence for train and dev",
+        )
+    if ask_for == "confidence" and gen.kind not in _STATES_CONFIDENCE:
+        yield Conflict(
+            ("gen.kind", "data.train.ask_for"),
+            f"`data.train.ask_for` is confidence, but rows of `gen.kind` {gen.kind} state none; set it to confidence",
+        )
 
 
 def _student(student: Endpoint, models: Mapping[str, str | None], wanted: Sequence[str]) -> Iterator[Conflict]:
@@ -281,6 +306,7 @@ def _eval(recipe: Recipe) -> Iterator[Conflict]:
             f"`eval.samples_per_question` is {eval_.samples_per_question}, but at `eval.temperature` 0 "
             "all completions of a question are alike; raise the temperature or ask for one",
         )
+    yield from _readings(recipe)
     models = {f"models.{name}": name_there for name, name_there in eval_.student.models}
     yield from _student(eval_.student, models, [f"models.{served_as(variant)}" for variant in eval_.full_variants])
     if eval_.student.is_asked and eval_.engine != "local":
@@ -292,6 +318,31 @@ def _eval(recipe: Recipe) -> Iterator[Conflict]:
         yield Conflict(
             ("eval.top_k", "eval.student.base_url"),
             f"`eval.top_k` is {eval_.top_k}, but the chat schema of `eval.student.base_url` has none; set it to 0",
+        )
+
+
+def _readings(recipe: Recipe) -> Iterator[Conflict]:
+    """Check that what `eval.confidence` reads can be there."""
+    eval_ = recipe.eval
+    if len(set(eval_.confidence)) < len(eval_.confidence):
+        message = f"`eval.confidence` names a reading twice (got [{', '.join(eval_.confidence)}]); name each once"
+        yield Conflict(("eval.confidence",), message)
+    if "stated" in eval_.confidence and recipe.data.dev.ask_for != "confidence":
+        yield Conflict(
+            ("eval.confidence", "data.dev.ask_for"),
+            f"`eval.confidence` reads stated, which nobody is asked for (got `data.dev.ask_for` "
+            f"{recipe.data.dev.ask_for}); set that to confidence, or leave stated out",
+        )
+    elsewhere = {
+        "eval.student.base_url": eval_.student.is_asked,
+        "eval.engine": eval_.engine != "local",
+        "model.backend": recipe.model.backend == "unsloth",
+    }
+    for key in (key for key, is_wrong in elsewhere.items() if is_wrong and "answer_probability" in eval_.confidence):
+        yield Conflict(
+            ("eval.confidence", key),
+            f"`eval.confidence` reads answer_probability, which only the student in this process tells, with backend "
+            f"transformers and engine local (got another `{key}`); leave it out, or change that",
         )
 
 

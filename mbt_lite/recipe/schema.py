@@ -117,7 +117,9 @@ class Sampling(Section):
     """0 switches it off."""
 
 
-TraceKind = Literal["mbt_r", "mbt_s", "self_distill", "teacher_distill", "direct_r", "distill_r", "meta_expert"]
+TraceKind = Literal[
+    "mbt_r", "mbt_s", "self_distill", "teacher_distill", "direct_r", "distill_r", "meta_expert", "confidence"
+]
 
 
 class Gen(Section):
@@ -127,7 +129,8 @@ class Gen(Section):
     """`mbt_r` rewrites the student's drafts, `mbt_s` writes from scratch; the others are controls: `self_distill` and
     `teacher_distill` keep right drafts as they are, `direct_r` rewrites the teacher's drafts, `distill_r` rewrites the
     student's without the five phases. `meta_expert`: forecasts by the student of its own tries, for `grpo.method:
-    masa`."""
+    masa`. `confidence`: its most frequent answer, with how often such answers are right; the line that says so trains,
+    nothing else."""
     rollouts_per_question: Size = 1
     """Drafts per question, of the student or (teacher_distill, direct_r) of the teacher; mbt_s has none.
     meta_expert has as many forecasts besides."""
@@ -179,6 +182,12 @@ class Eval(Section):
     foresight: bool = False
     """One greedy forecast a question besides (names, share right, length), held against its completions; rates want
     several `samples_per_question`."""
+    confidence: tuple[Literal["stated", "answer_probability"], ...] = ()
+    """How sure it is, read in these ways and held against what is right. `stated`: the line that `data.dev.ask_for:
+    confidence` asks for. `answer_probability`: exp of the mean log-probability of the answer's tokens, at
+    `temperature` (greedy: at 1). With several `samples_per_question` their agreement is read, too."""
+    without_evidence: bool = False
+    """Each question once more without its supporting documents: is it less sure, does it answer `unknown`?"""
     batch_size: Annotated[Size, Free] = 16
     """Completions generated at once."""
     engine: Literal["local", "vllm"] = "local"

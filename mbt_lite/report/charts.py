@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from mbt_lite.files import write_text
 from mbt_lite.report.contents import Report, Series
+from mbt_lite.report.measures import Kind
 from mbt_lite.report.palette import image_css, on_light, variable, variant_colours
-from mbt_lite.report.table import Kind, shown
+from mbt_lite.report.table import shown
 
 if TYPE_CHECKING:
     import altair as alt

@@ -8,7 +8,8 @@ from typing import Any
 
 from mbt_lite.metrics.paired import compare
 from mbt_lite.report.contents import Report, Run
-from mbt_lite.report.table import Cell, Kind, shown
+from mbt_lite.report.measures import Kind
+from mbt_lite.report.table import Cell, shown
 
 SAMPLES, SEED = 2000, 0
 NOTE = (

@@ -30,6 +30,7 @@ from mbt_lite.report.pack import pack_traces, packed
 from mbt_lite.report.palette import page_css, variant_colours
 from mbt_lite.report.plane import thinking_plane
 from mbt_lite.report.plots import accuracy_against_tokens, failures, lengths
+from mbt_lite.report.reliability import confidence_plots
 from mbt_lite.report.training import training_plots
 from mbt_lite.report.verdict import verdicts
 from mbt_lite.run_dir import flatten
@@ -64,6 +65,7 @@ def all_plots(report: Report) -> list[Plot]:
         lengths(report),
         *training_plots(report),
         *reliability(report),
+        *confidence_plots(report),
     ]
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -15,82 +15,25 @@ from rich.table import Table
 from rich.text import Text
 
 from mbt_lite.errors import DataError
+from mbt_lite.report.measures import (
+    AT_K,
+    BY_RULE,
+    CALIBRATION,
+    FORESIGHT,
+    JUDGED,
+    MEASURES,
+    READINGS,
+    WITHOUT_EVIDENCE,
+    Kind,
+    Measure,
+)
 
-Kind = Literal["share", "tokens", "score", "level"]
-Group = Literal["answers", "traces", "judged"]
-GROUPS: tuple[Group, ...] = ("answers", "traces", "judged")
+Group = Literal["answers", "confidence", "traces", "judged"]
+GROUPS: tuple[Group, ...] = ("answers", "confidence", "traces", "judged")
 Metrics = Mapping[str, Mapping[str, Any]]
 
 # characters: what most rows need, so that four series fit into 100
 LABEL_WIDTH, SERIES_WIDTH = 18, 20
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Measure:
-    """One row of the table: a metric's key, its name for people, its unit and its meaning in a few words."""
-
-    key: str
-    label: str
-    kind: Kind
-    meaning: str
-
-
-MEASURES = (
-    Measure("exact_match", "exact match", "share", "the answer is a gold, but for case, punctuation and articles"),
-    Measure("f1", "F1", "share", "words the answer shares with its best gold, against words of both"),
-    Measure("substring_match", "substring match", "share", "a gold stands inside the answer"),
-    Measure("answered", "answered", "share", "a closed <answer> after the trace"),
-    Measure("stopped", "stopped", "share", "the model ended its turn by itself"),
-    Measure("degenerate", "degenerate", "share", "did not stop by itself, or no closed answer"),
-    Measure("completion_tokens", "tokens", "tokens", "mean completion length by the student's tokenizer"),
-    Measure("answer_inclusive_error", "found and lost", "share", "wrong, though a gold stands in the trace"),
-    Measure("answer_exclusive_error", "never found", "share", "wrong, and no gold in the trace, or no trace"),
-    Measure("aes", "AES", "score", "accuracy gained and tokens saved against base in one number; above 0 is better"),
-)  # fmt: skip
-
-# What a metrics.json may have beside them; a row is there if one series has it.
-BY_RULE = (
-    Measure("phase_coverage", "phases shown", "share", "of the five phases; who read them stands among the remarks"),
-    Measure("bridge_hit", "bridges named", "share", "of a question's gold intermediate results, in the trace"),
-    Measure("first_mention", "first mention", "share", "of the trace's words up to the first gold, where there is one"),
-    Measure("words_after_mention", "words after it", "tokens", "words of the trace after the first mention of a gold"),
-    Measure("repeated_4grams", "said again", "share", "of the trace's word 4-grams that occurred earlier in it"),
-)  # fmt: skip
-JUDGED = (
-    Measure("accuracy", "judged accuracy", "share", "the judge calls the answer correct"),
-    Measure("not_attempted", "not attempted", "share", "the judge calls the question not attempted"),
-    Measure("answer_hit", "judged answer hit", "share", "the judge finds the right answer derived in the trace"),
-    Measure("answer_inclusive_error", "judged found and lost", "share", "judged wrong, with a judged answer hit"),
-    Measure("overthinking", "overthinking", "share", "of a right trace after its useful beginning, by the judge"),
-    Measure("underthinking", "underthinking", "share", "of a wrong trace after its useful beginning, by the judge"),
-    Measure("metacognition", "metacognition", "level", "0 to 5, by the judge"),
-    Measure("reach", "reach", "share", "of the trace's sentences until it derives the answer, by the judge"),
-    Measure("redundancy", "redundancy", "share", "of the trace's sentences in paragraphs the judge calls redundant"),
-    Measure("balance", "reach-redundancy", "level", "harmonic mean of 1 - reach and 1 - redundancy; 1 is best"),
-    Measure("quality", "metacognitive quality", "level", "judged level 0 to 5, times base tokens over tokens"),
-)  # fmt: skip
-FORESIGHT = (
-    Measure("parsed", "forecasts read", "share", "forecasts with names, share right and length"),
-    Measure("total", "forecast", "level", "mean of the three below, 0 to 1"),
-    Measure(
-        "constant_total", "best constant", "level", "what the best forecast that never changes earns, in hindsight"
-    ),
-    Measure("links", "foretold names", "level", "names in more right than wrong traces, of those foretold"),
-    Measure("constant_links", "best constant", "level", "all titles that the question does not say"),
-    Measure("tokens", "foretold length", "level", "within the lengths of right answers"),
-    Measure("constant_tokens", "best constant", "level", "the same length always"),
-    Measure("rate", "foretold rate", "level", "how near to the share of right answers, by the law of the rate"),
-    Measure("constant_rate", "best constant", "level", "the same rate always"),
-    Measure("auroc", "rate tells solved", "level", "AUROC of the rate, solved at least half; a constant has 0.5"),
-    Measure("bridge_precision", "names are bridges", "share", "of the foretold names"),
-    Measure("bridge_chance", "titles are bridges", "share", "of all titles that the question does not say: chance"),
-    Measure("bridge_recall", "bridges foretold", "share", "of the gold bridges that can be named"),
-)
-AT_K = {
-    "avg": "mean exact match of the first k completions of a question",
-    "maj": "exact match of the most frequent answer of the first k completions",
-    "pass": "chance that one of k completions is right, from all completions",
-}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -132,15 +75,24 @@ def _optional_measures(metrics: Metrics) -> list[tuple[str, Group, Sequence[Meas
         ("metrics", "traces", BY_RULE),
         ("judged", "judged", JUDGED),
         ("foresight", "answers", FORESIGHT),
+        *((f"calibration/{key}", "confidence", _named(CALIBRATION, name)) for key, name in READINGS.items()),
+        ("without_evidence", "confidence", WITHOUT_EVIDENCE),
     ]
+
+
+def _named(measures: Iterable[Measure], prefix: str) -> list[Measure]:
+    """Put the reading before the label of its measures."""
+    return [dataclasses.replace(one, label=f"{prefix}: {one.label}") for one in measures]
 
 
 def _optional(value: Mapping[str, Any], section: str, key: str) -> Mapping[str, Any] | None:
     """Give an estimate that a metrics.json may have; `judged` is null without a judge."""
     if key == "phase_coverage":
         return phase_estimates(value).get(key)
-    found = value.get(section) or {}
-    estimates = found["metrics"] if section in ("judged", "foresight") and found else found
+    found: Mapping[str, Any] = value
+    for part in section.split("/"):
+        found = found.get(part) or {}
+    estimates: Mapping[str, Any] = found.get("metrics", found)
     return estimates.get(key)
 
 
@@ -212,7 +164,7 @@ def shown(kind: Kind, value: float, *, unit: bool = False) -> str:
 class ComparisonTable:
     """The table for a terminal, of label -> metrics.json value: as many series side by side as its width holds.
 
-    It shows the answers' rows; with `whole` also those of the traces and of the judge.
+    It shows the rows of answers and confidence; with `whole` also those of the traces and of the judge.
     """
 
     metrics: Metrics
@@ -220,21 +172,23 @@ class ComparisonTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Give the tables one below the other, then the remarks and what the rows mean."""
-        labels = list(self.metrics)
-        n_columns = max(1, (options.max_width - LABEL_WIDTH) // SERIES_WIDTH)
+        labels, every = list(self.metrics), rows(self.metrics)
+        width = max([LABEL_WIDTH, *(len(row.measure.label) for row in every if row.group == "confidence")])
+        n_columns = max(1, (options.max_width - width) // SERIES_WIDTH)
         for first in range(0, len(labels), n_columns):
             yield _table({label: self.metrics[label] for label in labels[first : first + n_columns]}, whole=self.whole)
             yield Text()
-        every = rows(self.metrics)
         shown_rows = _chosen(every, whole=self.whole)
-        meanings = [f"{row.measure.label}: {row.measure.meaning}" for row in shown_rows]
+        # the readings of confidence have the same measures
+        said = {row.measure.meaning: row.measure.label for row in reversed(shown_rows)}
+        meanings = [f"{label}: {meaning}" for meaning, label in reversed(said.items())]
         n_more = len(every) - len(shown_rows)
         more = [f"{n_more} more of traces and judge: `mbt-lite report RUN --all`, or the page"] if n_more else []
         yield from (Text(line, "dim") for line in [*remarks(self.metrics), *meanings, *more])
 
 
 def _chosen(every: Sequence[Row], *, whole: bool) -> list[Row]:
-    return [row for row in every if whole or row.group == "answers"]
+    return [row for row in every if whole or row.group in ("answers", "confidence")]
 
 
 def _table(metrics: Metrics, *, whole: bool) -> Table:
@@ -268,6 +222,7 @@ def remarks(metrics: Metrics) -> list[str]:
         *_left_out(metrics),
         *_judged(metrics),
         *_foresight(metrics),
+        *_confidence(metrics),
         *phase_lines(metrics),
     ]
 
@@ -344,6 +299,22 @@ def _foresight(metrics: Metrics) -> list[str]:
     if any((value.get("foresight") or {}).get("bridges_are_titles") for value in metrics.values()):
         lines.add("bridges are titles of supporting documents here: the dataset has no intermediate results")
     return sorted(lines)
+
+
+def _confidence(metrics: Metrics) -> list[str]:
+    """Say how many completions have no confidence, and what was not asked without evidence."""
+    lines = [
+        f"confidence of {label}, {READINGS[key]}: {found['missing']} completions have none and are left out"
+        for label, value in metrics.items()
+        for key, found in value.get("calibration", {}).items()
+        if found["missing"]
+    ]
+    left_out = {
+        f"not asked without evidence: {n}, {reason}"
+        for value in metrics.values()
+        for reason, n in value.get("without_evidence", {"left_out": {}})["left_out"].items()
+    }
+    return [*lines, *sorted(left_out)]
 
 
 def _judged(metrics: Metrics) -> list[str]:

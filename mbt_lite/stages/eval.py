@@ -29,7 +29,6 @@ from typing import Any
 
 from rich.console import Console
 
-from mbt_lite import prompts
 from mbt_lite.data.overlap import read_overlap
 from mbt_lite.data.questions import closed_book_lines, read_questions
 from mbt_lite.endpoint.budget import estimate
@@ -38,10 +37,11 @@ from mbt_lite.endpoint.served_student import answering_student, refuse_one_model
 from mbt_lite.errors import DataError, RunError
 from mbt_lite.files import read_jsonl, write_json, write_jsonl
 from mbt_lite.generation.decoding import Decoding
-from mbt_lite.generation.local_rounds import Generate, LocalRounds, read_journal
+from mbt_lite.generation.local_rounds import Beside, Generate, LocalRounds, read_journal
 from mbt_lite.generation.served_rounds import ServedRounds, requests_of
 from mbt_lite.judge.panel import judge_variants
 from mbt_lite.memory import each_in_phase
+from mbt_lite.metrics.confidences import why_no_evidence
 from mbt_lite.metrics.foresight import foresight
 from mbt_lite.metrics.phase_reader import fit_reader, held_out, read_traces, require_sklearn, why_no_reader
 from mbt_lite.metrics.predictions import score_completion, with_phases
@@ -49,16 +49,16 @@ from mbt_lite.metrics.scorecard import BOOTSTRAP_SAMPLES, scorecards
 from mbt_lite.progress import counting
 from mbt_lite.recipe.endpoint import EMBEDDED
 from mbt_lite.recipe.schema import Eval, Judge, Recipe, Variant
-from mbt_lite.records import Completion, Message, Prediction, Question, to_row
+from mbt_lite.records import Completion, Prediction, Question, to_row
 from mbt_lite.report.contents import Report, read_run
 from mbt_lite.report.html import write_report
 from mbt_lite.report.table import ComparisonTable
 from mbt_lite.report.verdict import verdicts
 from mbt_lite.run_dir import RunDir, adapter_files
-from mbt_lite.stages.exam import Exam, meta_messages_of, read_dev_questions, set_exam
-from mbt_lite.strategies import single, strategy_named
+from mbt_lite.stages.besides import asked_besides, completions_file, probabilities_file, settings_of, sureness
+from mbt_lite.stages.exam import Exam, read_dev_questions, set_exam
+from mbt_lite.strategies import strategy_named
 from mbt_lite.strategies.rounds import Answers, Place, Played, first_prompts, play
-from mbt_lite.strategies.strategy import Settings
 from mbt_lite.student.chat_template import refuse_other_template
 from mbt_lite.training.out_of_memory import naming_out_of_memory
 
@@ -114,7 +114,7 @@ def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
     drawing = sampled if recipe.eval.temperature else "greedy"
     lines = [f"eval: {len(questions)} questions from {recipe.data.dev.path}, at most {limits}, {drawing}"]
     for variant in recipe.eval.full_variants:
-        n_there = len(read_jsonl(_completions_file(run_dir.stage_dir("eval"), variant.name)))
+        n_there = len(read_jsonl(completions_file(run_dir.stage_dir("eval"), variant.name)))
         n_wanted = len(questions) * recipe.eval.samples_per_question
         line = f"eval: {variant.name}: {max(n_wanted - n_there, 0)} completions to make, {n_there} there"
         if recipe.eval.student.is_asked:
@@ -124,6 +124,9 @@ def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
         lines.append(line)
     if recipe.eval.foresight:
         lines.append(f"eval: a forecast a question and variant: {len(questions) * len(recipe.eval.variants)} in all")
+    if recipe.eval.without_evidence:
+        n_asked = sum(why_no_evidence(question) is None for question in questions) * len(recipe.eval.variants)
+        lines.append(f"eval: a completion a question and variant without evidence: at most {n_asked} in all")
     asked = [*_served_lines(recipe.eval, questions), *_judge_lines(recipe.judge, recipe.eval, len(questions))]
     return [*lines, *asked, *read_overlap(recipe.data).lines]
 
@@ -135,7 +138,7 @@ def _served_lines(eval_: Eval, questions: Sequence[Question]) -> list[str]:
     lines, samples = [], eval_.samples_per_question
     for variant in eval_.full_variants:
         strategy = strategy_named(variant.strategy)
-        prompts_ = first_prompts(strategy, questions, _settings(eval_, variant), samples)
+        prompts_ = first_prompts(strategy, questions, settings_of(eval_, variant), samples)
         requests = [request for _, request in requests_of(prompts_, "answer", eval_.seed)]
         further = "" if strategy.is_one_call else ", and further rounds"
         lines.append(f"eval: {variant.name}: {estimate(requests, answering_student(eval_, variant)).words}{further}")
@@ -176,41 +179,13 @@ def _inputs(recipe: Recipe, run_dir: RunDir, adapters: Sequence[Path]) -> dict[s
     return run_dir.fingerprint_source(recipe.data.dev.path, questions) | run_dir.fingerprint(files)
 
 
-def _completions_file(folder: Path, name: str) -> Path:
-    return folder / name / "completions.jsonl"
-
-
-def _forecasts_file(folder: Path, name: str) -> Path:
-    return folder / name / "forecasts.jsonl"
-
-
-def _settings(eval_: Eval, variant: Variant) -> Settings:
-    """Say how a variant is asked."""
-
-    def messages(question: Question) -> tuple[Message, ...]:
-        return tuple(prompts.student_messages(question, metacognitive=variant.is_metacognitive))
-
-    return Settings(messages, eval_.temperature, eval_.max_completion_tokens)
-
-
-def _foretell(eval_: Eval, variant: Variant, exam: Exam, answers: Answers, file: Path) -> Played:
-    """Ask for a greedy forecast of each question."""
-
-    def messages(question: Question) -> tuple[Message, ...]:
-        return tuple(meta_messages_of(question, metacognitive=variant.is_metacognitive))
-
-    played = play(single.STRATEGY, exam.questions, Settings(messages, 0.0, eval_.max_completion_tokens), 1, answers)
-    write_jsonl(file, (to_row(one) for _, one in sorted(played.completions.items())))
-    return played
-
-
 def _play(eval_: Eval, variant: Variant, exam: Exam, answers: Answers) -> Played:
-    strategy, settings = strategy_named(variant.strategy), _settings(eval_, variant)
+    strategy, settings = strategy_named(variant.strategy), settings_of(eval_, variant)
     return play(strategy, exam.questions, settings, eval_.samples_per_question, answers)
 
 
 def _write_answers(played: Played, folder: Path, name: str) -> None:
-    write_jsonl(_completions_file(folder, name), (to_row(one) for _, one in sorted(played.completions.items())))
+    write_jsonl(completions_file(folder, name), (to_row(one) for _, one in sorted(played.completions.items())))
 
 
 def _answer(recipe: Recipe, adapters: Mapping[str, Path | None], exam: Exam, folder: Path, console: Console) -> Exam:
@@ -240,6 +215,11 @@ def _answer_here(
         with console.status(f"loading {recipe.model.name}"):
             return each_in_phase("rollouts", local.open_student(recipe.model, adapter, eval_.engine, limit))
 
+    probability = None
+    if "answer_probability" in eval_.confidence:
+        from mbt_lite.generation import local
+
+        probability = local.read_answer_probability(recipe.model, prefills_think=exam.counts.prefills_think)
     for variant in variants:
         decoding = Decoding(
             max_completion_tokens=eval_.max_completion_tokens,
@@ -247,16 +227,20 @@ def _answer_here(
             top_k=eval_.top_k,
             batch_size=eval_.batch_size,
             seed=eval_.seed,
+            log_probs=probability is not None,
         )
         is_one_call = strategy_named(variant.strategy).is_one_call
-        journal = _completions_file(folder, variant.name) if is_one_call else folder / variant.name / "calls.jsonl"
+        journal = completions_file(folder, variant.name) if is_one_call else folder / variant.name / "calls.jsonl"
         what, count = f"eval: {variant.name} completions", functools.partial(counting, console)
-        played = _play(eval_, variant, exam, LocalRounds(open_student, decoding, journal, is_one_call, what, count))
+        beside = None if probability is None else Beside(probabilities_file(journal), probability)
+        answers = LocalRounds(open_student, decoding, journal, is_one_call, what, count, beside)
+        played = _play(eval_, variant, exam, answers)
         if not is_one_call:
             _write_answers(played, folder, variant.name)
-        if eval_.foresight:
-            file, what = _forecasts_file(folder, variant.name), f"eval: {variant.name} forecasts"
-            _foretell(eval_, variant, exam, LocalRounds(open_student, decoding, file, True, what, count), file)
+        for one in asked_besides(eval_, variant, exam):
+            file, what = one.file(folder / variant.name), f"eval: {variant.name} {one.what}"
+            beside = None if probability is None else Beside(probabilities_file(file), probability)
+            one.ask(LocalRounds(open_student, decoding, file, True, what, count, beside), file.parent)
 
 
 def _answer_at_endpoint(eval_: Eval, exam: Exam, folder: Path, console: Console) -> Exam:
@@ -271,10 +255,9 @@ def _answer_at_endpoint(eval_: Eval, exam: Exam, folder: Path, console: Console)
             played = _play(eval_, variant, exam, answers)
             refuse_one_model_for_two(student, answers.replies, signed)
             _write_answers(played, folder, variant.name)
-            if eval_.foresight:
-                rounds = dataclasses.replace(answers, kind="forecast", what=f"eval: {variant.name} forecasts")
-                foretold = _foretell(eval_, variant, exam, rounds, _forecasts_file(folder, variant.name))
-                played.refused.update(foretold.refused)
+            for one in asked_besides(eval_, variant, exam):
+                rounds = dataclasses.replace(answers, kind=one.kind, what=f"eval: {variant.name} {one.what}")
+                played.refused.update(one.ask(rounds, folder / variant.name).refused)
             why = f"endpoint gave no completion for {variant.name}: "
             refused |= {key[0]: why + ending for key, ending in sorted(played.refused.items())}
     kept = tuple(question for question in exam.questions if question.question_id not in refused)
@@ -330,6 +313,7 @@ def _score(recipe: Recipe, exam: Exam, folder: Path, console: Console) -> dict[s
         left_out=exam.left_out,
         in_train=read_overlap(recipe.data).to_row(),
         foresight=foretold or None,
+        more=sureness(recipe.eval, exam, folder, predictions),
     )
     for name, card in metrics.items():
         write_json(folder / name / "metrics.json", card)
@@ -337,12 +321,12 @@ def _score(recipe: Recipe, exam: Exam, folder: Path, console: Console) -> dict[s
 
 
 def _forecasts(folder: Path, name: str) -> list[Completion]:
-    return list(read_journal(_forecasts_file(folder, name), is_one_call=True).values())
+    return list(read_journal(folder / name / "forecasts.jsonl", is_one_call=True).values())
 
 
 def _predictions(eval_: Eval, exam: Exam, folder: Path, name: str) -> list[Prediction]:
     """Score a variant's completions in the order of the questions."""
-    completions = read_journal(_completions_file(folder, name), is_one_call=True)
+    completions = read_journal(completions_file(folder, name), is_one_call=True)
     return [
         score_completion(
             question,

@@ -13,6 +13,7 @@ from mbt_lite.data.questions import read_questions
 from mbt_lite.data.trimming import trim_questions
 from mbt_lite.errors import DataError
 from mbt_lite.metrics.answers import rules_for
+from mbt_lite.metrics.confidences import why_no_evidence
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.records import Message, Question
 from mbt_lite.student.token_counts import TokenCounts
@@ -26,6 +27,15 @@ class Exam:
     left_out: tuple[Mapping[str, str], ...]
     n_trimmed: int
     counts: TokenCounts
+
+    @property
+    def without_evidence(self) -> list[Question]:
+        """Give the questions without the documents that support their answers; those that can be asked so."""
+        return [
+            dataclasses.replace(one, documents=tuple(doc for doc in one.documents if not doc.is_supporting))
+            for one in self.questions
+            if why_no_evidence(one) is None
+        ]
 
 
 def read_dev_questions(recipe: Recipe) -> list[Question]:

@@ -186,7 +186,10 @@ def _write_traces(recipe: Recipe, questions: list[Question], folder: Path, conso
         drafted = _try_first(fitted, maker, answers, console)
         if drafted is None:
             drafted = _draft(kind, gen, fitted.questions, answers, folder)
-        if kind.second_request is None:
+        if kind.rows_of_drafts is not None:
+            every = drafted.drafts.values()
+            made = kind.rows_of_drafts(kind, fitted.questions, every, rules, recipe.model.name, gen.seed)
+        elif kind.second_request is None:
             made = maker.make(plan_jobs(kind, gen, fitted.questions, drafted.valid), gen.attempts)
         else:
             forecasts = _foretell(kind, gen, fitted.questions, drafter(folder / "forecasts.jsonl", "forecasts"))

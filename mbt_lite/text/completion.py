@@ -72,6 +72,20 @@ def trace_span(text: str, *, prefilled_think: bool = False) -> tuple[int, int] |
     return start, start + len(trace)
 
 
+def answer_span(text: str, *, prefilled_think: bool = False) -> tuple[int, int] | None:
+    """Give where the answer begins and ends in a completion, white space left out; None without one, or an empty one.
+
+    >>> answer_span("<think>2 + 2</think> <answer> four </answer>")
+    (30, 34)
+    """
+    answer = parse_completion(text, prefilled_think=prefilled_think).answer
+    if not answer:
+        return None
+    # what was read follows the last opening tag
+    start = text.index(answer, text.rindex(ANSWER_OPEN) + len(ANSWER_OPEN))
+    return start, start + len(answer)
+
+
 def _split_trace(text: str, prefilled_think: bool) -> tuple[str | None, str | None]:
     """Give the trace (None: no think block) and the text after it (None: never closed)."""
     if prefilled_think:

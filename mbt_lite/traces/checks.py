@@ -143,14 +143,25 @@ def draft_rejection(draft: Completion, question: Question, rules: Rules) -> str 
         return "no answer"
     if exact_term(parsed.answer, question.golds) != 1.0:
         return "wrong answer"
-    if parsed.trace is None or not parsed.trace.strip():
+    return row_fault(parsed.trace, parsed.answer, question, rules)
+
+
+def row_fault(
+    trace: str | None, answer: str, question: Question, rules: Rules, *, row_trace: str | None = None
+) -> str | None:
+    """Give the first reason why a draft's trace and answer make no row, right or wrong; or None.
+
+    `row_trace` is what the row says in place of the trace, if that is longer.
+    """
+    if trace is None or not trace.strip():
         return "no trace"
-    row = f"{parsed.trace} {parsed.answer}"
+    row = f"{trace} {answer}"
     if any(tag in row for tag in THINK_TAGS):
         return "nested think"
     if any(tag in row for tag in OTHER_TAGS) or rules.controls(row):
         return "holds tags"
-    return "too long for training" if _too_long(parsed.trace.strip(), parsed.answer, question, rules) else None
+    said = trace.strip() if row_trace is None else row_trace
+    return "too long for training" if _too_long(said, answer, question, rules) else None
 
 
 def _unusable(text: str, finish_reason: str) -> str | None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Literal
 
 from mbt_lite import prompts
 from mbt_lite.recipe.schema import Gen
 from mbt_lite.records import Completion, Message, PhaseSpan, Question, RowRule, Solution
 from mbt_lite.traces.checks import Rules, draft_rejection, rejection
 from mbt_lite.traces.requests import student_request
+
+if TYPE_CHECKING:
+    from mbt_lite.traces.asking import Made
 
 Messages = tuple[Message, ...]
 Words = tuple[int, int]
@@ -23,15 +26,17 @@ class Kind:
     `drafter` answers `draft_request` first, if there is one. `trace_request` asks the teacher for a trace of so many
     words, from the draft and the guide where the kind has them; None keeps drafts as they are. `wants_guide`: the
     teacher writes a guide to each question before. `second_request`: the drafter is asked this too, as often; both make
-    at most one row a question (`traces/meta_rows.py`). `has_phases` is True iff a trace shall show the five phases and
-    say "we". `rejects` and `rejects_draft` give the gate's reason to keep a reply, or a draft, out. A row trains
-    `completion` of trace and answer after `row_prompt`, as `row_rule` says.
+    at most one row a question (`traces/meta_rows.py`). So do all drafts together by `rows_of_drafts`, told the rules,
+    the student's name and the seed. `has_phases` is True iff a trace shall show the five phases and say "we". `rejects`
+    and `rejects_draft` give the gate's reason to keep a reply, or a draft, out. A row trains `completion` of trace and
+    answer after `row_prompt`, as `row_rule` says.
     """
 
     name: str
     drafter: Literal["student", "teacher"] | None = None
     draft_request: Callable[[Question], Messages] = student_request
     second_request: Callable[[Question], Messages] | None = None
+    rows_of_drafts: Callable[[Kind, Sequence[Question], Iterable[Completion], Rules, str, int], Made] | None = None
     wants_guide: bool = False
     trace_request: Callable[[Question, Words, Completion | None, Solution | None], Messages] | None = None
     prompt_names: tuple[str, ...] = ()
@@ -58,7 +63,9 @@ class Kind:
 
     def sources_per_question(self, gen: Gen) -> int:
         """Count what traces of one question are made from: its drafts, or the question as a whole."""
-        return 1 if self.drafter is None or self.second_request else gen.rollouts_per_question
+        if self.drafter is None or self.second_request or self.rows_of_drafts:
+            return 1
+        return gen.rollouts_per_question
 
     def traces_per_source(self, gen: Gen) -> int:
         """Count the traces of a draft, or of a question without one; a draft kept as it is is one."""

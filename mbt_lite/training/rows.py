@@ -15,7 +15,9 @@ from mbt_lite.errors import DataError, ModelError
 from mbt_lite.records import Trace
 from mbt_lite.student.chat_template import check_end_of_turn, prefilled_think, prompt_ids
 from mbt_lite.student.control_tokens import control_finder
-from mbt_lite.text.completion import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
+from mbt_lite.student.token_spans import token_span
+from mbt_lite.text.completion import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN, trace_span
+from mbt_lite.text.confidence import read_confidence
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -80,6 +82,9 @@ def encode(trace: Trace, tokenizer: Any) -> Row:
     match trace.row_rule:
         case "closed":
             _check_closed(row, tokenizer, trace.prompt, trace.trace_id)
+        case "line":
+            _check_closed(row, tokenizer, trace.prompt, trace.trace_id)
+            return _check_line(row, tokenizer, text[len(written) :], bool(written), trace.trace_id)
         case _:
             assert_never(trace.row_rule)
     return row
@@ -102,3 +107,30 @@ def _check_closed(row: Row, tokenizer: Any, prompt: Sequence[Any], where: str) -
     for rule, holds in rules.items():
         if not holds:
             raise ModelError(f"trace {where}: {rule} (trained text ends {text[-60:]!r}); use another model or template")
+
+
+def _check_line(row: Row, tokenizer: Any, text: str, prefilled_think: bool, where: str) -> Row:
+    """Give the row in which the trace's last line alone trains; ModelError if that states no confidence.
+
+    Or if the line's tokens reach into another one.
+    """
+    span = trace_span(text, prefilled_think=prefilled_think)
+    assert span is not None, where
+    trace = text[span[0] : span[1]].rstrip()
+    line = trace.splitlines()[-1] if trace else ""
+    end = span[0] + len(trace)
+    begin = row.completion_mask.index(1)
+    first, last = token_span(tokenizer, row.input_ids[begin:], end - len(line), end) if line else (0, 0)
+    trained = tokenizer.decode(row.input_ids[begin + first : begin + last])
+    rules = {
+        "the trace's last line states no confidence": read_confidence(line) is not None,
+        "the tokens of the last line reach into another": trained.strip() == line,
+    }
+    for rule, holds in rules.items():
+        if not holds:
+            raise ModelError(
+                f"trace {where}: {rule} (got {trained[-60:]!r}); make the rows anew with gen.kind confidence"
+            )
+    mask = [0] * len(row.input_ids)
+    mask[begin + first : begin + last] = [1] * (last - first)
+    return dataclasses.replace(row, completion_mask=tuple(mask))

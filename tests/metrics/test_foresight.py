@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mbt_lite.metrics.foresight import auroc, foresight
+from mbt_lite.metrics.foresight import foresight
 from mbt_lite.metrics.predictions import score_completion
 from mbt_lite.prompts import completion_text
 from mbt_lite.records import Completion, Document, Question
@@ -96,13 +96,3 @@ def test_without_bridges_nothing_is_said_of_them() -> None:
     assert found["metrics"]["bridge_recall"]["mean"] is None
     assert found["metrics"]["bridge_recall"]["undefined_reason"] == "no question has gold bridges"
     assert card({"Silent": 2}, FORECASTS, bridges_are_titles=True)["bridges_are_titles"] is True
-
-
-def test_auroc_by_hand_and_where_there_is_none() -> None:
-    found = auroc([1, 1, 1, 0, 0], [True, True, False, False, True], 200, 0)
-    assert found["mean"] == pytest.approx(0.583333, abs=1e-6)
-    assert 0 <= found["low"] < found["mean"] < found["high"] <= 1
-    assert auroc([3, 2, 1], [True, False, False], 50, 0)["mean"] == 1.0
-    assert auroc([5, 5, 5], [True, False, False], 50, 0)["mean"] == 0.5
-    assert auroc([1, 2], [True, True], 50, 0)["mean"] is None
-    assert auroc([], [], 50, 0)["mean"] is None

@@ -7,7 +7,7 @@ from made_up_run import estimate
 from rich.console import Console
 
 from mbt_lite.errors import DataError
-from mbt_lite.report import table
+from mbt_lite.report import measures, table
 from mbt_lite.report.contents import Report, Run
 
 GOLDEN = """\
@@ -69,7 +69,7 @@ def test_comparison_table_of_four_variants_fits_100_columns(make_report: Callabl
 
 def test_comparison_table_explains_every_measure(make_report: Callable[..., Report]) -> None:
     text = printed(make_report().metrics)
-    assert all(f"{measure.label}: {measure.meaning}" in text for measure in table.MEASURES)
+    assert all(f"{measure.label}: {measure.meaning}" in text for measure in measures.MEASURES)
 
 
 def test_comparison_table_names_an_n_that_is_not_the_columns(make_report: Callable[..., Report]) -> None:
@@ -125,7 +125,7 @@ def test_rows_show_what_one_series_has_measured(make_report: Callable[..., Repor
     metrics["sft"]["at_k"] = {"pass@2": estimate(0.5, 0.25, 0.75)}
     metrics["sft"]["metrics"]["repeated_4grams"] = estimate(0.125, 0.1, 0.2)
     found = {
-        row.measure.label: [cell.value for cell in row.cells] for row in table.rows(metrics)[len(table.MEASURES) :]
+        row.measure.label: [cell.value for cell in row.cells] for row in table.rows(metrics)[len(measures.MEASURES) :]
     }
     assert found == {
         "pass@2": ["-", "-", "50.0%"], "phases shown": ["30.0%"] * 3, "said again": ["-", "-", "12.5%"],
@@ -183,5 +183,5 @@ def test_comparison_table_says_who_judged_and_what_is_unscored(make_report: Call
     ],
     ids=["none", "all", "nearly all", "hardly any", "tokens", "score"],
 )
-def test_shown_writes(kind: table.Kind, value: float, text: str) -> None:
+def test_shown_writes(kind: measures.Kind, value: float, text: str) -> None:
     assert table.shown(kind, value, unit=True) == text

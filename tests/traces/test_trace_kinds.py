@@ -22,6 +22,7 @@ TABLE: dict[TraceKind, tuple[str | None, dict[str, int], tuple[str, ...]]] = {
     "self_distill": ("student", {}, ("student",)),
     "teacher_distill": ("teacher", {"draft": 10}, ("student",)),
     "meta_expert": ("student", {}, ("student", "meta")),
+    "confidence": ("student", {}, ("student",)),
 }
 
 

@@ -61,3 +61,51 @@ def test_encode_traces_refuses_a_forged_turn(tokenizer, part):
     trace = dataclasses.replace(make_trace(), **{part: (forged,)})
     with pytest.raises(DataError, match=rf"trace q1:0: its {part} holds <\|im_start\|>, <\|im_end\|>, which the "):
         encode_traces([make_trace(), trace], tokenizer, 500)
+
+
+def lined(text="we think\nConfidence: 85", prompt="about"):
+    return dataclasses.replace(make_trace(text), row_rule="line", prompt=({"role": "user", "content": prompt},))
+
+
+def trained_text(row, tokenizer):
+    return tokenizer.decode([token for token, mask in zip(row.input_ids, row.completion_mask, strict=True) if mask])
+
+
+@pytest.mark.parametrize("per_cent", [0, 7, 85, 100])
+def test_encode_trains_the_line_alone_where_the_rule_says_so(tokenizer, per_cent):
+    line = f"Confidence: {per_cent}"
+    row = encode(lined(f"we think\nConfidence: 3\nno\n{line}"), tokenizer)
+    assert trained_text(row, tokenizer) == line
+    whole = encode(make_trace(f"we think\nConfidence: 3\nno\n{line}"), tokenizer)
+    assert row.input_ids == whole.input_ids
+    # only what comes before it in the same row tells the model of the line
+    assert sum(row.completion_mask) < sum(whole.completion_mask)
+
+
+def test_encode_finds_the_line_behind_characters_of_several_tokens(tokenizer):
+    row = encode(lined("Zoë läuft 東京 🙂\nConfidence: 40"), tokenizer)
+    assert trained_text(row, tokenizer) == "Confidence: 40"
+
+
+@pytest.mark.parametrize("text", ["we think", "we think\nConfidence: 101", "Confidence: 85\nwe think"])
+def test_encode_refuses_a_row_whose_last_line_states_nothing(tokenizer, text):
+    with pytest.raises(ModelError, match="trace q1:0: the trace's last line states no confidence"):
+        encode(lined(text), tokenizer)
+
+
+def test_encode_holds_a_row_of_a_line_to_all_other_rules(tokenizer):
+    with pytest.raises(ModelError, match="one think pair"):
+        encode(lined("we <think> again\nConfidence: 85"), tokenizer)
+
+
+def test_encode_refuses_a_line_whose_tokens_reach_into_another(tokenizer):
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    # one that takes the end of a line and the beginning of the next for one token
+    raw = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    raw.add_tokens(["think\nConf"])
+    joining = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+    joining.chat_template = tokenizer.chat_template
+    with pytest.raises(ModelError, match="the tokens of the last line reach into another"):
+        encode(lined(), joining)
