@@ -13,12 +13,13 @@ from typing import get_args
 
 from mbt_lite.recipe.endpoint import Endpoint
 from mbt_lite.recipe.endpoint_checks import Conflict, endpoint_conflicts, speaker_conflicts
-from mbt_lite.recipe.schema import Eval, Masa, Questions, Recipe, Variant
+from mbt_lite.recipe.schema import Eval, Gen, Masa, Questions, Recipe, Variant
 from mbt_lite.recipe.variants import NO_ADAPTER, WORDS, AdapterStage
 
 # The largest of vLLM's `MaxLoRARanks`.
 VLLM_MAX_RANK = 512
 _DRAFTED_BY_STUDENT = ("mbt_r", "distill_r", "self_distill", "meta_expert")
+_WRITES_NO_STEPS = ("mbt_r", "mbt_s", "direct_r", "distill_r")
 ADAPTERS = (NO_ADAPTER, *get_args(AdapterStage))
 
 
@@ -28,6 +29,7 @@ def conflicts(recipe: Recipe) -> Iterator[Conflict]:
     yield from _teacher(recipe)
     yield from _judge(recipe)
     yield from _gen(recipe)
+    yield from _comt(recipe)
     yield from _sft(recipe)
     yield from _grpo(recipe)
     yield from _masa(recipe)
@@ -131,6 +133,33 @@ def _gen(recipe: Recipe) -> Iterator[Conflict]:
             f"{gen.kind}, `gen.student.base_url` {gen.student.base_url}); remove it",
         )
     yield from _student(gen.student, {"model": gen.student.model}, ["model"])
+
+
+def _comt(recipe: Recipe) -> Iterator[Conflict]:
+    gen, asked = recipe.gen, recipe.data.train.ask_for
+    if gen.kind == "comt" and asked != "steps":
+        yield Conflict(
+            ("data.train.ask_for", "gen.kind"),
+            f"`gen.kind` comt writes plans, but the student is not asked for steps (got `data.train.ask_for` {asked}); "
+            "set `data.train.ask_for` and `data.dev.ask_for` to steps",
+        )
+    # grpo from the base needs no traces
+    if asked == "steps" and gen.kind in _WRITES_NO_STEPS and recipe.grpo.start != "base":
+        yield Conflict(
+            ("gen.kind", "data.train.ask_for"),
+            f"`gen.kind` {gen.kind} writes no steps, but `data.train.ask_for` is steps; set the kind to comt, or to "
+            "self_distill or teacher_distill, which keep what was asked for",
+        )
+    if gen.kind != "comt" and (gen.executed_share, gen.plan_rows) != (Gen().executed_share, Gen().plan_rows):
+        yield Conflict(
+            ("gen.executed_share", "gen.plan_rows", "gen.kind"),
+            f"`gen.executed_share` and `gen.plan_rows` are of `gen.kind` comt (got {gen.kind}); remove them",
+        )
+    if not gen.plan_rows and gen.executed_share == 0:
+        yield Conflict(
+            ("gen.plan_rows", "gen.executed_share"),
+            "`gen.plan_rows` is false and `gen.executed_share` 0, so that no row is left; set one of them",
+        )
 
 
 def _student(student: Endpoint, models: Mapping[str, str | None], wanted: Sequence[str]) -> Iterator[Conflict]:
