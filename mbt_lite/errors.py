@@ -88,7 +88,7 @@ def machine_line(error: BaseException) -> str | None:
         return machine_line(OSError(int(number[1]), os.strerror(int(number[1]))))
     if "Connection closed by peer" in said:
         # gloo's words, in each process that waits for one that ended
-        return "another process of this launch ended (connection closed by peer); mend what it says, then run them again"
+        return "another process of this launch ended (connection closed by peer); mend what it says, and run them again"
     if any(sign in said for sign in _UNWRITTEN):
         return f"this machine: a file could not be written whole ({said}); {_FULL}"
     return None

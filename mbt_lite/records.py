@@ -19,7 +19,7 @@ from mbt_lite.errors import DataError
 
 FinishReason = Literal["stop", "length"]
 # Which checks a training row passes, and what of it trains; `training.rows` says what each means.
-RowRule = Literal["closed", "line"]
+RowRule = Literal["closed", "open", "line"]
 AnswerRule = Literal["text", "number"]
 # What the student is asked to write beside its thoughts and its answer.
 AskFor = Literal["answer", "steps", "confidence"]
@@ -141,8 +141,9 @@ class Trace:
 
     `kind` is the builder (mbt_r, mbt_s, ...), `rollout_index` the student draft it rewrites (None without a draft),
     `trace_index` counts traces of one draft. `scripted` is True iff the rule-based teacher wrote it. `prompt_version`
-    is the hash of the prompt texts used. `prompt` and `completion` train in plain TRL as they are. `phases` are spans
-    of `text` in their order; there are none where no phases were asked for. `row_rule` says how the row is checked.
+    is the hash of the prompt texts used. `prompt` and `completion` of closed rows train in plain TRL as they are.
+    `phases` are spans of `text` in their order; there are none where no phases were asked for. `row_rule` says how the
+    row is checked.
     """
 
     trace_id: str

@@ -94,7 +94,7 @@ def row_tokens(recipe: Recipe, workload: Workload) -> Tokens | None:
     if workload.n_questions is None:
         return None
     kind, prompts = kind_named(recipe.gen.kind), workload.counts_of(TRAIN_PROMPTS)
-    count = workload.n_questions * kind.sources_per_question(recipe.gen) * kind.traces_per_source(recipe.gen)
+    count = round(workload.n_questions * kind.rows_per_question(recipe.gen))
     count *= 1 if recipe.gen.replay is None else 2
     limit = recipe.sft.max_sequence_tokens
     fewest = None if prompts is None else epochs * count * min(limit, prompts.quantile(0.5))

@@ -10,6 +10,7 @@
 | mbt_s.txt | the teacher: a five-phase monologue from scratch | monologue, documents, question, answer |
 | mbt_r.txt | the teacher, after its own guide: rewrite a draft | monologue, question, answer, draft |
 | monologue.txt | part of the two above: the five phases, their labels and style | words |
+| comt.txt | the teacher: a plan over letters, which takes none of its steps | hops, documents, question |
 | distill_r.txt | the teacher, after its own guide: rewrite a draft plainly | question, answer, draft, words |
 | judge_accuracy.txt | the judge: is an answer right | question, answers, given |
 | judge_hit.txt | the judge: does a trace reach a right answer anywhere | question, answers, evidence, trace |

@@ -14,15 +14,13 @@ from typing import get_args
 from mbt_lite.recipe.confidence_checks import confidence_conflicts
 from mbt_lite.recipe.endpoint import Endpoint
 from mbt_lite.recipe.endpoint_checks import Conflict, endpoint_conflicts, speaker_conflicts
-from mbt_lite.recipe.schema import Eval, Masa, Questions, Recipe, Variant
+from mbt_lite.recipe.schema import Eval, Gen, Masa, Questions, Recipe, Variant
 from mbt_lite.recipe.variants import NO_ADAPTER, WORDS, AdapterStage
 
 # The largest of vLLM's `MaxLoRARanks`.
 VLLM_MAX_RANK = 512
 _DRAFTED_BY_STUDENT = ("mbt_r", "distill_r", "self_distill", "meta_expert", "confidence")
-# Kinds whose rows say how sure they are: by the drafts' agreement, or as they were drafted.
-_STATES_CONFIDENCE = ("confidence", "self_distill", "teacher_distill")
-_LEAST_DRAFTS = 5
+_WRITES_NO_STEPS = ("mbt_r", "mbt_s", "direct_r", "distill_r")
 ADAPTERS = (NO_ADAPTER, *get_args(AdapterStage))
 
 
@@ -32,6 +30,7 @@ def conflicts(recipe: Recipe) -> Iterator[Conflict]:
     yield from _teacher(recipe)
     yield from _judge(recipe)
     yield from _gen(recipe)
+    yield from _comt(recipe)
     yield from _sft(recipe)
     yield from _grpo(recipe)
     yield from _masa(recipe)
@@ -129,7 +128,6 @@ def _gen(recipe: Recipe) -> Iterator[Conflict]:
             f"`gen.rollouts_per_question` is {gen.rollouts_per_question}, but one draft tells "
             "`gen.kind` meta_expert no share of right ones; ask for two at least, better eight",
         )
-    yield from _confidence(recipe)
     if gen.student_adapter is not None and (gen.student.is_asked or gen.kind not in _DRAFTED_BY_STUDENT):
         yield Conflict(
             ("gen.student_adapter", "gen.student.base_url", "gen.kind"),
@@ -139,24 +137,30 @@ def _gen(recipe: Recipe) -> Iterator[Conflict]:
     yield from _student(gen.student, {"model": gen.student.model}, ["model"])
 
 
-def _confidence(recipe: Recipe) -> Iterator[Conflict]:
-    gen, ask_for = recipe.gen, recipe.data.train.ask_for
-    if gen.kind == "confidence" and gen.rollouts_per_question < _LEAST_DRAFTS:
-        yield Conflict(
-            ("gen.rollouts_per_question", "gen.kind"),
-            f"`gen.rollouts_per_question` is {gen.rollouts_per_question}, too few for `gen.kind` confidence to tell "
-            f"how far drafts agree; ask for {_LEAST_DRAFTS} at least, better ten",
-        )
-    if gen.kind == "confidence" and ask_for != "confidence":
+def _comt(recipe: Recipe) -> Iterator[Conflict]:
+    gen, asked = recipe.gen, recipe.data.train.ask_for
+    if gen.kind == "comt" and asked != "steps":
         yield Conflict(
             ("data.train.ask_for", "gen.kind"),
-            f"`gen.kind` confidence answers a prompt that asks for it (got `data.train.ask_for` {ask_for}); "
-            "set it to confidence for train and dev",
+            f"`gen.kind` comt writes plans, but the student is not asked for steps (got `data.train.ask_for` {asked}); "
+            "set `data.train.ask_for` and `data.dev.ask_for` to steps",
         )
-    if ask_for == "confidence" and gen.kind not in _STATES_CONFIDENCE:
+    # grpo from the base needs no traces
+    if asked == "steps" and gen.kind in _WRITES_NO_STEPS and recipe.grpo.start != "base":
         yield Conflict(
             ("gen.kind", "data.train.ask_for"),
-            f"`data.train.ask_for` is confidence, but rows of `gen.kind` {gen.kind} state none; set it to confidence",
+            f"`gen.kind` {gen.kind} writes no steps, but `data.train.ask_for` is steps; set the kind to comt, or to "
+            "self_distill or teacher_distill, which keep what was asked for",
+        )
+    if gen.kind != "comt" and (gen.executed_share, gen.plan_rows) != (Gen().executed_share, Gen().plan_rows):
+        yield Conflict(
+            ("gen.executed_share", "gen.plan_rows", "gen.kind"),
+            f"`gen.executed_share` and `gen.plan_rows` are of `gen.kind` comt (got {gen.kind}); remove them",
+        )
+    if not gen.plan_rows and gen.executed_share == 0:
+        yield Conflict(
+            ("gen.plan_rows", "gen.executed_share"),
+            "`gen.plan_rows` is false and `gen.executed_share` 0, so that no row is left; set one of them",
         )
 
 
@@ -306,7 +310,6 @@ def _eval(recipe: Recipe) -> Iterator[Conflict]:
             f"`eval.samples_per_question` is {eval_.samples_per_question}, but at `eval.temperature` 0 "
             "all completions of a question are alike; raise the temperature or ask for one",
         )
-    yield from _readings(recipe)
     models = {f"models.{name}": name_there for name, name_there in eval_.student.models}
     yield from _student(eval_.student, models, [f"models.{served_as(variant)}" for variant in eval_.full_variants])
     if eval_.student.is_asked and eval_.engine != "local":
@@ -318,31 +321,6 @@ def _eval(recipe: Recipe) -> Iterator[Conflict]:
         yield Conflict(
             ("eval.top_k", "eval.student.base_url"),
             f"`eval.top_k` is {eval_.top_k}, but the chat schema of `eval.student.base_url` has none; set it to 0",
-        )
-
-
-def _readings(recipe: Recipe) -> Iterator[Conflict]:
-    """Check that what `eval.confidence` reads can be there."""
-    eval_ = recipe.eval
-    if len(set(eval_.confidence)) < len(eval_.confidence):
-        message = f"`eval.confidence` names a reading twice (got [{', '.join(eval_.confidence)}]); name each once"
-        yield Conflict(("eval.confidence",), message)
-    if "stated" in eval_.confidence and recipe.data.dev.ask_for != "confidence":
-        yield Conflict(
-            ("eval.confidence", "data.dev.ask_for"),
-            f"`eval.confidence` reads stated, which nobody is asked for (got `data.dev.ask_for` "
-            f"{recipe.data.dev.ask_for}); set that to confidence, or leave stated out",
-        )
-    elsewhere = {
-        "eval.student.base_url": eval_.student.is_asked,
-        "eval.engine": eval_.engine != "local",
-        "model.backend": recipe.model.backend == "unsloth",
-    }
-    for key in (key for key, is_wrong in elsewhere.items() if is_wrong and "answer_probability" in eval_.confidence):
-        yield Conflict(
-            ("eval.confidence", key),
-            f"`eval.confidence` reads answer_probability, which only the student in this process tells, with backend "
-            f"transformers and engine local (got another `{key}`); leave it out, or change that",
         )
 
 

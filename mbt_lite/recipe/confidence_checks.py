@@ -1,4 +1,4 @@
-"""Relations between the keys of rewards for confidence and the others (see `checks` for how they are written)."""
+"""Relations between the keys of confidence and the others: rows, rewards, readings (see `checks`)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ from collections.abc import Iterator
 from mbt_lite.recipe.endpoint_checks import Conflict
 from mbt_lite.recipe.schema import Ccrl, Recipe
 
+# Kinds whose rows say how sure they are: by the drafts' agreement, or as they were drafted.
+_STATES_CONFIDENCE = ("confidence", "self_distill", "teacher_distill")
+_LEAST_DRAFTS = 5
+
 
 def confidence_conflicts(recipe: Recipe) -> Iterator[Conflict]:
-    """Give the conflicts of `grpo.ccrl` and `grpo.confidence`."""
+    """Give the conflicts of `gen.kind` confidence, `grpo.ccrl`, `grpo.confidence` and `eval.confidence`."""
+    yield from _rows(recipe)
+    yield from _readings(recipe)
     grpo = recipe.grpo
     ccrl = grpo.ccrl
     if not ccrl.weight and ccrl != Ccrl():
@@ -64,4 +70,50 @@ def _bound(recipe: Recipe, name: str, weight: float, bound: float, part: str) ->
             (f"grpo.{name}.weight", "grpo.reward.weights"),
             f"`grpo.{name}.weight` could lift a wrong answer over a right one (got {weight:g}); it must be below "
             f"{part}answer + exact - format - dwell - redundancy - length of `grpo.reward.weights` ({bound:g} here)",
+        )
+
+
+def _rows(recipe: Recipe) -> Iterator[Conflict]:
+    gen, ask_for = recipe.gen, recipe.data.train.ask_for
+    if gen.kind == "confidence" and gen.rollouts_per_question < _LEAST_DRAFTS:
+        yield Conflict(
+            ("gen.rollouts_per_question", "gen.kind"),
+            f"`gen.rollouts_per_question` is {gen.rollouts_per_question}, too few for `gen.kind` confidence to tell "
+            f"how far drafts agree; ask for {_LEAST_DRAFTS} at least, better ten",
+        )
+    if gen.kind == "confidence" and ask_for != "confidence":
+        yield Conflict(
+            ("data.train.ask_for", "gen.kind"),
+            f"`gen.kind` confidence answers a prompt that asks for it (got `data.train.ask_for` {ask_for}); "
+            "set it to confidence for train and dev",
+        )
+    if ask_for == "confidence" and gen.kind not in _STATES_CONFIDENCE:
+        yield Conflict(
+            ("gen.kind", "data.train.ask_for"),
+            f"`data.train.ask_for` is confidence, but rows of `gen.kind` {gen.kind} state none; set it to confidence",
+        )
+
+
+def _readings(recipe: Recipe) -> Iterator[Conflict]:
+    """Check that what `eval.confidence` reads can be there."""
+    eval_ = recipe.eval
+    if len(set(eval_.confidence)) < len(eval_.confidence):
+        message = f"`eval.confidence` names a reading twice (got [{', '.join(eval_.confidence)}]); name each once"
+        yield Conflict(("eval.confidence",), message)
+    if "stated" in eval_.confidence and recipe.data.dev.ask_for != "confidence":
+        yield Conflict(
+            ("eval.confidence", "data.dev.ask_for"),
+            f"`eval.confidence` reads stated, which nobody is asked for (got `data.dev.ask_for` "
+            f"{recipe.data.dev.ask_for}); set that to confidence, or leave stated out",
+        )
+    elsewhere = {
+        "eval.student.base_url": eval_.student.is_asked,
+        "eval.engine": eval_.engine != "local",
+        "model.backend": recipe.model.backend == "unsloth",
+    }
+    for key in (key for key, is_wrong in elsewhere.items() if is_wrong and "answer_probability" in eval_.confidence):
+        yield Conflict(
+            ("eval.confidence", key),
+            f"`eval.confidence` reads answer_probability, which only the student in this process tells, with backend "
+            f"transformers and engine local (got another `{key}`); leave it out, or change that",
         )

@@ -118,7 +118,7 @@ class Sampling(Section):
 
 
 TraceKind = Literal[
-    "mbt_r", "mbt_s", "self_distill", "teacher_distill", "direct_r", "distill_r", "meta_expert", "confidence"
+    "mbt_r", "mbt_s", "self_distill", "teacher_distill", "direct_r", "distill_r", "meta_expert", "comt", "confidence"
 ]
 
 
@@ -129,8 +129,8 @@ class Gen(Section):
     """`mbt_r` rewrites the student's drafts, `mbt_s` writes from scratch; the others are controls: `self_distill` and
     `teacher_distill` keep right drafts as they are, `direct_r` rewrites the teacher's drafts, `distill_r` rewrites the
     student's without the five phases. `meta_expert`: forecasts by the student of its own tries, for `grpo.method:
-    masa`. `confidence`: its most frequent answer, with how often such answers are right; the line that says so trains,
-    nothing else."""
+    masa`. `comt`: plans over letters, which the student carries out itself. `confidence`: its most frequent answer,
+    with how often such answers are right; the line that says so trains, nothing else."""
     rollouts_per_question: Size = 1
     """Drafts per question, of the student or (teacher_distill, direct_r) of the teacher; mbt_s has none.
     meta_expert has as many forecasts besides."""
@@ -138,6 +138,11 @@ class Gen(Section):
     """Traces per draft (mbt_r, direct_r, distill_r) or per question (mbt_s); a draft kept as it is is one."""
     trace_words: tuple[PositiveInt, PositiveInt] = (120, 300)
     """Fewest and most words of a trace, as the teacher is told; the gate holds rows to `sft.max_sequence_tokens`."""
+    executed_share: Annotated[float, Field(ge=0, le=1), Free] = 0.25
+    """Share of the questions whose plan (comt) has a second row that carries it out, chosen by `gen.seed`; made from
+    the question's gold bridges, where the documents bear out one way to put them on the plan's letters."""
+    plan_rows: Annotated[bool, Free] = True
+    """Keep the plans themselves (comt); false: the executed rows alone, a control."""
     attempts: Annotated[PositiveInt, Free] = 1
     """Tries of one trace that the gate rejects, each with another seed; drafts kept as they are have one."""
     min_phases: Annotated[int, Field(ge=0, le=5), Free] = 4

@@ -20,8 +20,10 @@ from mbt_lite.scripted import closed_book, wording
 from mbt_lite.scripted.evidence import YES_NO, Findings, Search
 from mbt_lite.scripted.judge import write_verdict
 from mbt_lite.scripted.monologue import Monologue, quote
+from mbt_lite.scripted.plan import write_plan
 from mbt_lite.text.names import fold, has, plain_title, read_names
 
+_TASKS = ("solution", "mbt_s", "mbt_r", "distill_r", "comt")
 _SECTION = re.compile(r"^=== ([a-z ]+) ===$", re.MULTILINE)
 _SLOT_ENDS = re.compile(r"\{\{\w+\}\}")
 _YEAR = re.compile(r"\b(?:1\d{3}|20\d{2})\b")
@@ -36,7 +38,7 @@ class UnreadableRequestError(Exception):
 class Brief:
     """What a request says; documents are (title, text), none where the question is asked closed-book.
 
-    `gold` is empty where `task` is student; `draft` is None unless it is mbt_r or distill_r.
+    `gold` is empty where `task` is student or comt; `draft` is None unless it is mbt_r or distill_r.
     """
 
     task: str
@@ -57,6 +59,8 @@ def write_reply(contents: Sequence[str], seed: int) -> str:
     brief = read_brief(contents)
     # not the whole request: another wording of a prompt shall not change what is written
     dice = random.Random(f"{seed}\0{brief}")
+    if brief.task == "comt":
+        return write_plan(brief.question)
     if not brief.documents:
         return closed_book.write(brief.task, brief.question, brief.gold, brief.draft, dice)
     search, findings = _investigate(brief.documents, brief.question, brief.gold)
@@ -85,7 +89,7 @@ def read_brief(contents: Sequence[str]) -> Brief:
     """
     if contents and (asked := _read_student_prompt(contents[-1])) is not None:
         return asked
-    openings = {prompts.text(name).partition("\n")[0]: name for name in ("solution", "mbt_s", "mbt_r", "distill_r")}
+    openings = {prompts.text(name).partition("\n")[0]: name for name in _TASKS}
     task = openings.get(contents[-1].partition("\n")[0]) if contents else None
     if task is None:
         raise UnreadableRequestError(f"the last user message opens with none of: {'; '.join(openings)}")
@@ -93,12 +97,13 @@ def read_brief(contents: Sequence[str]) -> Brief:
     for content in contents:
         sections |= read_sections(content)
     rewrites = task in ("mbt_r", "distill_r")
-    wanted = ("question", "correct answer", *(("draft",) if rewrites else ()))
+    wanted = ("question", *(() if task == "comt" else ("correct answer",)), *(("draft",) if rewrites else ()))
     if missing := [name for name in wanted if name not in sections]:
         raise UnreadableRequestError(f"no section {', '.join(missing)}")
     draft = sections["draft"] if rewrites else None
     documents = _read_documents(sections["documents"]) if "documents" in sections else ()
-    return Brief(task, documents, sections["question"], sections["correct answer"], draft)
+    gold = "" if task == "comt" else sections["correct answer"]
+    return Brief(task, documents, sections["question"], gold, draft)
 
 
 def _read_student_prompt(content: str) -> Brief | None:

@@ -54,6 +54,7 @@ from mbt_lite.strategies.strategy import Settings
 from mbt_lite.student.token_counts import TokenCounts
 from mbt_lite.traces.asking import Made, Maker, check_trial
 from mbt_lite.traces.drafts import pass_rates
+from mbt_lite.traces.executed import with_executed
 from mbt_lite.traces.jobs import expected_messages, plan_jobs
 from mbt_lite.traces.kind import Kind
 from mbt_lite.traces.kinds import kind_named
@@ -152,7 +153,10 @@ def _earlier_files(gen: Gen) -> list[Path]:
 
 def _gate(recipe: Recipe) -> dict[str, Any]:
     """Give the settings of the gate: with others, the stored replies are passed through it again."""
-    return {"gen.min_phases": recipe.gen.min_phases, "sft.max_sequence_tokens": recipe.sft.max_sequence_tokens}
+    gate = {"gen.min_phases": recipe.gen.min_phases, "sft.max_sequence_tokens": recipe.sft.max_sequence_tokens}
+    if kind_named(recipe.gen.kind).carries_out is None:
+        return gate
+    return {**gate, "gen.executed_share": recipe.gen.executed_share, "gen.plan_rows": recipe.gen.plan_rows}
 
 
 def _has_another_gate(recipe: Recipe, run_dir: RunDir) -> bool:
@@ -196,13 +200,19 @@ def _write_traces(recipe: Recipe, questions: list[Question], folder: Path, conso
             made = expert_rows(
                 kind, fitted.questions, drafted.drafts.values(), forecasts, rules, recipe.model.name, gen.seed
             )
-    again = _replay(gen, made.traces)
+    rows = with_executed(kind, made.traces, fitted.questions, gen, rules)
+    again = _replay(gen, rows.traces)
     write_jsonl(folder / "rejected.jsonl", made.rejected)
-    write_jsonl(folder / "traces.jsonl", map(to_row, [*made.traces, *again]))
+    write_jsonl(folder / "traces.jsonl", map(to_row, [*rows.traces, *again]))
     servers = read_json(folder / "servers.json")
     _show(made, read_json(folder / "usage.json"), servers, console)
     if not made.traces:
         raise DataError(f"{folder}: no trace was accepted (rejected {dict(made.final)}); look at rejected.jsonl")
+    if kind.carries_out is not None:
+        why = f" (others could not be: {counted(rows.without)})" if rows.without else ""
+        console.print(f"gen: {rows.executed} plans are carried out{why}", highlight=False)
+    if not rows.traces:
+        raise DataError(f"{folder}: no plan could be carried out ({dict(rows.without)}); set gen.plan_rows to true")
     return {
         "questions": len(questions),
         "prompt_too_long": len(questions) - len(fitted.questions),
@@ -210,7 +220,8 @@ def _write_traces(recipe: Recipe, questions: list[Question], folder: Path, conso
         "drafts": len(drafted.drafts),
         "drafts_cut_off": len(drafted.drafts) - len(drafted.valid),
         "drafts_not_ended": drafted.unended,
-        "traces": len(made.traces),
+        "traces": len(rows.traces),
+        **({} if kind.carries_out is None else {"executed": rows.executed, "not_executed": dict(rows.without)}),
         **({} if gen.replay is None else {"replayed": len(again)}),
         "rejected": dict(made.final),
         "tried_again": dict(collections.Counter(row["reason"] for row in made.rejected if row["retried"])),

@@ -9,7 +9,7 @@ import unicodedata
 from mbt_lite.text.normalize import normalize
 
 _CAPITAL = r"[A-Z0-9À-ÖØ-ÞĀ-Ž][\w'’.&-]*"
-_NAME = re.compile(rf"{_CAPITAL}(?:\s+(?:(?:of|the|and|de|von|van|del|la|le|du)\s+)*{_CAPITAL})*")
+NAME = re.compile(rf"{_CAPITAL}(?:\s+(?:(?:of|the|and|de|von|van|del|la|le|du)\s+)*{_CAPITAL})*")
 _POSSESSIVE = re.compile(r"['’][sS]\b|(?<=s)['’](?!\w)")
 _BRACKETS = re.compile(r"\s*\([^)]*\)")
 # where a full stop ends no sentence
@@ -51,7 +51,7 @@ def plain_title(title: str) -> str:
 def read_names(text: str) -> list[str]:
     """List the capitalised names of a text as they are written, without sentence openers."""
     names = []
-    for match in _NAME.finditer(text):
+    for match in NAME.finditer(text):
         words = match[0].rstrip(".'’-").split()
         while words and words[0].lower() in OPENERS:
             words = words[1:]

@@ -145,6 +145,8 @@ class Maker:
     def _settle(self, job: Job, reply: Reply, attempt: int, may_retry: bool, made: Made) -> bool:
         """Accept or reject a reply; False if its job is to be tried again."""
         read = read_reply(reply.text, has_phases=self.kind.has_phases)
+        if not self.kind.has_phases:
+            read = dataclasses.replace(read, text=self.kind.reads(read.text))
         reason = self._judge(job, reply, read)
         if reason is None:
             made.accepted[job.label] = self._build(job, read, None)

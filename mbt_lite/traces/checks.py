@@ -108,27 +108,34 @@ def faults(
     text: str, finish_reason: str, question: Question, rules: Rules, phases: Sequence[PhaseSpan] | None = None
 ) -> Iterator[str]:
     """Give every reason to reject a monologue; a reply that is none has one."""
-    broken = _unusable(text, finish_reason)
+    broken = unusable(text, finish_reason)
     if broken is not None:
         yield broken
         return
     spans = phases_by_order(text) if phases is None else phases
     checks = {
-        "nested think": any(tag in text for tag in THINK_TAGS),
-        "holds tags": any(tag in text for tag in OTHER_TAGS) or bool(rules.controls(text)),
-        "markdown": MARKDOWN.search(text) is not None,
-        "reveals that the answer was given": _reveals(REVEALS_ANSWER, text, question),
-        "reveals a draft": _reveals(REVEALS_DRAFT, text, question),
+        **form_faults(text, rules),
+        "reveals that the answer was given": reveals(REVEALS_ANSWER, text, question),
+        "reveals a draft": reveals(REVEALS_DRAFT, text, question),
         "copies the prompt": copies(text, tuple(prompts.named_for(name, question) for name in rules.prompt_names)),
         "wrong person": rules.says_we and singular_share(text, question) > MOST_SINGULAR,
         "holds labels": has_other_labels(text),
         "fewer phases than asked": len({span.phase for span in spans}) < rules.min_phases,
         "phases out of order": rules.min_phases > 0 and not are_in_order(spans),
         "repeats itself": _loops(text),
-        "too long for training": _too_long(text, question.answer, question, rules),
+        "too long for training": is_too_long(text, question.answer, question, rules),
         "does not reach the gold": not _concludes(text, question.answer),
     }
     yield from (reason for reason, found in checks.items() if found)
+
+
+def form_faults(text: str, rules: Rules) -> dict[str, bool]:
+    """Tell which faults of form a reply has that may not be in any."""
+    return {
+        "nested think": any(tag in text for tag in THINK_TAGS),
+        "holds tags": any(tag in text for tag in OTHER_TAGS) or bool(rules.controls(text)),
+        "markdown": MARKDOWN.search(text) is not None,
+    }
 
 
 def draft_rejection(draft: Completion, question: Question, rules: Rules) -> str | None:
@@ -161,10 +168,10 @@ def row_fault(
     if any(tag in row for tag in OTHER_TAGS) or rules.controls(row):
         return "holds tags"
     said = trace.strip() if row_trace is None else row_trace
-    return "too long for training" if _too_long(said, answer, question, rules) else None
+    return "too long for training" if is_too_long(said, answer, question, rules) else None
 
 
-def _unusable(text: str, finish_reason: str) -> str | None:
+def unusable(text: str, finish_reason: str) -> str | None:
     """Name what makes a reply no text at all."""
     if finish_reason == "refused":
         return "refused"
@@ -173,7 +180,7 @@ def _unusable(text: str, finish_reason: str) -> str | None:
     return None if text.strip() else "empty"
 
 
-def _reveals(pattern: re.Pattern[str], text: str, question: Question) -> bool:
+def reveals(pattern: re.Pattern[str], text: str, question: Question) -> bool:
     """Tell whether the text speaks of what only its writer was shown; words of the documents (a player draft) may."""
     shown = _shown(question)
     return any(not contains_words(shown, normalize(match[0])) for match in pattern.finditer(text))
@@ -223,7 +230,7 @@ def _loops(text: str) -> bool:
     return -redundancy_term(text) > MOST_REDUNDANT or max(said.values()) > MOST_EQUAL_SENTENCES
 
 
-def _too_long(text: str, answer: str, question: Question, rules: Rules) -> bool:
+def is_too_long(text: str, answer: str, question: Question, rules: Rules) -> bool:
     return rules.count_tokens is not None and rules.count_tokens(question, text, answer) > rules.max_tokens
 
 

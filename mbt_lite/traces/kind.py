@@ -27,9 +27,10 @@ class Kind:
     words, from the draft and the guide where the kind has them; None keeps drafts as they are. `wants_guide`: the
     teacher writes a guide to each question before. `second_request`: the drafter is asked this too, as often; both make
     at most one row a question (`traces/meta_rows.py`). So do all drafts together by `rows_of_drafts`, told the rules,
-    the student's name and the seed. `has_phases` is True iff a trace shall show the five phases and say "we". `rejects`
-    and `rejects_draft` give the gate's reason to keep a reply, or a draft, out. A row trains `completion` of trace and
-    answer after `row_prompt`, as `row_rule` says.
+    the student's name and the seed. `has_phases` is True iff a trace shall show the five phases and say "we". `reads`
+    writes a reply without phases as it is judged and kept. `rejects` and `rejects_draft` give the gate's reason to keep
+    a reply, or a draft, out. A row trains `completion` of trace and answer after `row_prompt`, as `row_rule` says.
+    `carries_out` writes the lines that go on from a trace to the answer, or says why it cannot (`traces/executed.py`).
     """
 
     name: str
@@ -41,11 +42,13 @@ class Kind:
     trace_request: Callable[[Question, Words, Completion | None, Solution | None], Messages] | None = None
     prompt_names: tuple[str, ...] = ()
     has_phases: bool = False
+    reads: Callable[[str], str] = str
     rejects: Callable[[str, str, Question, Rules, Sequence[PhaseSpan]], str | None] = rejection
     rejects_draft: Callable[[Completion, Question, Rules], str | None] = draft_rejection
     row_prompt: Callable[[Question], Messages] = student_request
     completion: Callable[[str, str], str] = prompts.completion_text
     row_rule: RowRule = "closed"
+    carries_out: Callable[[str, Question], list[str] | str] | None = None
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -70,6 +73,11 @@ class Kind:
     def traces_per_source(self, gen: Gen) -> int:
         """Count the traces of a draft, or of a question without one; a draft kept as it is is one."""
         return 1 if self.trace_request is None else gen.traces_per_draft
+
+    def rows_per_question(self, gen: Gen) -> float:
+        """Count the training rows of one question, at most."""
+        rows = self.sources_per_question(gen) * self.traces_per_source(gen)
+        return rows if self.carries_out is None else rows * gen.plan_rows + gen.executed_share
 
     def rules(self, min_phases: int) -> Rules:
         """Give what the gate asks, without a length limit."""

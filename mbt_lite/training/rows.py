@@ -2,13 +2,15 @@
 
 What goes wrong silently in this field is checked on every row: the prompt is a token prefix of the whole, the turn
 holds one think pair and one answer pair, it ends with one trained end-of-turn token that is last, and nothing is cut.
+An open row stops inside its trace: it has an open think block, no answer and no end of turn, so that nothing teaches to
+stop there.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, assert_never
 
 from mbt_lite.errors import DataError, ModelError
@@ -18,6 +20,10 @@ from mbt_lite.student.control_tokens import control_finder
 from mbt_lite.student.token_spans import token_span
 from mbt_lite.text.completion import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN, trace_span
 from mbt_lite.text.confidence import read_confidence
+
+
+# How the steps that an open row leaves to the model begin.
+_FOLLOWING = "Step 1:"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,23 +83,54 @@ def encode(trace: Trace, tokenizer: Any) -> Row:
     # what the template has written already: `<think>`, with or without the line break after it
     pairs = zip(prefilled_think(tokenizer), text, strict=False)
     written = list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
-    completion = tokenizer(text[len(written) :], add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
+    text = text[len(written) :]
+    is_open = trace.row_rule == "open"
+    completion = _open_ids(tokenizer, text) if is_open else [*_ids(tokenizer, text), tokenizer.eos_token_id]
     row = Row(trace.trace_id, (*prompt, *completion), (*([0] * len(prompt)), *([1] * len(completion))))
     match trace.row_rule:
+        case "open":
+            _check_open(row, tokenizer, trace.prompt, trace.trace_id)
         case "closed":
             _check_closed(row, tokenizer, trace.prompt, trace.trace_id)
         case "line":
             _check_closed(row, tokenizer, trace.prompt, trace.trace_id)
-            return _check_line(row, tokenizer, text[len(written) :], bool(written), trace.trace_id)
+            return _check_line(row, tokenizer, text, bool(written), trace.trace_id)
         case _:
             assert_never(trace.row_rule)
     return row
 
 
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
+
+
+def _open_ids(tokenizer: Any, text: str) -> list[int]:
+    """Give the tokens of an open completion, cut as they are where a result line follows: line breaks may merge."""
+    whole, following = _ids(tokenizer, text + _FOLLOWING), _ids(tokenizer, _FOLLOWING)
+    return whole[: -len(following)] if whole[-len(following) :] == following else _ids(tokenizer, text)
+
+
+def _check_open(row: Row, tokenizer: Any, prompt: Sequence[Any], where: str) -> None:
+    """Check a row whose completion stops inside the trace, where the model shall go on by itself."""
+    trained, untrained = _parts(row)
+    text = tokenizer.decode(trained)
+    turn = prefilled_think(tokenizer) + text
+    whole = _ids(tokenizer, text + _FOLLOWING)
+    rules = {
+        "the prompt is no token prefix of the row": untrained == prompt_ids(tokenizer, prompt),
+        "the end of the turn stands inside the trained part": tokenizer.eos_token_id not in trained,
+        "the think block is not open": turn.count(THINK_OPEN) == 1 and THINK_CLOSE not in turn,
+        "there is an answer": ANSWER_OPEN not in text and ANSWER_CLOSE not in text,
+        "the trained tokens do not decode to the completion": text.endswith("\n\n"),
+        "its end merges with the step that follows": whole[: len(trained)] == trained,
+    }
+    _hold(rules, where, text)
+
+
 def _check_closed(row: Row, tokenizer: Any, prompt: Sequence[Any], where: str) -> None:
     """Check a row whose completion is whole and trains whole; ModelError names the first rule it breaks."""
-    trained = [token for token, mask in zip(row.input_ids, row.completion_mask, strict=True) if mask]
-    untrained = list(row.input_ids[: -len(trained)])
+    trained, untrained = _parts(row)
     text = tokenizer.decode(trained[:-1])
     turn = prefilled_think(tokenizer) + text
     rules = {
@@ -104,6 +141,16 @@ def _check_closed(row: Row, tokenizer: Any, prompt: Sequence[Any], where: str) -
         "there is not exactly one answer pair": text.count(ANSWER_OPEN) == 1 and text.count(ANSWER_CLOSE) == 1,
         "the trained tokens do not decode to the completion": text.endswith(ANSWER_CLOSE),
     }
+    _hold(rules, where, text)
+
+
+def _parts(row: Row) -> tuple[list[int], list[int]]:
+    """Give the tokens of a row that train, and those before them."""
+    trained = [token for token, mask in zip(row.input_ids, row.completion_mask, strict=True) if mask]
+    return trained, list(row.input_ids[: -len(trained)])
+
+
+def _hold(rules: Mapping[str, bool], where: str, text: str) -> None:
     for rule, holds in rules.items():
         if not holds:
             raise ModelError(f"trace {where}: {rule} (trained text ends {text[-60:]!r}); use another model or template")

@@ -11,10 +11,11 @@ Source: the data construction and the controls of arXiv 2602.22508.
 | self_distill | student | none | the draft's own trace and answer |
 | teacher_distill | teacher | a draft each | the draft's own trace and answer |
 | meta_expert | student, of the answer and of forecasts | none | the best forecast, with the numbers that came true |
+| comt | nobody | a plan per trace | the plan, left open; for some the plan carried out, gold |
 | confidence | student | none | the most frequent answer's first draft; how often such are right, which alone trains |
 
 1. Distill-R is ours: the paper names the control, not its prompt. It is MBT-R with one text exchanged.
-2. meta_expert is of arXiv 2510.03259 (see `traces/meta_rows.py`).
+2. meta_expert is of arXiv 2510.03259 (see `traces/meta_rows.py`), comt of arXiv 2601.21909 (see `traces/comt.py`).
 3. confidence is of arXiv 2510.05126 (see `traces/confidence.py`).
 4. Direct-R uses the text of MBT-R to the letter, so that only the drafts differ.
 
