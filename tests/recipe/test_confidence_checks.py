@@ -9,11 +9,13 @@ data: {{train: {{path: train.jsonl, ask_for: {ask}}}, dev: {{path: dev.jsonl, as
 grpo:
   reward: {{weights: {{answer: 1.0, format: 0.1, length: 0.1}}}}
   {grpo}
+gen: {{kind: {kind}, rollouts_per_question: 10}}
 """
+KINDS = {"answer": "mbt_r", "steps": "comt", "confidence": "confidence"}
 
 
 def said(problems: Problems, grpo: str, ask: str = "steps", backend: str = "auto") -> list[str]:
-    return problems(TEXT.format(grpo=grpo, ask=ask, backend=backend))
+    return problems(TEXT.format(grpo=grpo, ask=ask, backend=backend, kind=KINDS[ask]))
 
 
 @pytest.mark.parametrize(
