@@ -1,27 +1,32 @@
-"""Stage sft in two processes (gloo, CPU): the same rows a step, the same losses, the same adapter as in one."""
+"""Training in two processes (gloo, CPU): the same rows and completions a step, losses and adapter as in one."""
 
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("torch", reason="needs the training stack: pip install 'mbt-lite[train]'")
 
+import torch
 import yaml
 from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
 from mbt_lite import cli
-from mbt_lite.errors import ModelError
+from mbt_lite.errors import MbtError, ModelError
 from mbt_lite.files import read_json, read_jsonl
+from mbt_lite.recipe.schema import Grpo
 from mbt_lite.run_dir import RunDir
-from mbt_lite.training.processes import share_evenly
+from mbt_lite.training.processes import share_evenly, share_rows
 
 ROOT = Path(__file__).parents[2]
 LAUNCHED = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "mbt_lite"]
 ALONE = [sys.executable, "-m", "mbt_lite"]
+# two epochs of grpo's steps, and dev questions that are left over
+LIMITS = ("--set", "data.train.limit=8", "--set", "data.dev.limit=90")
 # Float sums may run in another order; with two micro-batches a step they were equal to the last bit.
 LOSS_TOLERANCE, WEIGHT_TOLERANCE = 1e-5, 1e-5
 
@@ -47,14 +52,39 @@ def recipe(student_folder: Path, tmp_path: Path) -> Path:
             "gradient_checkpointing": False,
             "save_every_steps": 2,
         },
+        # two epochs of two steps; rewards differ by the length term, in some groups only
+        "grpo": {
+            "start": "base",
+            "steps": 4,
+            "prompts_per_step": 4,
+            "group_size": 4,
+            "micro_batch_size": 4,
+            "rollout_batch_size": 16,
+            "learning_rate": 1e-3,
+            "max_completion_tokens": 128,
+            "gradient_checkpointing": False,
+            "save_every_steps": 3,
+            "dev_questions": 2,
+            "reward": {"weights": {"answer": 4.0, "length": 1.0}, "overlong_buffer_tokens": 100},
+        },
     }
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(sections))
     return path
 
 
-def succeed(program: list[str], stage: str, recipe: Path, out: Path) -> str:
-    command = [*program, stage, str(recipe), "--out", str(out)]
+def alone(stage: str, recipe: Path, out: Path, *settings: str) -> str:
+    """Run a command in this process, with as many threads as a launcher gives each of its own."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    done = CliRunner().invoke(cli.app, [stage, str(recipe), "--out", str(out), *settings])
+    torch.set_num_threads(threads)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def succeed(program: list[str], stage: str, recipe: Path, out: Path, *settings: str) -> str:
+    command = [*program, stage, str(recipe), "--out", str(out), *settings]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -64,6 +94,12 @@ def losses(out: Path) -> dict[int, float]:
     rows = [row for row in read_jsonl(out / "sft/metrics.jsonl") if "loss" in row]
     assert len({row["step"] for row in rows}) == len(rows), "a step stands there twice: two processes wrote"
     return {row["step"]: row["loss"] for row in rows}
+
+
+def assert_same_adapters(one: Path, two: Path) -> None:
+    ours, theirs = (load_file(stage / "adapter/adapter_model.safetensors") for stage in (one, two))
+    assert ours.keys() == theirs.keys()
+    assert max(float((ours[name] - theirs[name]).abs().max()) for name in ours) <= WEIGHT_TOLERANCE
 
 
 @pytest.mark.slow
@@ -84,10 +120,50 @@ def test_sft_in_two_processes_trains_what_one_does(recipe: Path, tmp_path: Path)
     assert alone.keys() == shared.keys()
     assert len(alone) >= 6
     assert max(abs(alone[step] - shared[step]) for step in alone) <= LOSS_TOLERANCE
-    ours, theirs = (load_file(out / "sft/adapter/adapter_model.safetensors") for out in (one, two))
-    assert ours.keys() == theirs.keys()
-    assert max(float((ours[name] - theirs[name]).abs().max()) for name in ours) <= WEIGHT_TOLERANCE
+    assert_same_adapters(one / "sft", two / "sft")
     assert read_json(two / "sft/done.json")["summary"]["steps"] == max(alone)
+
+
+def figures(stage: Path) -> list[dict[str, float]]:
+    """Read what a step says of itself, but for the clock and the machine."""
+    own = ("time/", "memory/", "speed/", "step_time", "seconds")
+    return [
+        {name: value for name, value in row.items() if not name.startswith(own)}
+        for row in read_jsonl(stage / "metrics.jsonl")
+    ]
+
+
+def assert_same_grpo(one: Path, two: Path) -> None:
+    for file in ("completions.jsonl", "dev_rewards.jsonl", "warnings.jsonl"):
+        assert read_jsonl(one / file) == read_jsonl(two / file), file
+    ours, theirs = figures(one), figures(two)
+    assert [row.keys() for row in ours] == [row.keys() for row in theirs]
+    for row, other in zip(ours, theirs, strict=True):
+        assert other == pytest.approx(row, abs=LOSS_TOLERANCE)
+    assert_same_adapters(one, two)
+
+
+def live_groups(rows: list[dict[str, Any]]) -> list[bool]:
+    """Tell which groups of a step, of four completions each, have rewards that differ."""
+    rewards = [row["reward"] for row in rows]
+    return [len(set(rewards[start : start + 4])) > 1 for start in range(0, len(rewards), 4)]
+
+
+@pytest.mark.slow
+def test_grpo_in_two_processes_trains_what_one_does(recipe: Path, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    alone("grpo", recipe, one, *LIMITS)
+    succeed(LAUNCHED, "grpo", recipe, two, *LIMITS)
+    assert_same_grpo(one / "grpo", two / "grpo")
+    rows = read_jsonl(one / "grpo/completions.jsonl")
+    assert [row["step"] for row in rows] == [step for step in (1, 2, 3, 4) for _ in range(16)]
+    lived = [live_groups(rows[start : start + 16]) for start in range(0, 64, 16)]
+    assert any(any(step[:2]) != any(step[2:]) for step in lived), "no process had nothing to learn beside one that had"
+    # one process goes on in the second epoch of what two began
+    (two / "grpo/done.json").unlink()
+    shutil.rmtree(two / "grpo/checkpoints/checkpoint-4")
+    assert "going on from" in alone("grpo", recipe, two, *LIMITS)
+    assert_same_grpo(one / "grpo", two / "grpo")
 
 
 def first_of_two(stage: str, recipe: Path, out: Path) -> Result:
@@ -96,11 +172,11 @@ def first_of_two(stage: str, recipe: Path, out: Path) -> Result:
     return CliRunner(env=environment).invoke(cli.app, [stage, str(recipe), "--out", str(out)])
 
 
-@pytest.mark.parametrize("stage", ["gen", "grpo", "eval", "run"])
+@pytest.mark.parametrize("stage", ["gen", "eval", "run"])
 def test_other_stages_refuse_several_processes(stage: str, recipe: Path, tmp_path: Path) -> None:
     result = first_of_two(stage, recipe, tmp_path / "run")
     assert result.exit_code == 2
-    assert "only sft runs in several processes (got 2); start the others without a launcher" in result.stderr
+    assert "only sft and grpo run in several processes (got 2); start the others without a launcher" in result.stderr
     assert not (tmp_path / "run").exists()
 
 
@@ -110,6 +186,23 @@ def test_steps_that_cannot_be_shared_are_refused(monkeypatch: pytest.MonkeyPatch
     assert share_evenly("sft.gradient_accumulation_steps", 6) == 3
     with pytest.raises(ModelError, match=r"2 processes cannot share them evenly \(got 3\); choose a multiple of 2"):
         share_evenly("sft.gradient_accumulation_steps", 3)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("prompts_per_step", 3, "grpo.prompts_per_step: 2 processes cannot share them evenly (got 3)"),
+        ("micro_batch_size", 16, "must divide prompts_per_step x group_size / 2 processes = 8 (got 16)"),
+    ],
+)
+def test_grpo_refuses_what_cannot_be_shared(key: str, value: int, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    settings = {"prompts_per_step": 4, "group_size": 4, "micro_batch_size": 4}
+    assert share_rows(Grpo.model_validate(settings)) == 8
+    with pytest.raises(MbtError) as refused:
+        share_rows(Grpo.model_validate(settings | {key: value}))
+    assert said in str(refused.value)
 
 
 def test_a_process_that_does_not_lead_writes_nothing(tmp_path: Path) -> None:

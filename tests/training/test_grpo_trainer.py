@@ -3,8 +3,9 @@ import pytest
 pytest.importorskip("trl")
 
 import torch
+from trl.trainer.utils import RepeatSampler
 
-from mbt_lite.training.grpo_trainer import live_rows, without_shared_padding
+from mbt_lite.training.grpo_trainer import StepOrder, live_rows, without_shared_padding
 
 INPUTS = {
     "prompt_ids": torch.tensor([[0, 0, 5], [0, 6, 7], [0, 0, 8]]),
@@ -36,3 +37,14 @@ def test_live_rows_keeps_whole_groups_where_the_backend_shares_by_them():
     assert live_rows(groups, 4)["rows"].tolist() == [0, 1, 2, 3]
     # a cut group
     assert live_rows(groups, 8)["rows"].tolist() == [3]
+
+
+def test_step_order_begins_each_epoch_where_trl_would_be() -> None:
+    made, how = [0], (range(7), 2, 3, 2, True, 5)
+    order, trl_order = StepOrder(*how, steps_made=lambda: made[0]), RepeatSampler(*how)
+    for steps in (0, 2, 4):
+        made[0] = steps
+        expected = list(trl_order)
+        assert list(order) == expected
+        # one that goes on there, or in the middle of the epoch
+        assert list(StepOrder(*how, steps_made=lambda steps=steps: steps + 1)) == expected
