@@ -163,8 +163,8 @@ def test_figures_of_confidence_by_hand() -> None:
     texts = [sure_text("Confidence: 70"), sure_text("Confidence: 90", "Oslo"), sure_text("Hm.")]
     assert law(confidence=Confidence(weight=0.5)).reward(batch(texts, SURE_OF)).figures == pytest.approx(
         {
-            "confidence/n": 2, "confidence/stated": 2 / 3, "confidence/confidence_right": 0.7, "confidence/confidence_wrong": 0.9,
-            "confidence/overconfident": 1.0,
+            "confidence/n": 2, "confidence/stated": 2 / 3, "confidence/confidence_right": 0.7,
+            "confidence/confidence_wrong": 0.9, "confidence/overconfident": 1.0,
         }
     )  # fmt: skip
 
