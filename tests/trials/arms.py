@@ -61,14 +61,17 @@ def shown(estimate: Mapping[str, Any]) -> str:
     return f"{estimate['mean']:.3f}{bounds} n={estimate['n']}"
 
 
-def run_trial(about: str | None, arms: Arms, lines: Callable[[Path, Sequence[int]], Iterator[str]]) -> None:
-    """Read the command line, train what is missing, then say what came of it."""
+def trial_parser(about: str | None) -> argparse.ArgumentParser:
+    """Give the options that every trial has, but for the folder of its runs."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for the runs")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of grpo")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="over the recipe, in all runs")
     parser.add_argument("--report-only", action="store_true", help="train nothing")
-    given = parser.parse_args()
+    return parser
+
+
+def run_trial(given: argparse.Namespace, arms: Arms, lines: Callable[[Path, Sequence[int]], Iterator[str]]) -> None:
+    """Train what is missing in the folder `given.out`, then say what came of it."""
     if not given.report_only:
         arms.train(given.out, given.seeds, dict(setting.split("=", 1) for setting in given.set))
     print(*lines(given.out, given.seeds), sep="\n")

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from arms import Arms, folder, read_card, run_trial, shown
+from arms import Arms, folder, read_card, run_trial, shown, trial_parser
 
 from mbt_lite.data.questions import read_questions
 from mbt_lite.metrics.calibration import (
@@ -132,4 +132,6 @@ def told(one: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    run_trial(__doc__, ARMS, lines)
+    options = trial_parser(__doc__)
+    options.add_argument("--out", type=Path, required=True, help="folder for the runs")
+    run_trial(options.parse_args(), ARMS, lines)

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from arms import Arms, folder, read_card, run_trial, shown
+from arms import Arms, folder, read_card, run_trial, shown, trial_parser
 
 ARMS = Arms(
     "recipes/demo_masa.yaml",
@@ -82,4 +82,6 @@ def foreseen(metrics: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    run_trial(__doc__, ARMS, lines)
+    options = trial_parser(__doc__)
+    options.add_argument("--out", type=Path, required=True, help="folder for the runs")
+    run_trial(options.parse_args(), ARMS, lines)
