@@ -13,6 +13,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from mbt_lite.methods.method import Batch, Extra, Rule
+from mbt_lite.metrics.calibration import expected_calibration_error, null_calibration_error, overconfident
 from mbt_lite.recipe.schema import Ccrl, Confidence, Grpo
 from mbt_lite.rewards.spans import (
     Scored,
@@ -26,8 +27,8 @@ from mbt_lite.rewards.spans import (
 from mbt_lite.text.completion import parse_completion
 from mbt_lite.text.confidence import read_confidence
 
-# From here on a wrong one counts as overconfident.
-SURE = 0.8
+# Of fewer confidences a calibration error says nothing.
+FEWEST = 10
 
 
 def extras_of(grpo: Grpo) -> tuple[Extra, ...]:
@@ -68,7 +69,7 @@ class StepConfidence(Extra):
             "ccrl/missing": sum(max(0, bridges - len(scored)) for scored, bridges in read) / len(read),
         }
         shares = {"ccrl/right": sum(right for _, right in spans) / len(spans)} if spans else {}
-        return counts | shares | _sureness("ccrl", spans)
+        return counts | shares | _sureness("ccrl", spans, batch.step)
 
     def healthy_ranges(self) -> tuple[Rule, ...]:
         """Expect plans that are executed, by steps that are mostly meant."""
@@ -131,7 +132,7 @@ class AnswerConfidence(Extra):
         """Tell how many state a confidence, and how sure they are."""
         read = self._read(batch)
         stated = [(sure, right) for sure, right in read if sure is not None]
-        return {"confidence/stated": len(stated) / len(read), **_sureness("confidence", stated)}
+        return {"confidence/stated": len(stated) / len(read), **_sureness("confidence", stated, batch.step)}
 
     def healthy_ranges(self) -> tuple[Rule, ...]:
         """Expect the line."""
@@ -139,18 +140,23 @@ class AnswerConfidence(Extra):
         return (Rule("confidence/stated", 0.8, 1.0, below=below),)
 
     def _read(self, batch: Batch) -> list[tuple[float | None, bool]]:
-        """Give what each completion states, 0..1, and whether it is right."""
+        """Give what each completion states, 0..1, and whether it is right; an open trace states nothing."""
         read = []
         for text, stopped, terms in zip(batch.texts, batch.stopped, batch.terms, strict=True):
-            stated = read_confidence(parse_completion(text, prefilled_think=batch.prefilled_think).trace)
+            parsed = parse_completion(text, prefilled_think=batch.prefilled_think)
+            stated = read_confidence(parsed.trace) if parsed.think_closed else None
             read.append((None if stated is None else stated / 100, stopped and terms["exact"] == 1.0))
         return read
 
 
-def _sureness(name: str, scored: Sequence[Scored]) -> dict[str, float]:
-    """Give mean confidence where right and where wrong, and the overconfident share of what is wrong."""
+def _sureness(name: str, scored: Sequence[Scored], seed: int) -> dict[str, float]:
+    """Give n, mean confidence where right and where wrong, the overconfident share of what is wrong, calibration."""
     sides = {side: [sure for sure, right in scored if right == (side == "right")] for side in ("right", "wrong")}
-    figures = {f"{name}/confidence_{side}": sum(sure) / len(sure) for side, sure in sides.items() if sure}
-    if wrong := sides["wrong"]:
-        figures[f"{name}/overconfident"] = sum(one >= SURE for one in wrong) / len(wrong)
-    return figures
+    figures = {f"confidence_{side}": sum(sure) / len(sure) for side, sure in sides.items() if sure}
+    sure, rights = [one for one, _ in scored], [int(right) for _, right in scored]
+    if (share := overconfident(sure, rights)) is not None:
+        figures["overconfident"] = share
+    if len(scored) >= FEWEST:
+        figures["ece"] = expected_calibration_error(sure, rights)
+        figures["ece_if_perfect"] = null_calibration_error(sure, seed)
+    return {f"{name}/{key}": value for key, value in {"n": len(scored), **figures}.items()}

@@ -10,6 +10,7 @@
      "aes":       {"mean", "low", "high", "n", "undefined_reason", "against", "alpha", "beta", "gamma"},
      "judged":    what `judged.py` gives, null without a judge,
      "foresight": what `foresight.py` gives, null without forecasts,
+     "spans":     {"has_steps": {...}, "spans": {...}, "right_spans": {...}}, null where steps are not asked for,
      "phases":    how well their reader reads what it has not seen: {"accuracy", "unread", "n_paragraphs", "n_traces"},
                   and "undefined_reason" where there is none,
      "same_texts_as": [variants before it that wrote the very same texts],
@@ -30,6 +31,7 @@ from mbt_lite.metrics.aggregate import Estimate, aggregate, aggregate_aes, undef
 from mbt_lite.metrics.breakdown import break_down
 from mbt_lite.metrics.paired import compare
 from mbt_lite.metrics.repeated import aggregate_at_k
+from mbt_lite.metrics.spans import count_spans
 from mbt_lite.recipe.schema import Eval
 from mbt_lite.records import Prediction, Question
 
@@ -53,6 +55,7 @@ def scorecards(
     in_train: Mapping[str, Any] | None = None,
     foresight: Mapping[str, Mapping[str, Any]] | None = None,
     more: Mapping[str, Mapping[str, Any]] | None = None,
+    prefilled_think: bool = False,
 ) -> dict[str, dict[str, Any]]:
     """Give variant -> the content of its metrics.json, in the order of `predictions`; all hold `phases` and `in_train`.
 
@@ -72,6 +75,7 @@ def scorecards(
             "aes": _aes(variant, predictions, drawing),
             "judged": None if judged is None else dict(judged[variant]),
             "foresight": None if foresight is None else dict(foresight[variant]),
+            "spans": count_spans(rows, questions, prefilled_think=prefilled_think, **drawing),
             "phases": dict(phases),
             "same_texts_as": [other for other in cards if _are_same(rows, predictions[other])],
             "left_out": list(left_out),

@@ -314,6 +314,7 @@ def _score(recipe: Recipe, exam: Exam, folder: Path, console: Console) -> dict[s
         in_train=read_overlap(recipe.data).to_row(),
         foresight=foretold or None,
         more=sureness(recipe.eval, exam, folder, predictions),
+        prefilled_think=exam.counts.prefills_think,
     )
     for name, card in metrics.items():
         write_json(folder / name / "metrics.json", card)

@@ -7,7 +7,7 @@ from gold_rows import encode, scorer_of
 
 from mbt_lite.data.questions import read_questions
 from mbt_lite.methods.attacks import GOLD, WRONG, Attacked
-from mbt_lite.methods.law import Law, limits_of
+from mbt_lite.methods.law import Law, law_of, limits_of
 from mbt_lite.recipe import load_recipe
 from mbt_lite.recipe.schema import Questions
 from mbt_lite.records import Document, Question
@@ -18,6 +18,8 @@ RECIPES = sorted(ROOT.glob("recipes/**/*.yaml"))
 LIMITS = RewardLimits(max_completion_tokens=900, verification_words=40, overlong_buffer_tokens=50)
 # token F1, the paper's reward, pays a list that holds the answer a little
 PAID_BY_F1 = ["a copy of the documents as answer", "every name as answer"]
+# saying that a wrong answer is wrong costs nothing
+PAID_BY_BRIER = ["wrong on purpose, and unsure", "confidence stated twice"]
 DOCUMENTS = (
     Document("The Long Bridge", "The Long Bridge is a film by Ana Ruiz.", True),
     Document("Ana Ruiz", "Ana Ruiz was born in Lima.", True),
@@ -81,16 +83,17 @@ def test_attack_of_a_question_without_documents_and_of_a_small_room() -> None:
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=[path.stem for path in RECIPES])
 def test_no_attack_beats_gold_under_a_shipped_recipe_and_what_pays_is_told(recipe: Path) -> None:
-    grpo = load_recipe(recipe, ["grpo.max_completion_tokens=2048"]).grpo
+    whole = load_recipe(recipe, ["grpo.max_completion_tokens=4096"])
+    grpo, asked = whole.grpo, whole.data.train.ask_for
     samples = [
         one
         for name in ("demo_train", "multihop_train")
-        for one in read_questions(Questions(path=str(ROOT / f"data_samples/{name}.jsonl"), limit=12), 0)
+        for one in read_questions(Questions(path=str(ROOT / f"data_samples/{name}.jsonl"), limit=12, ask_for=asked), 0)
     ]
-    law = Law(grpo.reward.weights.model_dump(), grpo.max_completion_tokens)
-    scorer = scorer_of(limits_of(grpo))
+    law, scorer = law_of(grpo), scorer_of(limits_of(grpo))
     assert law.findings(samples, scorer, encode) == []
     found = law.attacked(samples, scorer, encode)
     assert found.findings == ()
-    assert [line.partition(" earns")[0] for line in found.told] == PAID_BY_F1
+    told = [line.partition(" earns")[0] for line in found.told]
+    assert [name for name in told if name not in PAID_BY_BRIER] == PAID_BY_F1
     assert all(found.rewards[name] < 0.5 * found.rewards[GOLD] for name in found.rewards if name != GOLD)

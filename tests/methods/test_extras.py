@@ -116,12 +116,21 @@ def test_figures_of_steps_by_hand() -> None:
     figures = law(ccrl=Ccrl(weight=0.2)).reward(batch([RIGHT, WRONG_STEP, SILENT], sure=0.9)).figures
     assert figures == pytest.approx(
         {
-            "ccrl/spans": 1.0, "ccrl/missing": 1 / 3, "ccrl/right": 2 / 3,
+            "ccrl/n": 3, "ccrl/spans": 1.0, "ccrl/missing": 1 / 3, "ccrl/right": 2 / 3,
             "ccrl/confidence_right": 0.9, "ccrl/confidence_wrong": 0.9, "ccrl/overconfident": 1.0,
         }
     )  # fmt: skip
     silent = law(ccrl=Ccrl(weight=0.2)).reward(batch([SILENT])).figures
-    assert silent == {"ccrl/spans": 0.0, "ccrl/missing": 1.0}, "what nothing tells is left out"
+    assert silent == {"ccrl/n": 0, "ccrl/spans": 0.0, "ccrl/missing": 1.0}, "what nothing tells is left out"
+
+
+def test_steps_are_calibrated_from_ten_on_with_what_chance_would_give() -> None:
+    figures = law(ccrl=Ccrl(weight=0.2)).reward(batch([WRONG_STEP] * 5, sure=0.9)).figures
+    assert figures["ccrl/n"] == 10
+    assert figures["ccrl/ece"] == pytest.approx(0.4)
+    # ten of 0.9 each: E |share - 0.9| of a binomial
+    assert figures["ccrl/ece_if_perfect"] == pytest.approx(0.077, abs=0.01)
+    assert "ccrl/ece" not in law(ccrl=Ccrl(weight=0.2)).reward(batch([WRONG_STEP] * 4)).figures
 
 
 def sure_text(line: str, answer: str = "Lima") -> str:
@@ -154,8 +163,8 @@ def test_figures_of_confidence_by_hand() -> None:
     texts = [sure_text("Confidence: 70"), sure_text("Confidence: 90", "Oslo"), sure_text("Hm.")]
     assert law(confidence=Confidence(weight=0.5)).reward(batch(texts, SURE_OF)).figures == pytest.approx(
         {
-            "confidence/stated": 2 / 3, "confidence/confidence_right": 0.7, "confidence/confidence_wrong": 0.9,
-            "confidence/overconfident": 1.0,
+            "confidence/n": 2, "confidence/stated": 2 / 3, "confidence/confidence_right": 0.7,
+            "confidence/confidence_wrong": 0.9, "confidence/overconfident": 1.0,
         }
     )  # fmt: skip
 

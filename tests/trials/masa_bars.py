@@ -8,60 +8,27 @@ Expert rows and sft are made once. From that adapter each seed trains three ways
 first, and the law with twice the group; all are asked the same 96 dev questions, eight times each, with a forecast.
 """
 
-import argparse
 import json
-import shutil
 import statistics
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-RECIPE = "recipes/demo_masa.yaml"
-SIZE = {
-    "data.train.limit": 128, "data.dev.limit": 96, "grpo.steps": 8, "grpo.prompts_per_step": 12, "grpo.group_size": 4,
-    "eval.samples_per_question": 8, "eval.variants": "[grpo]",
-}  # fmt: skip
-ARMS: dict[str, dict[str, Any]] = {
-    "one pass": {"grpo.masa.sequential_after": "null"},
-    "forecasts first": {"grpo.masa.sequential_after": 2},
-    "law, twice the group": {"grpo.method": "law", "grpo.masa.sequential_after": "null", "grpo.group_size": 8},
-}
+from arms import Arms, folder, read_card, run_trial, shown, trial_parser
+
+ARMS = Arms(
+    "recipes/demo_masa.yaml",
+    {
+        "data.train.limit": 128, "data.dev.limit": 96, "grpo.steps": 8, "grpo.prompts_per_step": 12,
+        "grpo.group_size": 4, "eval.samples_per_question": 8, "eval.variants": "[grpo]",
+    },
+    {
+        "one pass": {"grpo.masa.sequential_after": "null"},
+        "forecasts first": {"grpo.masa.sequential_after": 2},
+        "law, twice the group": {"grpo.method": "law", "grpo.masa.sequential_after": "null", "grpo.group_size": 8},
+    },
+)  # fmt: skip
 LEAST_PARSED, LEAST_GAIN, LEAST_SAVED = 0.95, 0.05, 0.2
-
-
-def mbt_lite(stage: str, out: Path, settings: dict[str, Any]) -> None:
-    """Run a stage in a process of its own; one that is done says so and ends."""
-    words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-    subprocess.run([sys.executable, "-m", "mbt_lite", stage, RECIPE, "--out", str(out), *words], check=True)
-
-
-def train(out: Path, seeds: Sequence[int], more: dict[str, Any]) -> None:
-    """Run everything that is not there yet."""
-    begun = out / "begun"
-    for stage in ("gen", "sft", "eval"):
-        mbt_lite(stage, begun, SIZE | {"eval.variants": "[sft]"} | more)
-    for seed in seeds:
-        for name, settings in ARMS.items():
-            arm = folder(out, name, seed)
-            for stage in ("gen", "sft"):
-                if not (arm / stage).exists():
-                    shutil.copytree(begun / stage, arm / f"{stage}.part", dirs_exist_ok=True)
-                    (arm / f"{stage}.part").rename(arm / stage)
-            for stage in ("grpo", "eval"):
-                mbt_lite(stage, arm, SIZE | settings | {"grpo.seed": seed} | more)
-
-
-def folder(out: Path, name: str, seed: int) -> Path:
-    """Give the run folder of a way to train."""
-    return out / f"{name.replace(', ', '_').replace(' ', '_')}-{seed}"
-
-
-def read_card(run: Path, variant: str) -> dict[str, Any]:
-    """Read a variant's metrics.json."""
-    found: dict[str, Any] = json.loads((run / "eval" / variant / "metrics.json").read_text())
-    return found
 
 
 def tokens_by_step(run: Path) -> list[float]:
@@ -80,14 +47,14 @@ def lines(out: Path, seeds: Sequence[int]) -> Iterator[str]:
     yield f"after sft: {shown(start['parsed'])} of forecasts are read (bar {LEAST_PARSED:.0%}); {foreseen(start)}"
     saved = []
     for seed in seeds:
-        for name in ARMS:
+        for name in ARMS.ways:
             run = folder(out, name, seed)
             card, written = read_card(run, "grpo"), tokens_by_step(run)
             told = foreseen(card["foresight"]["metrics"])
             em = shown(card["metrics"]["exact_match"])
             yield f"seed {seed}, {name}: exact match {em}; {told}; {statistics.fmean(written):,.0f} tokens a step"
         first, one_pass = (tokens_by_step(folder(out, name, seed)) for name in ("forecasts first", "one pass"))
-        after = ARMS["forecasts first"]["grpo.masa.sequential_after"]
+        after = ARMS.ways["forecasts first"]["grpo.masa.sequential_after"]
         saved.append(1 - sum(first[after:]) / sum(one_pass[after:]))
     said = ", ".join(f"{one:.1%}" for one in saved)
     yield f"tokens saved by forecasts first, by seed: {said} (bar {LEAST_SAVED:.0%})"
@@ -114,26 +81,7 @@ def foreseen(metrics: dict[str, Any]) -> str:
     return f"forecasts: {', '.join(parts)}, AUROC {shown(metrics['auroc'])} (constant 0.5)"
 
 
-def shown(estimate: dict[str, Any]) -> str:
-    """Write an estimate with its interval and n."""
-    if estimate["mean"] is None:
-        return f"undefined ({estimate['undefined_reason']})"
-    bounds = "" if estimate["low"] is None else f" [{estimate['low']:.3f}, {estimate['high']:.3f}]"
-    return f"{estimate['mean']:.3f}{bounds} n={estimate['n']}"
-
-
-def main() -> None:
-    """Train what is missing, then say what came of it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for the runs")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of grpo")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="over the recipe, in all runs")
-    parser.add_argument("--report-only", action="store_true", help="train nothing")
-    given = parser.parse_args()
-    if not given.report_only:
-        train(given.out, given.seeds, dict(setting.split("=", 1) for setting in given.set))
-    print(*lines(given.out, given.seeds), sep="\n")
-
-
 if __name__ == "__main__":
-    main()
+    options = trial_parser(__doc__)
+    options.add_argument("--out", type=Path, required=True, help="folder for the runs")
+    run_trial(options.parse_args(), ARMS, lines)
