@@ -23,7 +23,8 @@ RECIPES = sorted(ROOT.glob("recipes/**/*.yaml"))
 
 def test_every_shipped_recipe_is_found() -> None:
     controls = ["direct_r", "distill_r", "grpo_only", "metacognitive", "self_distill", "teacher_distill"]
-    assert [path.stem for path in RECIPES] == [*controls, "demo", "demo_masa", "masa", "mbt_r", "mbt_s"]
+    runs = ["demo", "demo_confidence", "demo_masa", "masa", "mbt_r", "mbt_s"]
+    assert [path.stem for path in RECIPES] == ["confidence", *controls, *runs]
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
