@@ -84,8 +84,8 @@ CONFLICTS = {
     ),
     "confidence that nobody asks for": (
         "gen:\n  kind: confidence\n  rollouts_per_question: 10\n",
-        "a.yaml:5: `gen.kind` confidence answers a prompt that asks for it (got `data.train.ask_for` answer); set it to "
-        "confidence for train and dev",
+        "a.yaml:5: `gen.kind` confidence answers a prompt that asks for it (got `data.train.ask_for` answer); set it "
+        "to confidence for train and dev",
     ),
     "confidence that nobody states": (
         "eval:\n  confidence: [stated]\n",
@@ -318,8 +318,8 @@ def test_conflicts_of_questions_name_a_line_and_a_cure(case: str, problems: Prob
 CONFIDENCE = {
     "of too few drafts": (
         "{kind: confidence, rollouts_per_question: 4}",
-        "a.yaml:4: `gen.rollouts_per_question` is 4, too few for `gen.kind` confidence to tell how far drafts agree; ask "
-        "for 5 at least, better ten",
+        "a.yaml:4: `gen.rollouts_per_question` is 4, too few for `gen.kind` confidence to tell how far drafts agree; "
+        "ask for 5 at least, better ten",
     ),
     "of drafts all alike": (
         "{kind: confidence, rollouts_per_question: 9, sampling: {temperature: 0}}",

@@ -32,8 +32,8 @@ def test_load_recipe_loads_every_shipped_recipe(path: Path) -> None:
     recipe = load_recipe(path)
     assert written(recipe)["model"]["name"] == recipe.model.name
     text = path.read_text(encoding="utf-8")
-    # prompting alone needs no training, reward alone no traces
-    command = {"metacognitive": "eval", "grpo_only": "grpo"}.get(path.stem, "run")
+    # prompting alone needs no training, reward alone no traces, lines alone no reward
+    command = {"metacognitive": "eval", "grpo_only": "grpo", "demo_confidence": "gen|sft|eval"}.get(path.stem, "run")
     place = path.relative_to(ROOT).as_posix()
     assert f"mbt-lite {command} {place}" in text, "the header tells how to run it"
 
