@@ -11,7 +11,8 @@ MODULES = {
     "rewards.mentions": 3, "rewards.terms": 8, "rewards.law": 2, "rewards.meta": 3, "rewards.gating": 4,
     "metrics.answers": 8, "metrics.traces": 7, "metrics.efficiency": 3, "metrics.intervals": 2,
     "metrics.paired": 1, "metrics.repeated": 1, "metrics.phase_reader": 1, "metrics.breakdown": 1,
-    "metrics.calibration": 7, "metrics.agreement": 1, "judge.subjects": 2, "judge.verdicts": 3, "judge.agreement": 1, "recipe.variants": 1,
+    "metrics.calibration": 6, "metrics.agreement": 1,
+    "judge.subjects": 2, "judge.verdicts": 3, "judge.agreement": 1, "recipe.variants": 1,
 }  # fmt: skip
 
 
