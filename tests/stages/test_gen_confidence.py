@@ -74,6 +74,9 @@ def test_drafts_are_asked_plainly_and_rows_ask_for_confidence(student: Student, 
     dropped = done["rejected"]["enough rows as sure as this"]
     assert len(rows) + dropped == done["traces"] + dropped == 40
     assert "enough rows as sure as this" in printed
+    assert (
+        "gen: the most frequent answer is right for 33 of 40 questions, by agreement 50% to 100%, AUROC 0." in printed
+    )
 
 
 def test_a_stop_costs_no_draft_twice(student: Student, tmp_path: Path) -> None:
