@@ -223,7 +223,7 @@ NESTED: dict[str, tuple[Any, dict[str, Any]]] = {
     "prompt[0].role is none of system, user, assistant (got 'tool')": (
         Trace, {"prompt": [{"role": "tool", "content": "x"}]},
     ),
-    "row_rule is none of closed, line (got 'ajar')": (Trace, {"row_rule": "ajar"}),
+    "row_rule is none of closed, open, line (got 'ajar')": (Trace, {"row_rule": "ajar"}),
     "finish_reason is none of stop, length (got 'banana')": (Completion, {"finish_reason": "banana"}),
     "text is not text (got None)": (Completion, {"text": None}),
 }  # fmt: skip

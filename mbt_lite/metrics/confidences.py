@@ -155,7 +155,7 @@ def without_evidence(
 def why_no_evidence(question: Question) -> str | None:
     """Say why a question cannot be asked without its supporting documents; None if it can."""
     if not any(document.is_supporting for document in question.documents):
-        return "nobody says which documents support it"
+        return "no document is known to support it"
     return "all its documents support it" if all(one.is_supporting for one in question.documents) else None
 
 

@@ -261,6 +261,8 @@ def _show(made: Made, usage: dict[str, dict[str, int]], servers: Mapping[str, Se
         console.print(rejection_table(len(made.traces), made.rejected))
     if made.taken_off:
         console.print(f"gen: taken off accepted traces: {counted(made.taken_off)}", highlight=False)
+    for line in made.told:
+        console.print(f"gen: {line}", markup=False, highlight=False, soft_wrap=True)
     if usage:
         console.print(usage_table(usage))
     for key, lines in servers.items():

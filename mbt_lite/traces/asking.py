@@ -39,11 +39,15 @@ CURES = {
 
 @dataclasses.dataclass
 class Made:
-    """What became of jobs: traces by label, rows of `rejected.jsonl`, what was taken off accepted replies by kind."""
+    """What became of jobs: traces by label, rows of `rejected.jsonl`, what was taken off accepted replies by kind.
+
+    `told` is what people should know of them besides, in sentences.
+    """
 
     accepted: dict[str, Trace] = dataclasses.field(default_factory=dict)
     rejected: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     taken_off: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    told: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def traces(self) -> list[Trace]:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 
 from mbt_lite.errors import DataError
 from mbt_lite.metrics.answers import voting_form
-from mbt_lite.metrics.calibration import N_BINS, bin_of, isotonic
+from mbt_lite.metrics.calibration import N_BINS, auroc, bin_of, isotonic
 from mbt_lite.records import Completion, Question
 from mbt_lite.text.confidence import confidence_line, read_confidence
 from mbt_lite.traces.asking import Made
@@ -30,6 +30,8 @@ from mbt_lite.traces.kind import Kind
 # With fewer questions the fit is noise.
 LEAST_QUESTIONS = 30
 _NOISE = 0.05
+# Resamples for the interval of what agreement tells.
+_SAMPLES = 500
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,7 +57,10 @@ def confidence_rows(
             f"gen: {len(modals)} of {len(questions)} questions have a draft with an answer, `gen.kind` confidence "
             f"wants {LEAST_QUESTIONS} to tell how often agreement is right; raise `data.train.limit`"
         )
-    targets = dict(zip((one.question.question_id for one in modals), _targets(modals, seed), strict=True))
+    rights = [is_correct(one.draft, one.question) for one in modals]
+    fitted = isotonic([one.consistency for one in modals], rights)
+    targets = dict(zip((one.question.question_id for one in modals), _noisy(modals, fitted, seed), strict=True))
+    made.told.append(_said(modals, rights, fitted, seed))
     for question, one in found:
         if one is None:
             made.rejected.append(rejected_row(Job(question, None, 0), kind, "no answer in the drafts", ""))
@@ -80,9 +85,18 @@ def modal(question: Question, drafts: Sequence[Completion]) -> Modal | None:
     return Modal(question, firsts[form], count / len(drafts))
 
 
-def _targets(modals: Sequence[Modal], seed: int) -> list[int]:
+def _said(modals: Sequence[Modal], rights: Sequence[bool], fitted: Sequence[float], seed: int) -> str:
+    """Say whether agreement tells right answers from wrong ones: if not, rows teach one number."""
+    found = auroc([one.consistency for one in modals], rights, _SAMPLES, seed)
+    spread = "" if found["mean"] is None else f", AUROC {found['mean']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
+    return (
+        f"the most frequent answer is right for {sum(rights)} of {len(rights)} questions, by agreement "
+        f"{min(fitted):.0%} to {max(fitted):.0%}{spread}; at 0.5 agreement tells nothing that rows could teach"
+    )
+
+
+def _noisy(modals: Sequence[Modal], fitted: Sequence[float], seed: int) -> list[int]:
     """Give what each row will state, in whole per cent."""
-    fitted = isotonic([one.consistency for one in modals], [is_correct(one.draft, one.question) for one in modals])
     noises = (random.Random(f"{seed}:{one.question.question_id}").uniform(-_NOISE, _NOISE) for one in modals)
     return [min(100, max(0, round(100 * (fit + noise)))) for fit, noise in zip(fitted, noises, strict=True)]
 

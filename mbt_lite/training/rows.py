@@ -9,18 +9,19 @@ stop there.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, assert_never
 
 from mbt_lite.errors import DataError, ModelError
 from mbt_lite.records import Trace
+from mbt_lite.rewards.vocabulary import decode_without_specials
 from mbt_lite.student.chat_template import check_end_of_turn, prefilled_think, prompt_ids
 from mbt_lite.student.control_tokens import control_finder
-from mbt_lite.student.token_spans import token_span
 from mbt_lite.text.completion import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN, trace_span
 from mbt_lite.text.confidence import read_confidence
-
+from mbt_lite.text.token_places import token_places
 
 # How the steps that an open row leaves to the model begin.
 _FOLLOWING = "Step 1:"
@@ -167,8 +168,9 @@ def _check_line(row: Row, tokenizer: Any, text: str, prefilled_think: bool, wher
     line = trace.splitlines()[-1] if trace else ""
     end = span[0] + len(trace)
     begin = row.completion_mask.index(1)
-    first, last = token_span(tokenizer, row.input_ids[begin:], end - len(line), end) if line else (0, 0)
-    trained = tokenizer.decode(row.input_ids[begin + first : begin + last])
+    completion, decode = row.input_ids[begin:], functools.partial(decode_without_specials, tokenizer)
+    places = token_places(completion, decode, end - len(line), end) if line else []
+    trained = decode([completion[place] for place in places])
     rules = {
         "the trace's last line states no confidence": read_confidence(line) is not None,
         "the tokens of the last line reach into another": trained.strip() == line,
@@ -179,5 +181,6 @@ def _check_line(row: Row, tokenizer: Any, text: str, prefilled_think: bool, wher
                 f"trace {where}: {rule} (got {trained[-60:]!r}); make the rows anew with gen.kind confidence"
             )
     mask = [0] * len(row.input_ids)
-    mask[begin + first : begin + last] = [1] * (last - first)
+    for place in places:
+        mask[begin + place] = 1
     return dataclasses.replace(row, completion_mask=tuple(mask))

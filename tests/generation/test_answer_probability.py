@@ -1,5 +1,7 @@
 """The probability of an answer: of its own tokens, by their mean logarithm."""
 
+import dataclasses
+
 import pytest
 
 pytest.importorskip("torch", reason="needs the training stack: pip install 'mbt-lite[train]'")
@@ -11,8 +13,6 @@ from toy_student import tokenizer as tokenizer
 from mbt_lite.generation.answer_probability import answer_probability
 from mbt_lite.generation.decoding import Decoding, Rollout
 from mbt_lite.generation.generate import generate
-from mbt_lite.prompts import completion_text
-from mbt_lite.student.token_spans import token_span
 
 FAR = -9.0
 
@@ -51,32 +51,23 @@ def test_without_an_answer_there_is_none(tokenizer, text) -> None:
     assert answer_probability(rollout, tokenizer, prefilled_think=False) is None
 
 
-@pytest.mark.parametrize("answer", ["Ann Lee", "東京タワー", "🙂 Zoë", "a"])
-@pytest.mark.parametrize("before", ["we think", "私は考える 🙂"])
-def test_token_span_covers_the_characters_and_no_further_token(tokenizer, answer, before) -> None:
-    text = completion_text(before, answer)
-    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    start = text.rindex(answer)
-    first, last = token_span(tokenizer, ids, start, start + len(answer))
-    assert answer in tokenizer.decode(ids[first:last])
-    assert answer not in tokenizer.decode(ids[first + 1 : last])
-    assert answer not in tokenizer.decode(ids[first : last - 1])
-
-
-def test_a_rollouts_own_log_probabilities_are_those_of_a_forward_pass(student) -> None:
+def test_a_rollouts_answer_is_as_probable_as_a_forward_pass_says(student) -> None:
     [rollout] = generate(
         student, [[{"role": "user", "content": "about"}]], Decoding(max_completion_tokens=12, log_probs=True)
     )
-    # whatever it wrote, the last two tokens are taken for its answer
-    text = student.tokenizer.decode(rollout.token_ids[:3])
-    start, end = len(student.tokenizer.decode(rollout.token_ids[:1])), len(text)
-    first, last = token_span(student.tokenizer, rollout.token_ids, start, end)
+    # random weights write no tags: what they wrote is taken for an answer between them
+    opening, closing = (student.tokenizer(tag)["input_ids"] for tag in ("<answer>", "</answer>"))
+    kept = [token for token in rollout.token_ids if token != student.tokenizer.eos_token_id][:4]
+    ids = [*opening, *kept, *closing]
+    text = student.tokenizer.decode(ids, skip_special_tokens=True)
     prompt = student.tokenizer.apply_chat_template(
         [{"role": "user", "content": "about"}], add_generation_prompt=True, return_dict=True
     )["input_ids"]
-    ids = torch.tensor([[*prompt, *rollout.token_ids]])
     with torch.no_grad():
-        logits = student.model(ids).logits[0, len(prompt) - 1 : -1].float()
-    wanted = torch.log_softmax(logits, -1)[range(len(rollout.token_ids)), list(rollout.token_ids)]
+        logits = student.model(torch.tensor([[*prompt, *rollout.token_ids]])).logits[0, len(prompt) - 1 : -1].float()
+    wanted = torch.log_softmax(logits, -1)[range(len(rollout.token_ids)), list(rollout.token_ids)][:4]
     assert rollout.log_probs is not None
-    assert list(rollout.log_probs[first:last]) == pytest.approx(wanted[first:last].tolist(), abs=1e-4)
+    told = (*[FAR] * len(opening), *rollout.log_probs[:4], *[FAR] * len(closing))
+    made = dataclasses.replace(rollout, text=text, token_ids=tuple(ids), log_probs=told)
+    found = answer_probability(made, student.tokenizer, prefilled_think=False)
+    assert found == pytest.approx(float(wanted.mean().exp()), abs=1e-4)

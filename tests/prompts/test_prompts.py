@@ -1,5 +1,6 @@
 """The prompt texts: their slots, how they are filled, what each reader sees, and their version."""
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -189,3 +190,16 @@ def test_one_line_has_no_line_ends_and_keeps_the_words(value: str) -> None:
 def test_number_documents_writes_one_line_each(rows: list[tuple[str, str]]) -> None:
     lines = prompts.number_documents([Document(title, text, False) for title, text in rows]).splitlines()
     assert [line.partition(" ")[0] for line in lines] == [f"[{number}]" for number in range(1, len(rows) + 1)]
+
+
+@pytest.mark.parametrize(("documents", "form"), [(QUESTION.documents, ""), ((), "_closed")], ids=["shown", "closed"])
+def test_the_student_is_asked_for_what_the_question_says(documents: tuple[Document, ...], form: str) -> None:
+    plain = dataclasses.replace(QUESTION, documents=documents)
+    sure = dataclasses.replace(plain, ask_for="confidence")
+    [asked], [plainly] = prompts.student_messages(sure), prompts.student_messages(plain)
+    assert "Confidence: NN" in asked["content"]
+    assert "Confidence" not in plainly["content"]
+    assert prompts.named_for("student", sure) == f"student_confidence{form}"
+    assert prompts.version_for(("student",), sure) != prompts.version_for(("student",), plain)
+    # a student that has learned the one knows its way into the other
+    assert asked["content"].partition("\nThink")[0] == plainly["content"].partition("\nThink")[0]

@@ -82,6 +82,32 @@ CONFLICTS = {
         "a.yaml:5: `gen.rollouts_per_question` is 1, but one draft tells `gen.kind` meta_expert no share of right "
         "ones; ask for two at least, better eight",
     ),
+    "confidence that nobody asks for": (
+        "gen:\n  kind: confidence\n  rollouts_per_question: 10\n",
+        "a.yaml:5: `gen.kind` confidence answers a prompt that asks for it (got `data.train.ask_for` answer); set it "
+        "to confidence for train and dev",
+    ),
+    "confidence that nobody states": (
+        "eval:\n  confidence: [stated]\n",
+        "a.yaml:5: `eval.confidence` reads stated, which nobody is asked for (got `data.dev.ask_for` answer); set that "
+        "to confidence, or leave stated out",
+    ),
+    "a reading twice": (
+        "eval:\n  confidence: [answer_probability, answer_probability]\n",
+        "a.yaml:5: `eval.confidence` names a reading twice (got [answer_probability, answer_probability]); name each "
+        "once",
+    ),
+    "an answer's probability from vllm": (
+        "eval:\n  engine: vllm\n  confidence: [answer_probability]\n",
+        "a.yaml:6: `eval.confidence` reads answer_probability, which only the student in this process tells, with "
+        "backend transformers and engine local (got another `eval.engine`); leave it out, or change that",
+    ),
+    "an answer's probability from an endpoint": (
+        "eval:\n  variants: [base]\n  confidence: [answer_probability]\n"
+        "  student: {base_url: 'http://a/v1', models: {base: m}}\n",
+        "a.yaml:7: `eval.confidence` reads answer_probability, which only the student in this process tells, with "
+        "backend transformers and engine local (got another `eval.student.base_url`); leave it out, or change that",
+    ),
     "an adapter for nobody": (
         "gen:\n  kind: mbt_s\n  student_adapter: runs/a/sft/adapter\n",
         "a.yaml:6: `gen.student_adapter` is set, but the student in this process does not draft (`gen.kind` mbt_s, "
@@ -287,6 +313,33 @@ def test_conflicts_of_questions_name_a_line_and_a_cure(case: str, problems: Prob
     dev, expected = QUESTIONS[case]
     text = f"model: {{name: tiny}}\ndata: {{train: {{path: a.jsonl}},\n  dev: {dev}}}\n"
     assert problems(text) == [expected]
+
+
+CONFIDENCE = {
+    "of too few drafts": (
+        "{kind: confidence, rollouts_per_question: 4}",
+        "a.yaml:4: `gen.rollouts_per_question` is 4, too few for `gen.kind` confidence to tell how far drafts agree; "
+        "ask for 5 at least, better ten",
+    ),
+    "of drafts all alike": (
+        "{kind: confidence, rollouts_per_question: 9, sampling: {temperature: 0}}",
+        "a.yaml:4: `gen.rollouts_per_question` is 9, but at `gen.sampling.temperature` 0 all drafts of a question are "
+        "alike; raise the temperature or ask for one",
+    ),
+    "that no row states": (
+        "{kind: mbt_r}",
+        "a.yaml:2: `data.train.ask_for` is confidence, but rows of `gen.kind` mbt_r state none; set it to confidence",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CONFIDENCE)
+def test_conflicts_of_confidence_that_is_asked_for(case: str, problems: Problems) -> None:
+    gen, expected = CONFIDENCE[case]
+    text = MINIMAL.replace(".jsonl", ".jsonl, ask_for: confidence") + f"gen: {gen}\n"
+    said = problems(text)
+    assert [line.partition(": ")[2] for line in said] == [expected.partition(": ")[2]]
+    assert problems(text.replace(gen, "{kind: self_distill}")) == []
 
 
 ENGINE = {

@@ -23,7 +23,8 @@ RECIPES = sorted(ROOT.glob("recipes/**/*.yaml"))
 
 def test_every_shipped_recipe_is_found() -> None:
     controls = ["direct_r", "distill_r", "grpo_only", "metacognitive", "self_distill", "teacher_distill"]
-    assert [path.stem for path in RECIPES] == [*controls, "demo", "demo_masa", "masa", "mbt_r", "mbt_s"]
+    runs = ["demo", "demo_comt", "demo_confidence", "demo_masa", "masa", "mbt_r", "mbt_s"]
+    assert [path.stem for path in RECIPES] == ["comt_ccrl", "confidence", *controls, *runs]
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -31,8 +32,8 @@ def test_load_recipe_loads_every_shipped_recipe(path: Path) -> None:
     recipe = load_recipe(path)
     assert written(recipe)["model"]["name"] == recipe.model.name
     text = path.read_text(encoding="utf-8")
-    # prompting alone needs no training, reward alone no traces
-    command = {"metacognitive": "eval", "grpo_only": "grpo"}.get(path.stem, "run")
+    # prompting alone needs no training, reward alone no traces, lines alone no reward
+    command = {"metacognitive": "eval", "grpo_only": "grpo", "demo_confidence": "gen|sft|eval"}.get(path.stem, "run")
     place = path.relative_to(ROOT).as_posix()
     assert f"mbt-lite {command} {place}" in text, "the header tells how to run it"
 
@@ -53,7 +54,7 @@ def test_resolved_writes_several_endpoints_as_a_list_and_warns_of_nothing() -> N
 
 def test_the_kinds_of_the_shipped_recipes_are_their_names() -> None:
     kinds = get_args(TraceKind)
-    other_names = {"masa": "meta_expert"}
+    other_names = {"masa": "meta_expert", "comt_ccrl": "comt"}
     names = {other_names.get(path.stem, path.stem): path for path in RECIPES}
     named = {name: load_recipe(path).gen.kind for name, path in names.items() if name in kinds}
     assert named == {kind: kind for kind in kinds}

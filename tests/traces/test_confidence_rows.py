@@ -71,7 +71,7 @@ def test_a_row_states_how_often_such_agreement_is_right() -> None:
     # the wrong answer that most drafts gave is kept
     assert (row.answer, row.row_rule, row.kind, row.teacher) == ("Nobody", "line", "confidence", "student")
     assert row.completion[0]["content"].startswith("<think>\nWe look.\nConfidence: 7")
-    assert 'last line of your thoughts be "Confidence: NN"' in row.prompt[0]["content"]
+    assert 'one line "Confidence: NN"' in row.prompt[0]["content"]
     assert len({row.text for row in found.traces}) > 2, "noise makes targets differ"
     assert made([one for own in (*sure, *unsure) for one in own]).traces == found.traces
     assert made([one for own in (*sure, *unsure) for one in own], seed=1).traces != found.traces
