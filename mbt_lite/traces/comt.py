@@ -187,7 +187,8 @@ def _names_fact(what: str, question: Question) -> bool:
     if any(title in what for title in shown.titles):
         return True
     for name in read_names(what):
-        words = [word for word in fold(name.replace("-", " ")).split() if len(word) > 1 and not word[0].isdigit()]
+        capital = [word for word in name.replace("-", " ").split() if word[0].isupper()]
+        words = [word for word in fold(" ".join(capital)).split() if len(word) > 1]
         if words and what.startswith(name) and words[0] not in shown.names:
             words = words[1:]
         if any(word not in shown.common and not _is_asked(word, shown.asked) for word in words):

@@ -55,6 +55,15 @@ CONFLICTS = {
         "a.yaml:6: `grpo.micro_batch_size` does not divide the 32 completions of a step (got 3); "
         "choose a divisor of prompts_per_step * group_size",
     ),
+    "plans that the student is not asked for": (
+        "gen:\n  kind: comt\n",
+        "a.yaml:5: `gen.kind` comt writes plans, but the student is not asked for steps (got `data.train.ask_for` "
+        "answer); set `data.train.ask_for` and `data.dev.ask_for` to steps",
+    ),
+    "executed rows of another kind": (
+        "gen:\n  executed_share: 0.5\n",
+        "a.yaml:5: `gen.executed_share` and `gen.plan_rows` are of `gen.kind` comt (got mbt_r); remove them",
+    ),
     "masa without its method": (
         "grpo:\n  masa: {weight: 2.0}\n",
         "a.yaml:5: `grpo.masa` is set, but `grpo.method` is law; set it to masa",
@@ -287,6 +296,31 @@ def test_conflicts_of_questions_name_a_line_and_a_cure(case: str, problems: Prob
     dev, expected = QUESTIONS[case]
     text = f"model: {{name: tiny}}\ndata: {{train: {{path: a.jsonl}},\n  dev: {dev}}}\n"
     assert problems(text) == [expected]
+
+
+STEPS = """\
+model: {name: tiny}
+data: {train: {path: a.jsonl, ask_for: steps},
+  dev: {path: b.jsonl, ask_for: steps}}
+"""
+
+
+@pytest.mark.parametrize("sections", ["gen: {kind: comt}", "gen: {kind: self_distill}", "grpo: {start: base}"])
+def test_steps_may_be_asked_of_what_writes_them_or_needs_no_traces(sections: str, problems: Problems) -> None:
+    assert problems(f"{STEPS}{sections}\n") == []
+
+
+def test_steps_are_refused_beside_a_kind_that_writes_none(problems: Problems) -> None:
+    assert problems(STEPS + "gen: {kind: mbt_s}\n") == [
+        "a.yaml:4: `gen.kind` mbt_s writes no steps, but `data.train.ask_for` is steps; set the kind to comt, or to "
+        "self_distill or teacher_distill, which keep what was asked for"
+    ]
+
+
+def test_comt_without_any_rows_is_refused(problems: Problems) -> None:
+    assert problems(STEPS + "gen: {kind: comt, plan_rows: false, executed_share: 0}\n") == [
+        "a.yaml:4: `gen.plan_rows` is false and `gen.executed_share` 0, so that no row is left; set one of them"
+    ]
 
 
 ENGINE = {

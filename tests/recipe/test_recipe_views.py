@@ -23,7 +23,7 @@ RECIPES = sorted(ROOT.glob("recipes/**/*.yaml"))
 
 def test_every_shipped_recipe_is_found() -> None:
     controls = ["direct_r", "distill_r", "grpo_only", "metacognitive", "self_distill", "teacher_distill"]
-    assert [path.stem for path in RECIPES] == [*controls, "demo", "demo_masa", "masa", "mbt_r", "mbt_s"]
+    assert [path.stem for path in RECIPES] == ["comt_ccrl", *controls, "demo", "demo_comt", "demo_masa", "masa", "mbt_r", "mbt_s"]
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -53,7 +53,7 @@ def test_resolved_writes_several_endpoints_as_a_list_and_warns_of_nothing() -> N
 
 def test_the_kinds_of_the_shipped_recipes_are_their_names() -> None:
     kinds = get_args(TraceKind)
-    other_names = {"masa": "meta_expert"}
+    other_names = {"masa": "meta_expert", "comt_ccrl": "comt"}
     names = {other_names.get(path.stem, path.stem): path for path in RECIPES}
     named = {name: load_recipe(path).gen.kind for name, path in names.items() if name in kinds}
     assert named == {kind: kind for kind in kinds}
