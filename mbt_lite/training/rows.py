@@ -21,7 +21,6 @@ from mbt_lite.student.token_spans import token_span
 from mbt_lite.text.completion import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN, trace_span
 from mbt_lite.text.confidence import read_confidence
 
-
 # How the steps that an open row leaves to the model begin.
 _FOLLOWING = "Step 1:"
 

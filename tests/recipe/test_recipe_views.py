@@ -23,7 +23,16 @@ RECIPES = sorted(ROOT.glob("recipes/**/*.yaml"))
 
 def test_every_shipped_recipe_is_found() -> None:
     controls = ["direct_r", "distill_r", "grpo_only", "metacognitive", "self_distill", "teacher_distill"]
-    assert [path.stem for path in RECIPES] == ["comt_ccrl", *controls, "demo", "demo_comt", "demo_masa", "masa", "mbt_r", "mbt_s"]
+    assert [path.stem for path in RECIPES] == [
+        "comt_ccrl",
+        *controls,
+        "demo",
+        "demo_comt",
+        "demo_masa",
+        "masa",
+        "mbt_r",
+        "mbt_s",
+    ]
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

@@ -43,7 +43,13 @@ def test_write_plan_takes_a_question_apart(question: str) -> None:
 
 def test_the_scripted_teacher_answers_a_plan_request_with_and_without_documents() -> None:
     question = Question(
-        "q", "Who is the mayor of the birthplace of Ann Lee?", "Jo Ray", (), (Document("Kell", "Kell.", True),), "mbt", 2
+        "q",
+        "Who is the mayor of the birthplace of Ann Lee?",
+        "Jo Ray",
+        (),
+        (Document("Kell", "Kell.", True),),
+        "mbt",
+        2,
     )
     for asked in (question, dataclasses.replace(question, documents=())):
         [message] = comt_request(asked)

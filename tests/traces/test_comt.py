@@ -36,7 +36,7 @@ def reject(plan: str, question: Question = QUESTION) -> str | None:
         "Plan:\nStep 1: the mayor of Orr -> A\nStep 2: where A was born -> answer.",
         "Here is my plan:\n\n1) the mayor of Orr → A\n\n2) where A was born → Answer",
         "the mayor of Orr => [A]\nwhere A was born => the final answer",
-        "step 1. the mayor of Orr->(A)\nSTEP 2 - where A was born->\"answer\"",
+        'step 1. the mayor of Orr->(A)\nSTEP 2 - where A was born->"answer"',
     ],
     ids=["heading", "numbers and arrows", "list marks that are gone", "spacing and brackets"],
 )
@@ -108,7 +108,9 @@ def test_a_plan_is_not_carried_out_by_guessing() -> None:
 
 
 def test_values_go_where_the_documents_bear_them_out_in_whatever_order_the_sides_stand() -> None:
-    [asked] = [one for one in sample("multihop_train", 30) if one.question.startswith("Who was born later, the author")][:1]
+    [asked] = [
+        one for one in sample("multihop_train", 30) if one.question.startswith("Who was born later, the author")
+    ][:1]
     plan = write_plan(asked.question)
     lines = carry_out(plan, asked)
     assert lines == carry_out(plan, dataclasses.replace(asked, bridges=asked.bridges[::-1]))
@@ -133,7 +135,9 @@ def test_every_scripted_plan_passes_and_can_be_carried_out(name: str) -> None:
 
 def plans(questions: list[Question]) -> list[Trace]:
     return [
-        build_trace(one, KIND, write_plan(one.question), rollout_index=None, trace_index=index, teacher="t", scripted=True)
+        build_trace(
+            one, KIND, write_plan(one.question), rollout_index=None, trace_index=index, teacher="t", scripted=True
+        )
         for one in questions
         for index in range(2)
     ]
