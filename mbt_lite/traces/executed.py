@@ -114,8 +114,9 @@ def _tell(
 ) -> list[str] | None:
     """Write the steps with some values for their letters; None if no document bears one of them out."""
     lines = []
-    for step in steps:
-        what, used = step.what, [letter for letter in letters_in(step.what, question, values)]
+    for number, step in enumerate(steps):
+        what = step.what
+        used = letters_in(what, question, [before.value for before in steps[:number]])
         for letter in reversed(used):
             what = what[: letter.start()] + values[letter[0]] + what[letter.end() :]
         found = [values[step.value]] if step.value in values else list(question.accepted)

@@ -23,16 +23,8 @@ RECIPES = sorted(ROOT.glob("recipes/**/*.yaml"))
 
 def test_every_shipped_recipe_is_found() -> None:
     controls = ["direct_r", "distill_r", "grpo_only", "metacognitive", "self_distill", "teacher_distill"]
-    assert [path.stem for path in RECIPES] == [
-        "comt_ccrl",
-        *controls,
-        "demo",
-        "demo_comt",
-        "demo_masa",
-        "masa",
-        "mbt_r",
-        "mbt_s",
-    ]
+    runs = ["demo", "demo_comt", "demo_confidence", "demo_masa", "masa", "mbt_r", "mbt_s"]
+    assert [path.stem for path in RECIPES] == ["comt_ccrl", "confidence", *controls, *runs]
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -40,8 +32,8 @@ def test_load_recipe_loads_every_shipped_recipe(path: Path) -> None:
     recipe = load_recipe(path)
     assert written(recipe)["model"]["name"] == recipe.model.name
     text = path.read_text(encoding="utf-8")
-    # prompting alone needs no training, reward alone no traces
-    command = {"metacognitive": "eval", "grpo_only": "grpo"}.get(path.stem, "run")
+    # prompting alone needs no training, reward alone no traces, lines alone no reward
+    command = {"metacognitive": "eval", "grpo_only": "grpo", "demo_confidence": "gen|sft|eval"}.get(path.stem, "run")
     place = path.relative_to(ROOT).as_posix()
     assert f"mbt-lite {command} {place}" in text, "the header tells how to run it"
 

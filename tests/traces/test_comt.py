@@ -9,6 +9,7 @@ from mbt_lite.data.questions import read_questions
 from mbt_lite.recipe.schema import Gen, Questions
 from mbt_lite.records import Document, Question, Trace
 from mbt_lite.scripted.plan import write_plan
+from mbt_lite.text.names import plain_title
 from mbt_lite.traces.build import build_trace
 from mbt_lite.traces.checks import Rules
 from mbt_lite.traces.comt import plain_plan, plan_faults, plan_rejection
@@ -98,6 +99,12 @@ def test_a_plan_is_carried_out_with_the_bridges() -> None:
     ]
 
 
+def test_an_article_stays_one_when_a_plan_is_carried_out() -> None:
+    plan = PLAN.replace("the mayor", "A mayor")
+    assert reject(plan) is None
+    assert carry_out(plan, QUESTION)[0] == "Step 1: A mayor of Orr -> Ann Poe"
+
+
 def test_a_plan_is_not_carried_out_by_guessing() -> None:
     longer = "Step 1: Orr -> A\nStep 2: the mayor of A -> B\nStep 3: where B was born -> answer"
     assert carry_out(longer, QUESTION) == "other steps than bridges"
@@ -174,3 +181,23 @@ def test_an_executed_row_keeps_to_the_length_and_holds_no_control_tokens() -> No
     assert with_executed(KIND, plans(questions), questions, gen, short).without == {"too long for training": 4}
     marked = dataclasses.replace(RULES, controls=lambda text: ["x"])
     assert with_executed(KIND, plans(questions), questions, gen, marked).without == {"holds tags": 4}
+
+
+SHARED = ROOT.parent / "shared/data"
+
+
+@pytest.mark.parametrize("name", ["musique_ans_train_100.jsonl", "hotpot_train_100.json", "2wikimultihop_dev_150.json"])
+def test_plans_of_real_questions_are_carried_out_with_their_bridges_alone(name: str) -> None:
+    if not (SHARED / name).is_file():
+        pytest.skip(f"real rows are not there: {SHARED / name}")
+    questions = read_questions(Questions(path=str(SHARED / name), ask_for="steps"), 0)
+    plans = {one.question_id: write_plan(one.question) for one in questions}
+    kept = [one for one in questions if reject(plans[one.question_id], one) is None]
+    assert len(kept) / len(questions) >= 0.95
+    done = [(one, lines) for one in kept if isinstance(lines := carry_out(plans[one.question_id], one), list)]
+    assert len(done) / len(questions) >= 0.3
+    for question, lines in done:
+        values = [line.rpartition(" -> ")[2] for line in lines]
+        titles = {plain_title(bridge) for bridge in question.bridges}
+        assert values[-1] == question.answer
+        assert set(values[:-1]) <= {*question.bridges, *titles, question.answer}
