@@ -183,14 +183,9 @@ def test_an_executed_row_keeps_to_the_length_and_holds_no_control_tokens() -> No
     assert with_executed(KIND, plans(questions), questions, gen, marked).without == {"holds tags": 4}
 
 
-SHARED = ROOT.parent / "shared/data"
-
-
 @pytest.mark.parametrize("name", ["musique_ans_train_100.jsonl", "hotpot_train_100.json", "2wikimultihop_dev_150.json"])
-def test_plans_of_real_questions_are_carried_out_with_their_bridges_alone(name: str) -> None:
-    if not (SHARED / name).is_file():
-        pytest.skip(f"real rows are not there: {SHARED / name}")
-    questions = read_questions(Questions(path=str(SHARED / name), ask_for="steps"), 0)
+def test_plans_of_real_questions_are_carried_out_with_their_bridges_alone(shared_data: Path, name: str) -> None:
+    questions = read_questions(Questions(path=str(shared_data / name), ask_for="steps"), 0)
     plans = {one.question_id: write_plan(one.question) for one in questions}
     kept = [one for one in questions if reject(plans[one.question_id], one) is None]
     assert len(kept) / len(questions) >= 0.95
