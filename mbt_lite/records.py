@@ -143,7 +143,7 @@ class Trace:
     `trace_index` counts traces of one draft. `scripted` is True iff the rule-based teacher wrote it. `prompt_version`
     is the hash of the prompt texts used. `prompt` and `completion` of closed rows train in plain TRL as they are.
     `phases` are spans of `text` in their order; there are none where no phases were asked for. `row_rule` says how the
-    row is checked.
+    row is checked and what of it trains.
     """
 
     trace_id: str

@@ -96,7 +96,8 @@ def traces_card(run_dir: RunDir, recipe: Recipe, file: Path, licences: list[str]
         f"{who.n_traces} traces by {', '.join(who.names)}, made with [mbt-lite](https://arxiv.org/abs/2602.22508)."
         f"{by_rule} What a teacher's provider says about its output holds as well.",
         "",
-        "TRL trains on `prompt` and `completion` as they are; `text` is the trace, `phases` are spans of it.",
+        "TRL trains on `prompt` and `completion` as they are, where `row_rule` is closed; `text` is the trace, "
+        "`phases` are spans of it.",
         "",
     ]
     return _card(hub.DatasetCard, data, [*body, *_licence_lines(licences, recipe.data.train)], run_dir, recipe)

@@ -12,7 +12,9 @@ import string
 from mbt_lite.text.names import NAME, OPENERS, read_names
 
 # "the mayor of Lindale", "the school attended by A": one relation of something named
-_NOUN = re.compile(rf"\bthe (?:(?!the\b)[a-z'’-]+ ){{1,5}}?(?:of|by|for|from|in|at) (?:{NAME.pattern})(?<!['’]s)(?![\w'’])")
+_NOUN = re.compile(
+    rf"\bthe (?:(?!the\b)[a-z'’-]+ ){{1,5}}?(?:of|by|for|from|in|at) (?:{NAME.pattern})(?<!['’]s)(?![\w'’])"
+)
 _COMPARED = re.compile(
     r"(?:Who|(?:Which|What) [a-z]+) (?P<verb>[a-z]+(?: [a-z]+)?) (?P<way>first|last|earlier|later), "
     r"(?P<first>.+?),? or (?P<second>.+?)\?*"

@@ -231,6 +231,7 @@ def _loops(text: str) -> bool:
 
 
 def is_too_long(text: str, answer: str, question: Question, rules: Rules) -> bool:
+    """Tell whether the row of a trace and an answer is longer than it may be."""
     return rules.count_tokens is not None and rules.count_tokens(question, text, answer) > rules.max_tokens
 
 

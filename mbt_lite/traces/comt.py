@@ -13,9 +13,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from mbt_lite import prompts
-from mbt_lite.records import Completion, Message, PhaseSpan, Question, Solution
+from mbt_lite.records import Message, PhaseSpan, Question
 from mbt_lite.text.names import OPENERS, fold, has, plain_title, read_names
-from mbt_lite.text.result_lines import StepLine, read_steps
+from mbt_lite.text.result_lines import read_steps
 from mbt_lite.traces.checks import OPPOSITES, REVEALS_ANSWER, Rules, copies, form_faults, is_too_long, reveals, unusable
 
 PLAN = "Plan:\n"
@@ -24,11 +24,13 @@ _HEADING = re.compile(r"\A[^\n>→]*:[ \t]*\n+")
 _LABEL = re.compile(r"(?:step\s*)?(\d{1,2})\s*[:.)–—-]\s*(?=\S)", re.IGNORECASE)
 _ARROW = re.compile(r"\s*(?:[-–—=]+>|→|⟶)\s*")
 _VALUE = re.compile(r"[\s\"'“”‘’`*(\[]*(?:([A-Z])|(?i:(?:the |final )*answer))[\s\"'“”‘’`*)\].]*")
+_POSSESSIVE = re.compile(r"['’]s\b")
+_SMALL = OPENERS - {"a", "i"}
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 # not in a word, an initial or a short form; a possessive is a use
 _LETTER = re.compile(r"(?<![\w.&/'’-])[A-Z](?![\w&/-]|\.\w|['’](?!s\b)\w)")
 # what turns a country into its people, and the like
-_ENDINGS = frozenset("s es n an ian ese i ish".split())
+_ENDINGS = frozenset(["s", "es", "n", "an", "ian", "ese", "i", "ish"])
 _LOWER = re.compile(r"(?<![\w'’-])[a-zà-öø-ÿ][\w'’-]*")
 
 
@@ -90,7 +92,9 @@ def plan_faults(text: str, finish_reason: str, question: Question, rules: Rules)
         "copies the prompt": copies(text, (prompts.named_for("comt", question),)),
         "reveals that the answer was given": reveals(REVEALS_ANSWER, text, question),
         "not steps": not _are_steps(text, question),
-        "holds a number": "=" in text or not _numbers(said) <= _numbers([question.question]),
+        "repeats itself": len(set(map(_content, said))) < len(said),
+        "holds a number": any(sign in what for sign in "=<>" for what in said)
+        or not _numbers(said) <= _numbers([question.question]),
         "reaches the gold": _says(said, question.accepted, question),
         "names a fact": _says(said, question.bridges, question) or any(_names_fact(what, question) for what in said),
         "too long for training": is_too_long(text, question.answer, question, rules),
@@ -99,7 +103,10 @@ def plan_faults(text: str, finish_reason: str, question: Question, rules: Rules)
 
 
 def _are_steps(text: str, question: Question) -> bool:
-    """Tell whether a text is a plan and nothing else: from the question, by letters, to the answer."""
+    """Tell whether a text is a plan and nothing else: from the question, by letters, to the answer.
+
+    Each step looks for something: a name of the question alone is no step.
+    """
     steps = read_steps(text)
     if len(steps) != len(text.splitlines()) or len(steps) < 2:
         return False
@@ -111,14 +118,25 @@ def _are_steps(text: str, question: Question) -> bool:
         and "answer" not in letters
         and len(set(letters)) == len(letters)
     )
-    known, used = set[str](), set[str]()
+    known, used_by = set[str](), list[set[str]]()
     for step in steps:
-        uses = {letter[0] for letter in letters_in(step.what, question, known)}
-        is_whole = is_whole and uses <= known
-        used |= uses
+        used_by.append({letter[0] for letter in letters_in(step.what, question, known)})
+        is_whole = is_whole and used_by[-1] <= known
         known.add(step.value)
+    names = {word.lower() for name in read_names(question.question) for word in name.split()}
+    contents = [{word for word in _content(step.what) if len(word) > 1} for step in steps]
+    sought = [words if uses else words - names for words, uses in zip(contents, used_by, strict=True)]
     words = {word for step in steps for word in fold(step.what).split() if len(word) > 3}
-    return is_whole and used == set(letters) and not words.isdisjoint(fold(question.question).split())
+    asked = fold(question.question).split()
+    # some languages write no spaces
+    is_of_question = len(asked) < 3 or not words.isdisjoint(asked)
+    return is_whole and set().union(*used_by) == set(letters) and all(sought) and is_of_question
+
+
+def _content(what: str) -> frozenset[str]:
+    """Give what a step is about: the mayor of A, and A's mayor, are about the same."""
+    words = frozenset(re.findall(r"\w+", _POSSESSIVE.sub("", what)))
+    return frozenset(word if len(word) == 1 else word.lower() for word in words if word.lower() not in _SMALL)
 
 
 def letters_in(what: str, question: Question, known: Iterable[str]) -> list[re.Match[str]]:
@@ -187,7 +205,8 @@ def _names_fact(what: str, question: Question) -> bool:
     if any(title in what for title in shown.titles):
         return True
     for name in read_names(what):
-        words = [word for word in fold(name.replace("-", " ")).split() if len(word) > 1 and not word[0].isdigit()]
+        capital = [word for word in name.replace("-", " ").split() if word[0].isupper()]
+        words = [word for word in fold(" ".join(capital)).split() if len(word) > 1]
         if words and what.startswith(name) and words[0] not in shown.names:
             words = words[1:]
         if any(word not in shown.common and not _is_asked(word, shown.asked) for word in words):

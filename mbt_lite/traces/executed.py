@@ -1,7 +1,7 @@
 """Executed rows: a plan, then the same steps with what each of them finds. The form is ours.
 
-The values are the question's gold bridges and its answer, never guessed: they are put on the letters in every order, and
-a plan is carried out only if the documents bear out exactly one, where some document holds each value together with
+The values are the question's gold bridges and its answer, never guessed: they are put on the letters in every order,
+and a plan is carried out only if the documents bear out exactly one, where some document holds each value together with
 what its step goes out from. The answer may be among the letters' values if the last step chooses between several.
 """
 
@@ -36,10 +36,8 @@ class Rows:
     without: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
-def with_executed(
-    kind: Kind, plans: Sequence[Trace], questions: Sequence[Question], gen: Gen, rules: Rules
-) -> Rows:
-    """Give `gen.executed_share` of the questions an executed row besides, chosen by `gen.seed`, where it can be made."""
+def with_executed(kind: Kind, plans: Sequence[Trace], questions: Sequence[Question], gen: Gen, rules: Rules) -> Rows:
+    """Give a share of the questions an executed row besides, chosen by `gen.seed` of those where it can be made."""
     if kind.carries_out is None:
         return Rows(plans)
     by_id, first = {question.question_id: question for question in questions}, dict[str, Trace]()
@@ -116,8 +114,9 @@ def _tell(
 ) -> list[str] | None:
     """Write the steps with some values for their letters; None if no document bears one of them out."""
     lines = []
-    for step in steps:
-        what, used = step.what, [letter for letter in letters_in(step.what, question, values)]
+    for number, step in enumerate(steps):
+        what = step.what
+        used = letters_in(what, question, [before.value for before in steps[:number]])
         for letter in reversed(used):
             what = what[: letter.start()] + values[letter[0]] + what[letter.end() :]
         found = [values[step.value]] if step.value in values else list(question.accepted)

@@ -32,6 +32,7 @@ SLOTS: dict[str, set[str]] = {
     "mbt_r": {"monologue", "question", "answer", "draft"},
     "monologue": {"words"},
     "distill_r": {"question", "answer", "draft", "words"},
+    "comt": {"documents", "question", "hops"},
     **{
         f"{name}_closed": slots
         for name, slots in {
@@ -43,6 +44,7 @@ SLOTS: dict[str, set[str]] = {
             "mbt_r": {"monologue", "question", "answer", "draft"},
             "monologue": {"words"},
             "distill_r": {"question", "answer", "draft", "words"},
+            "comt": {"question", "hops"},
         }.items()
     },
     "judge_accuracy": {"question", "answers", "given"},

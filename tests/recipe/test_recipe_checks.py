@@ -55,6 +55,15 @@ CONFLICTS = {
         "a.yaml:6: `grpo.micro_batch_size` does not divide the 32 completions of a step (got 3); "
         "choose a divisor of prompts_per_step * group_size",
     ),
+    "plans that the student is not asked for": (
+        "gen:\n  kind: comt\n",
+        "a.yaml:5: `gen.kind` comt writes plans, but the student is not asked for steps (got `data.train.ask_for` "
+        "answer); set `data.train.ask_for` and `data.dev.ask_for` to steps",
+    ),
+    "executed rows of another kind": (
+        "gen:\n  executed_share: 0.5\n",
+        "a.yaml:5: `gen.executed_share` and `gen.plan_rows` are of `gen.kind` comt (got mbt_r); remove them",
+    ),
     "masa without its method": (
         "grpo:\n  masa: {weight: 2.0}\n",
         "a.yaml:5: `grpo.masa` is set, but `grpo.method` is law; set it to masa",
@@ -313,33 +322,6 @@ def test_conflicts_of_questions_name_a_line_and_a_cure(case: str, problems: Prob
     dev, expected = QUESTIONS[case]
     text = f"model: {{name: tiny}}\ndata: {{train: {{path: a.jsonl}},\n  dev: {dev}}}\n"
     assert problems(text) == [expected]
-
-
-CONFIDENCE = {
-    "of too few drafts": (
-        "{kind: confidence, rollouts_per_question: 4}",
-        "a.yaml:4: `gen.rollouts_per_question` is 4, too few for `gen.kind` confidence to tell how far drafts agree; "
-        "ask for 5 at least, better ten",
-    ),
-    "of drafts all alike": (
-        "{kind: confidence, rollouts_per_question: 9, sampling: {temperature: 0}}",
-        "a.yaml:4: `gen.rollouts_per_question` is 9, but at `gen.sampling.temperature` 0 all drafts of a question are "
-        "alike; raise the temperature or ask for one",
-    ),
-    "that no row states": (
-        "{kind: mbt_r}",
-        "a.yaml:2: `data.train.ask_for` is confidence, but rows of `gen.kind` mbt_r state none; set it to confidence",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", CONFIDENCE)
-def test_conflicts_of_confidence_that_is_asked_for(case: str, problems: Problems) -> None:
-    gen, expected = CONFIDENCE[case]
-    text = MINIMAL.replace(".jsonl", ".jsonl, ask_for: confidence") + f"gen: {gen}\n"
-    said = problems(text)
-    assert [line.partition(": ")[2] for line in said] == [expected.partition(": ")[2]]
-    assert problems(text.replace(gen, "{kind: self_distill}")) == []
 
 
 ENGINE = {

@@ -23,6 +23,7 @@ TABLE: dict[TraceKind, tuple[str | None, dict[str, int], tuple[str, ...]]] = {
     "teacher_distill": ("teacher", {"draft": 10}, ("student",)),
     "meta_expert": ("student", {}, ("student", "meta")),
     "confidence": ("student", {}, ("student",)),
+    "comt": (None, {"comt": 15}, ("student", "comt")),
 }
 
 

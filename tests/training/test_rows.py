@@ -7,6 +7,7 @@ pytest.importorskip("torch")
 from mbt_lite.errors import DataError, ModelError
 from mbt_lite.prompts import completion_text
 from mbt_lite.records import Trace
+from mbt_lite.traces.comt import open_completion
 from mbt_lite.training.rows import encode, encode_traces
 
 
@@ -109,3 +110,44 @@ def test_encode_refuses_a_line_whose_tokens_reach_into_another(tokenizer):
     joining.chat_template = tokenizer.chat_template
     with pytest.raises(ModelError, match="the tokens of the last line reach into another"):
         encode(lined(), joining)
+
+
+PLAN = "Step 1: the mayor of Orr -> A\nStep 2: where A was born -> answer"
+
+
+def open_trace(completion=None):
+    content = open_completion(PLAN, "gold") if completion is None else completion
+    message = {"role": "assistant", "content": content}
+    return dataclasses.replace(make_trace(), row_rule="open", completion=(message,))
+
+
+def trained_ids(row):
+    return [token for token, mask in zip(row.input_ids, row.completion_mask, strict=True) if mask]
+
+
+def test_encode_trains_an_open_row_up_to_where_its_steps_are_taken(tokenizer):
+    trained = trained_ids(encode(open_trace(), tokenizer))
+    assert tokenizer.decode(trained) == f"<think>\nPlan:\n{PLAN}\n\n"
+    assert tokenizer.eos_token_id not in trained
+
+
+def test_an_open_row_is_the_token_beginning_of_its_executed_sister(tokenizer):
+    closed = make_trace(f"Plan:\n{PLAN}\n\nStep 1: the mayor of Orr -> Ann\nStep 2: where Ann was born -> Kell", "Kell")
+    trained = trained_ids(encode(open_trace(), tokenizer))
+    assert trained_ids(encode(closed, tokenizer))[: len(trained)] == trained
+
+
+@pytest.mark.parametrize(
+    ("completion", "problem"),
+    [
+        (completion_text(PLAN, "gold"), "the think block is not open"),
+        (f"Plan:\n{PLAN}\n\n", "the think block is not open"),
+        (f"<think>\n{PLAN}\n<answer>x</answer>\n\n", "there is an answer"),
+        (f"<think>\n{PLAN}", "do not decode to the completion"),
+        (f"<think>\n{PLAN}<|im_end|>\n\n", "the end of the turn stands inside"),
+    ],
+    ids=["closed", "never opened", "answered", "without its blank line", "end of the turn"],
+)
+def test_encode_refuses_a_broken_open_row(tokenizer, completion, problem):
+    with pytest.raises(ModelError, match=problem):
+        encode(open_trace(completion), tokenizer)

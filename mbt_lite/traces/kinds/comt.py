@@ -1,4 +1,4 @@
-"""Plans without their results (chain of meta-thought): the teacher writes one over letters, some are carried out too."""
+"""Plans without their results (chain of meta-thought): the teacher writes them over letters, some are carried out."""
 
 from __future__ import annotations
 
