@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
 from mbt_lite import cli
-from mbt_lite.errors import MbtError, ModelError
+from mbt_lite.errors import MbtError, ModelError, machine_line
 from mbt_lite.files import read_json, read_jsonl
 from mbt_lite.recipe.schema import Grpo
 from mbt_lite.run_dir import RunDir
@@ -24,8 +24,7 @@ from mbt_lite.training.processes import share_evenly, share_rows
 
 ROOT = Path(__file__).parents[2]
 LAUNCHED = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "mbt_lite"]
-ALONE = [sys.executable, "-m", "mbt_lite"]
-# two epochs of grpo's steps, and dev questions that are left over
+# two steps an epoch of grpo, and dev questions that are left over
 LIMITS = ("--set", "data.train.limit=8", "--set", "data.dev.limit=90")
 # Float sums may run in another order; with two micro-batches a step they were equal to the last bit.
 LOSS_TOLERANCE, WEIGHT_TOLERANCE = 1e-5, 1e-5
@@ -52,10 +51,11 @@ def recipe(student_folder: Path, tmp_path: Path) -> Path:
             "gradient_checkpointing": False,
             "save_every_steps": 2,
         },
-        # two epochs of two steps; rewards differ by the length term, in some groups only
+        # epochs of two steps; rewards differ by the length term, in some groups only, and in the fourth step in none
         "grpo": {
             "start": "base",
-            "steps": 4,
+            "steps": 6,
+            "stop_after_dead_steps": 1,
             "prompts_per_step": 4,
             "group_size": 4,
             "micro_batch_size": 4,
@@ -73,7 +73,7 @@ def recipe(student_folder: Path, tmp_path: Path) -> Path:
     return path
 
 
-def alone(stage: str, recipe: Path, out: Path, *settings: str) -> str:
+def run_here(stage: str, recipe: Path, out: Path, *settings: str) -> str:
     """Run a command in this process, with as many threads as a launcher gives each of its own."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -83,8 +83,8 @@ def alone(stage: str, recipe: Path, out: Path, *settings: str) -> str:
     return done.output
 
 
-def succeed(program: list[str], stage: str, recipe: Path, out: Path, *settings: str) -> str:
-    command = [*program, stage, str(recipe), "--out", str(out), *settings]
+def launch(stage: str, recipe: Path, out: Path, *settings: str) -> str:
+    command = [*LAUNCHED, stage, str(recipe), "--out", str(out), *settings]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -105,15 +105,15 @@ def assert_same_adapters(one: Path, two: Path) -> None:
 @pytest.mark.slow
 def test_sft_in_two_processes_trains_what_one_does(recipe: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
-    succeed(ALONE, "gen", recipe, one)
+    run_here("gen", recipe, one)
     shutil.copytree(one, two)
-    succeed(ALONE, "sft", recipe, one)
-    succeed(LAUNCHED, "sft", recipe, two)
+    run_here("sft", recipe, one)
+    launch("sft", recipe, two)
     # as after a kill in the last save: two processes go on from the checkpoint before
     (two / "sft/done.json").unlink()
     shutil.rmtree(two / "sft/adapter")
     (two / "sft/checkpoints/checkpoint-6/rng_state_1.pth").write_bytes(b"half")
-    said = succeed(LAUNCHED, "sft", recipe, two)
+    said = launch("sft", recipe, two)
     assert "going on from" in said
     assert said.count("sft: adapter in ") == 1, "one process speaks"
     alone, shared = losses(one), losses(two)
@@ -152,17 +152,19 @@ def live_groups(rows: list[dict[str, Any]]) -> list[bool]:
 @pytest.mark.slow
 def test_grpo_in_two_processes_trains_what_one_does(recipe: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
-    alone("grpo", recipe, one, *LIMITS)
-    succeed(LAUNCHED, "grpo", recipe, two, *LIMITS)
+    run_here("grpo", recipe, one, *LIMITS)
+    launch("grpo", recipe, two, *LIMITS)
     assert_same_grpo(one / "grpo", two / "grpo")
     rows = read_jsonl(one / "grpo/completions.jsonl")
     assert [row["step"] for row in rows] == [step for step in (1, 2, 3, 4) for _ in range(16)]
     lived = [live_groups(rows[start : start + 16]) for start in range(0, 64, 16)]
     assert any(any(step[:2]) != any(step[2:]) for step in lived), "no process had nothing to learn beside one that had"
+    stopped = read_json(two / "grpo/done.json")["summary"]["stopped_early"]
+    assert stopped == "all rewards of each group were equal for 1 steps (got to step 4)", "the leader's word ends both"
     # one process goes on in the second epoch of what two began
     (two / "grpo/done.json").unlink()
     shutil.rmtree(two / "grpo/checkpoints/checkpoint-4")
-    assert "going on from" in alone("grpo", recipe, two, *LIMITS)
+    assert "going on from" in run_here("grpo", recipe, two, *LIMITS)
     assert_same_grpo(one / "grpo", two / "grpo")
 
 
@@ -211,3 +213,10 @@ def test_a_process_that_does_not_lead_writes_nothing(tmp_path: Path) -> None:
         assert folder == tmp_path / "run/sft"
     run_dir.mark_done("sft", {}, {})
     assert not (tmp_path / "run").exists()
+
+
+def test_a_process_that_lost_another_says_so_in_one_line() -> None:
+    lost = RuntimeError("[pair.cc:553] Connection closed by peer [127.0.0.1]:22405. Check the logs. GLHF!")
+    assert machine_line(lost) == (
+        "another process of this launch ended (connection closed by peer); mend what it says, and run them again"
+    )
