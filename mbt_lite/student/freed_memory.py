@@ -1,7 +1,7 @@
 """Memory that is free but still this process's: on Linux, glibc's heap keeps what large tensors leave behind.
 
-Loading a 4-bit student frees more than it keeps, and a training step cannot use the pieces again: tensors are aligned,
-and glibc finds no aligned place in them. So they are given back to the system once, when the model is there.
+Loading a 4-bit student frees more than it keeps, and so do rollouts; a training step cannot use the pieces again:
+tensors are aligned, and glibc finds no aligned place in them. So they are given back to the system after either.
 """
 
 from __future__ import annotations

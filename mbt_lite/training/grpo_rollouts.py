@@ -23,6 +23,7 @@ from mbt_lite.methods.method import Method, Passes, PromptRow
 from mbt_lite.recipe.schema import Grpo
 from mbt_lite.records import Message
 from mbt_lite.student.chat_template import prompt_ids
+from mbt_lite.student.freed_memory import give_back_freed_memory
 from mbt_lite.student.loading import Student
 from mbt_lite.student.unsloth_backend import generate_by_engine
 from mbt_lite.training.grpo_reward import LIMITS, LOG_PROBS
@@ -44,29 +45,33 @@ def rollouts(
     """
 
     def roll_out(prompts: list[Any], trainer: Any) -> dict[str, Any]:
+        with in_phase("rollouts"):
+            columns = write(prompts, int(trainer.state.global_step))
+        # pieces of the KV cache, which the aligned tensors of training cannot use
+        give_back_freed_memory()
+        return columns
+
+    def write(prompts: list[Any], step: int) -> dict[str, Any]:
         # TRL repeats each prompt group_size times in a row
         unique = prompts[:: grpo.group_size]
-        seed = (grpo.seed + 1) * 1_000_003 + int(trainer.state.global_step) * 1009
-        with in_phase("rollouts"):
-            told: dict[str, Any] = {
-                "prompt_ids": [prompt_ids(student.tokenizer, prompt) for prompt in prompts],
-                "logprobs": None,
-            }
-            whole = gather(unique)
-            passes = passes_of(int(trainer.state.global_step), whole) if passes_of else None
-            if passes is not None:
-                columns = _in_passes(student, whole, grpo, passes, seed)
-                return told | {name: column[own_slice(len(prompts))] for name, column in columns.items()}
-            if student.has_engine:
-                return told | {"completion_ids": _by_engine(student, unique, grpo, seed)}
-            first = read_launch().rank * len(unique)
-            found = list(
-                sample_by_student(student, unique, grpo, grpo.group_size, seed, log_probs=log_probs, first=first)
-            )
-            found.sort(key=lambda rollout: (rollout.prompt_index, rollout.sample_index))
-            if log_probs:
-                told[LOG_PROBS] = [rollout.log_probs for rollout in found]
-            return told | {"completion_ids": [list(rollout.token_ids) for rollout in found]}
+        seed = (grpo.seed + 1) * 1_000_003 + step * 1009
+        told: dict[str, Any] = {
+            "prompt_ids": [prompt_ids(student.tokenizer, prompt) for prompt in prompts],
+            "logprobs": None,
+        }
+        whole = gather(unique)
+        passes = passes_of(step, whole) if passes_of else None
+        if passes is not None:
+            columns = _in_passes(student, whole, grpo, passes, seed)
+            return told | {name: column[own_slice(len(prompts))] for name, column in columns.items()}
+        if student.has_engine:
+            return told | {"completion_ids": _by_engine(student, unique, grpo, seed)}
+        first = read_launch().rank * len(unique)
+        found = list(sample_by_student(student, unique, grpo, grpo.group_size, seed, log_probs=log_probs, first=first))
+        found.sort(key=lambda rollout: (rollout.prompt_index, rollout.sample_index))
+        if log_probs:
+            told[LOG_PROBS] = [rollout.log_probs for rollout in found]
+        return told | {"completion_ids": [list(rollout.token_ids) for rollout in found]}
 
     return roll_out
 

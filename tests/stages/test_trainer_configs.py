@@ -84,6 +84,8 @@ SFT_FIELDS: dict[str, dict[str, Any] | None] = {
 GRPO_FIELDS: dict[str, dict[str, Any] | None] = {
     "method": None,
     "masa": None,
+    "ccrl": None,
+    "confidence": None,
     "start": None,
     "steps": {"max_steps": 21},
     # 6 prompts x 4 completions are one generation batch and one optimizer step: 8 micro-batches of 3
@@ -157,7 +159,7 @@ def test_the_tables_name_every_key_with_a_value_of_its_own() -> None:
         assert table.keys() == type(section).model_fields.keys()
         same = [key for key, value in section if value == getattr(defaults, key)]
         # of a method and its reward TRL knows nothing
-        assert same == [key for key in ("method", "masa", "reward") if key in table]
+        assert same == [key for key in ("method", "masa", "ccrl", "confidence", "reward") if key in table]
 
 
 @pytest.mark.parametrize("key", [key for key, expected in SFT_FIELDS.items() if expected])
