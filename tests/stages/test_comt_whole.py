@@ -44,6 +44,8 @@ def test_the_laptop_recipe_runs_whole(student_folder: Path, tmp_path: Path, monk
     assert "gen: 4 plans are carried out" in said.getvalue()
     trained = read_json(tmp_path / "sft/done.json")["summary"]
     assert trained["trained_rows"] + trained["dev_rows"] == 12
+    [step] = [row for row in read_jsonl(tmp_path / "grpo/metrics.jsonl") if "loss" in row]
+    assert any(key.startswith("ccrl/") for key in step)
     assert read_json(tmp_path / "eval/sft/metrics.json")["metrics"]["bridge_hit"]["n"] == 4
     assert (tmp_path / "eval/report.html").is_file()
     # another share asks nobody
