@@ -3,7 +3,7 @@
 A row is the first draft of the most frequent answer, which may be wrong, with a last line `Confidence: NN`, and only
 that line trains. NN is how often such an agreement of drafts is right, by an isotonic regression over all questions,
 give or take five per cent. Where this differs from the paper: 1. the regression stands for its bins; 2. no tenth of the
-scale has more rows than the median tenth, the others are dropped and counted.
+scale has more rows than an even share of all would be, the others are dropped and counted.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import collections
 import dataclasses
 import math
 import random
-import statistics
 from collections.abc import Iterable, Sequence
 
 from mbt_lite.errors import DataError
@@ -124,12 +123,11 @@ def _settle(kind: Kind, one: Modal, target: int, rules: Rules, student: str, mad
 
 
 def _balance(kind: Kind, modals: dict[str, Modal], targets: dict[str, int], seed: int, made: Made) -> None:
-    """Drop rows at random where a tenth of the scale has more of them than the median tenth."""
+    """Drop rows at random where a tenth of the scale has more of them than its even share."""
     tenths: list[list[str]] = [[] for _ in range(N_BINS)]
     for question_id in made.accepted:
         tenths[bin_of(targets[question_id] / 100)].append(question_id)
-    sizes = [len(ids) for ids in tenths if ids]
-    most = math.ceil(statistics.median(sizes)) if sizes else 0
+    most = math.ceil(len(made.accepted) / max(1, sum(map(bool, tenths))))
     chance = random.Random(seed)
     for ids in tenths:
         for question_id in chance.sample(ids, max(0, len(ids) - most)):
