@@ -18,8 +18,8 @@ RECIPES = sorted(ROOT.glob("recipes/**/*.yaml"))
 LIMITS = RewardLimits(max_completion_tokens=900, verification_words=40, overlong_buffer_tokens=50)
 # token F1, the paper's reward, pays a list that holds the answer a little
 PAID_BY_F1 = ["a copy of the documents as answer", "every name as answer"]
-# saying that a wrong answer is wrong costs nothing
-PAID_BY_BRIER = ["wrong on purpose, and unsure", "confidence stated twice"]
+# saying that a wrong answer is wrong costs nothing; a bridge among 40 steps is one more than none
+PAID_FOR_CONFIDENCE = ["wrong on purpose, and unsure", "confidence stated twice", "40 steps"]
 DOCUMENTS = (
     Document("The Long Bridge", "The Long Bridge is a film by Ana Ruiz.", True),
     Document("Ana Ruiz", "Ana Ruiz was born in Lima.", True),
@@ -95,5 +95,10 @@ def test_no_attack_beats_gold_under_a_shipped_recipe_and_what_pays_is_told(recip
     found = law.attacked(samples, scorer, encode)
     assert found.findings == ()
     told = [line.partition(" earns")[0] for line in found.told]
-    assert [name for name in told if name not in PAID_BY_BRIER] == PAID_BY_F1
+    # without the line of confidence they lose more than F1 pays
+    paid = [] if grpo.confidence.weight else PAID_BY_F1
+    assert [name for name in told if name not in PAID_FOR_CONFIDENCE] == paid
     assert all(found.rewards[name] < 0.5 * found.rewards[GOLD] for name in found.rewards if name != GOLD)
+    if grpo.ccrl.weight:
+        # next to nothing: most of what silence costs
+        assert found.rewards["40 steps"] - found.rewards[WRONG] < 0.1 * grpo.ccrl.weight
