@@ -32,11 +32,6 @@ class Attacked:
     rewards: Mapping[str, float]
     above_wrong: Mapping[str, int]
     findings: tuple[str, ...]
-    others: Mapping[str, Attacked] = dataclasses.field(default_factory=dict)
-
-    def beside(self, name: str, other: Attacked) -> Attacked:
-        """Join the table of another reward of the same method."""
-        return dataclasses.replace(self, findings=self.findings + other.findings, others={**self.others, name: other})
 
     @property
     def told(self) -> list[str]:
@@ -47,12 +42,11 @@ class Attacked:
             f"{self.rewards[GOLD]:.2f} (above the wrong one on {self.above_wrong[name]} of {self.questions} questions)"
             for name, earned in self.rewards.items()
             if name not in (GOLD, WRONG) and earned > wrong
-        ] + [f"{name}: {line}" for name, other in self.others.items() for line in other.told]
+        ]
 
     def row(self) -> dict[str, Any]:
         """Give it as JSON."""
-        own = {"questions": self.questions, "rewards": dict(self.rewards), "above_wrong": dict(self.above_wrong)}
-        return own | {name: other.row() for name, other in self.others.items()}
+        return {"questions": self.questions, "rewards": dict(self.rewards), "above_wrong": dict(self.above_wrong)}
 
 
 def attack(
@@ -65,10 +59,10 @@ def attack(
     """Reward attacks on a few questions, spread over all; `findings` names each that earns more than the gold one."""
     asked = questions[:: -(-len(questions) // QUESTIONS_AT_ONCE)]
     groups = rewarded(asked, [_samples(question, scorer, encode) for question in asked], reward, weights, scorer)
-    return tabulate(asked, groups)
+    return _tabulate(asked, groups)
 
 
-def tabulate(asked: Sequence[Question], groups: Sequence[Sequence[Sample]]) -> Attacked:
+def _tabulate(asked: Sequence[Question], groups: Sequence[Sequence[Sample]]) -> Attacked:
     """Make the table of samples that are rewarded: the same for each question, GOLD first, then WRONG."""
     names = [sample.name for sample in groups[0]]
     findings = [

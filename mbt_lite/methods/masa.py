@@ -17,7 +17,6 @@ from typing import TypedDict
 
 from mbt_lite.methods.attacks import Attacked
 from mbt_lite.methods.law import Law
-from mbt_lite.methods.masa_trial import Trial
 from mbt_lite.methods.method import KIND, Ask, Batch, Encode, Passes, PromptRow, Rewarded, Rule
 from mbt_lite.prompts import meta_messages, student_messages
 from mbt_lite.recipe.schema import Masa as Settings
@@ -189,15 +188,12 @@ class Masa:
         return {f"masa/{name}": float(value) for name, value in figures.items() if value is not None}
 
     def findings(self, questions: Sequence[Question], scorer: Scorer, encode: Encode) -> list[str]:
-        """Compare gold solutions with broken ones as the law does, then true forecasts with broken ones."""
-        self.questions |= {question.question_id: question for question in questions}
-        return self.law.findings(questions, scorer, encode) or Trial(self.reward, scorer, encode).findings(questions)
+        """Compare gold solutions with broken ones, as the law does."""
+        return self.law.findings(questions, scorer, encode)
 
     def attacked(self, questions: Sequence[Question], scorer: Scorer, encode: Encode) -> Attacked:
-        """Attack the law's reward, then that of forecasts."""
-        self.questions |= {question.question_id: question for question in questions}
-        trial = Trial(self.reward, scorer, encode)
-        return self.law.attacked(questions, scorer, encode).beside("forecasts", trial.attacked(questions))
+        """Attack the reward of solutions, the law's."""
+        return self.law.attacked(questions, scorer, encode)
 
     def healthy_ranges(self) -> tuple[Rule, ...]:
         """Give the law's, and the share of forecasts that can be read."""

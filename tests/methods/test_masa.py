@@ -1,6 +1,5 @@
-"""MASA as a method: pairs in one batch, what each earns, what a step tells, the dry run; no model runs."""
+"""MASA as a method: pairs in one batch, what each earns, what a step tells; no model runs."""
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,9 +8,7 @@ import pytest
 from mbt_lite.data.synthetic import FILES, generate_questions
 from mbt_lite.generation.decoding import Rollout
 from mbt_lite.methods import choose_method
-from mbt_lite.methods.attacks import GOLD, WRONG
 from mbt_lite.methods.masa import Masa, in_steps
-from mbt_lite.methods.masa_trial import Trial
 from mbt_lite.methods.method import Batch, Rewarded
 from mbt_lite.prompts import completion_text, meta_messages, student_messages
 from mbt_lite.recipe.schema import Grpo, RewardWeights
@@ -223,51 +220,3 @@ def test_audited_questions_are_solved_without_a_cut() -> None:
     assert passes is not None
     next(passes)
     assert passes.send({1: rollouts(*[told(["X"], 8, 20)] * 4)}) == {0: 600}
-
-
-def test_the_dry_run_holds_for_the_reward() -> None:
-    assert masa().findings(QUESTIONS, SCORER, encode) == []
-
-
-@pytest.mark.parametrize(
-    ("constant", "preferred"),
-    [({"links": 1.0}, "no document"), ({"tokens": 1.0}, "another length"), ({"rate": 1.0}, "another rate")],
-)
-def test_a_reward_that_tells_a_part_nothing_is_found_by_its_name(constant: dict[str, float], preferred: str) -> None:
-    method = masa()
-
-    def blind(batch: Batch) -> Rewarded:
-        found = method.reward(batch)
-        parts = {**found.extras, **{name: [value] * len(batch.ids) for name, value in constant.items()}}
-        totals = [sum(filter(None, row)) for row in zip(*(parts[n] for n in ("links", "tokens", "rate")), strict=True)]
-        return dataclasses.replace(found, rewards=totals, extras=parts)
-
-    findings = Trial(blind, SCORER, encode).findings(QUESTIONS)
-    assert any(preferred in finding for finding in findings), findings
-
-
-def test_a_reward_that_pays_nothing_is_found() -> None:
-    findings = Trial(lambda batch: Rewarded([0.0] * len(batch.ids)), SCORER, encode).findings(QUESTIONS)
-    assert len(findings) == 9 * len(QUESTIONS)
-
-
-def test_the_attack_table_has_forecasts_of_their_own() -> None:
-    found = masa().attacked(QUESTIONS, SCORER, encode)
-    row = found.row()
-    assert found.findings == ()
-    rewards = row["forecasts"]["rewards"]
-    assert list(rewards)[:2] == [GOLD, WRONG]
-    # the three questions have half, all and none of their solutions right: a constant is right on one of them
-    half = (1 + 0.1 + 0.1) / 9
-    assert rewards["4 of 8 whatever is asked"] == pytest.approx(half)
-    assert rewards[GOLD] == max(rewards.values()) > half
-    assert rewards["the answer as a link"] == rewards["4 of 8 whatever is asked"]
-    assert rewards["an answer in its place"] == 0
-    assert rewards["all titles as links"] > rewards["4 of 8 whatever is asked"]
-    assert any(line.startswith("forecasts: ") for line in found.told)
-
-
-def test_questions_without_a_title_to_name_have_no_trial() -> None:
-    bare = [dataclasses.replace(one, documents=one.documents[:0]) for one in QUESTIONS]
-    assert Trial(masa(bare).reward, SCORER, encode).findings(bare) == []
-    assert Trial(masa(bare).reward, SCORER, encode).attacked(bare).questions == 0
