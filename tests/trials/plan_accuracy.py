@@ -1,4 +1,4 @@
-"""How far a plan is off: `python -m mbt_lite.plan.accuracy` measures twelve settings and prints a table.
+"""How far a plan is off: `python tests/trials/plan_accuracy.py` measures twelve settings and prints a table.
 
 On a CPU the student is the embedded one; twelve fresh processes, about ten minutes on two free cores. `PROCESS_BYTES`
 and `HEAP_SHARE` of `phases` were fitted to the first two settings; the others are predictions. With the argument
