@@ -70,6 +70,11 @@ FORESIGHT = (
     Measure("bridge_chance", "titles are bridges", "share", "of all titles that the question does not say: chance"),
     Measure("bridge_recall", "bridges foretold", "share", "of the gold bridges that can be named"),
 )
+STEPS = (
+    Measure("has_steps", "with steps", "share", "completions with a line of a step that says what was found"),
+    Measure("spans", "steps", "level", "a completion, that could be gold intermediate results"),
+    Measure("right_spans", "right steps", "share", "of those, that are"),
+)
 # How sure a student is, by its key in `calibration`: what people call it.
 READINGS = {"stated": "stated", "answer_probability": "probability", "agreement": "agreement"}
 CALIBRATION = (

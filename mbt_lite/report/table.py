@@ -23,6 +23,7 @@ from mbt_lite.report.measures import (
     JUDGED,
     MEASURES,
     READINGS,
+    STEPS,
     WITHOUT_EVIDENCE,
     Kind,
     Measure,
@@ -73,6 +74,7 @@ def _optional_measures(metrics: Metrics) -> list[tuple[str, Group, Sequence[Meas
     return [
         ("at_k", "answers", repeated),
         ("metrics", "traces", BY_RULE),
+        ("spans", "traces", STEPS),
         ("judged", "judged", JUDGED),
         ("foresight", "answers", FORESIGHT),
         *((f"calibration/{key}", "confidence", _named(CALIBRATION, name)) for key, name in READINGS.items()),

@@ -124,11 +124,14 @@ def test_rows_show_what_one_series_has_measured(make_report: Callable[..., Repor
     metrics = make_report().metrics
     metrics["sft"]["at_k"] = {"pass@2": estimate(0.5, 0.25, 0.75)}
     metrics["sft"]["metrics"]["repeated_4grams"] = estimate(0.125, 0.1, 0.2)
+    metrics["sft"]["spans"] = {"spans": estimate(1.5, 1, 2)}
+    metrics["base"]["spans"] = None
     found = {
         row.measure.label: [cell.value for cell in row.cells] for row in table.rows(metrics)[len(measures.MEASURES) :]
     }
     assert found == {
         "pass@2": ["-", "-", "50.0%"], "phases shown": ["30.0%"] * 3, "said again": ["-", "-", "12.5%"],
+        "steps": ["-", "-", "1.50"],
     }  # fmt: skip
 
 
