@@ -170,6 +170,10 @@ def _check_line(row: Row, tokenizer: Any, text: str, prefilled_think: bool, wher
     begin = row.completion_mask.index(1)
     completion, decode = row.input_ids[begin:], functools.partial(decode_without_specials, tokenizer)
     places = token_places(completion, decode, end - len(line), end) if line else []
+    # its line break too, which ends the number, unless that is one token with what follows
+    broken = token_places(completion, decode, end - len(line), end + 1) if line else []
+    if decode([completion[place] for place in broken]).strip() == line:
+        places = broken
     trained = decode([completion[place] for place in places])
     rules = {
         "the trace's last line states no confidence": read_confidence(line) is not None,

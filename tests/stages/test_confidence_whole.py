@@ -27,7 +27,8 @@ def test_the_laptop_recipe_runs_whole(student_folder: Path, tmp_path: Path, monk
     monkeypatch.chdir(ROOT)
     settings = {
         "model.name": student_folder, "data.train.limit": 32, "data.dev.limit": 4, "data.max_prompt_tokens": 900,
-        "lora.rank": 4, "lora.continue_from": "null", "gen.student_adapter": "null", "gen.rollouts_per_question": 5,
+        "lora.rank": 4, "lora.continue_from": "null", "gen.student_adapter": "null",
+        "gen.replay": "null", "gen.rollouts_per_question": 5,
         "sft.max_sequence_tokens": 1100, "sft.epochs": 1, "eval.max_completion_tokens": 32,
         "eval.without_evidence": "true",
     }  # fmt: skip
