@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from masa_bars import read_card, shown
+from arms import read_card, shown
 
 from mbt_lite.data.synthetic import DEMO, SampleFile, generate_questions
 from mbt_lite.files import write_jsonl
