@@ -130,7 +130,7 @@ class Gen(Section):
     `teacher_distill` keep right drafts as they are, `direct_r` rewrites the teacher's drafts, `distill_r` rewrites the
     student's without the five phases. `meta_expert`: forecasts by the student of its own tries, for `grpo.method:
     masa`. `comt`: plans over letters, which the student carries out itself. `confidence`: its most frequent answer,
-    with how often such answers are right; the line that says so trains, nothing else."""
+    with how often such answers are right; the line that says so trains, with the tag after it."""
     rollouts_per_question: Size = 1
     """Drafts per question, of the student or (teacher_distill, direct_r) of the teacher; mbt_s has none.
     meta_expert has as many forecasts besides."""

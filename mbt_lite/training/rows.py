@@ -158,26 +158,23 @@ def _hold(rules: Mapping[str, bool], where: str, text: str) -> None:
 
 
 def _check_line(row: Row, tokenizer: Any, text: str, prefilled_think: bool, where: str) -> Row:
-    """Give the row in which the trace's last line alone trains; ModelError if that states no confidence.
+    """Give the row in which the trace's last line alone trains, and the tag that closes the trace after it.
 
-    Or if the line's tokens reach into another one.
+    Without the tag a student that has learned the line writes it again and again. ModelError if the line states no
+    confidence, or shares a token with what stands before or after.
     """
     span = trace_span(text, prefilled_think=prefilled_think)
     assert span is not None, where
-    trace = text[span[0] : span[1]].rstrip()
+    trace, end = text[span[0] : span[1]].rstrip(), span[1] + len(THINK_CLOSE)
     line = trace.splitlines()[-1] if trace else ""
-    end = span[0] + len(trace)
+    start = span[0] + len(trace) - len(line)
     begin = row.completion_mask.index(1)
     completion, decode = row.input_ids[begin:], functools.partial(decode_without_specials, tokenizer)
-    places = token_places(completion, decode, end - len(line), end) if line else []
-    # its line break too, which ends the number, unless that is one token with what follows
-    broken = token_places(completion, decode, end - len(line), end + 1) if line else []
-    if decode([completion[place] for place in broken]).strip() == line:
-        places = broken
+    places = token_places(completion, decode, start, end)
     trained = decode([completion[place] for place in places])
     rules = {
         "the trace's last line states no confidence": read_confidence(line) is not None,
-        "the tokens of the last line reach into another": trained.strip() == line,
+        "the tokens of the last line reach into another": trained.strip() == text[start:end],
     }
     for rule, holds in rules.items():
         if not holds:
