@@ -120,6 +120,8 @@ def test_scripts_and_modules_that_a_text_runs_have_the_options(name: str) -> Non
         spec = importlib.util.find_spec(module) if module else None
         path = Path(spec.origin) if spec is not None and spec.origin else ROOT / script
         source = path.read_text(encoding="utf-8")
+        if "trial_parser" in source:
+            source += (path.parent / "arms.py").read_text(encoding="utf-8")
         missing = [option for option in re.findall(r"(?<=\s)(--[a-z-]+)", rest) if f'"{option}"' not in source]
         assert not missing, path
 
