@@ -30,6 +30,7 @@ from mbt_lite.launch import ProcessEndedError, check_can_share, read_launch, run
 from mbt_lite.look import commands as other_commands
 from mbt_lite.screen import lose_no_run, say
 from mbt_lite.shipped import recipe_file
+from mbt_lite.student.freed_memory import let_go
 from mbt_lite.student.libraries import prepare
 
 if TYPE_CHECKING:
@@ -295,6 +296,7 @@ def _run_stages(
             run_alone([stage, str(recipe_file), "--out", str(path), *overrides])
         else:
             importlib.import_module(f"mbt_lite.stages.{stage}").run(recipe, run_dir, console)
+            let_go()
     if len(stages) > 1:
         say(f"all stages are done: {path}")
 

@@ -190,16 +190,7 @@ def _write_traces(recipe: Recipe, questions: list[Question], folder: Path, conso
         drafted = _try_first(fitted, maker, answers, console)
         if drafted is None:
             drafted = _draft(kind, gen, fitted.questions, answers, folder)
-        if kind.rows_of_drafts is not None:
-            every = drafted.drafts.values()
-            made = kind.rows_of_drafts(kind, fitted.questions, every, rules, recipe.model.name, gen.seed)
-        elif kind.second_request is None:
-            made = maker.make(plan_jobs(kind, gen, fitted.questions, drafted.valid), gen.attempts)
-        else:
-            forecasts = _foretell(kind, gen, fitted.questions, drafter(folder / "forecasts.jsonl", "forecasts"))
-            made = expert_rows(
-                kind, fitted.questions, drafted.drafts.values(), forecasts, rules, recipe.model.name, gen.seed
-            )
+        made = _make(maker, fitted, drafted, lambda: drafter(folder / "forecasts.jsonl", "forecasts"))
     rows = with_executed(kind, made.traces, fitted.questions, gen, rules)
     again = _replay(gen, rows.traces)
     write_jsonl(folder / "rejected.jsonl", made.rejected)
@@ -229,6 +220,17 @@ def _write_traces(recipe: Recipe, questions: list[Question], folder: Path, conso
         "gate": _gate(recipe),
         "servers": servers,
     }
+
+
+def _make(maker: Maker, fitted: Fitted, drafted: Drafted, foreteller: Callable[[], Answers | None]) -> Made:
+    """Make the rows of a kind: of all drafts together, with forecasts, or one by one."""
+    kind, gen, questions, every = maker.kind, maker.gen, fitted.questions, drafted.drafts.values()
+    if kind.rows_of_drafts is not None:
+        return kind.rows_of_drafts(kind, questions, every, maker.rules, maker.student, gen.seed)
+    if kind.second_request is not None:
+        forecasts = _foretell(kind, gen, questions, foreteller())
+        return expert_rows(kind, questions, every, forecasts, maker.rules, maker.student, gen.seed)
+    return maker.make(plan_jobs(kind, gen, questions, drafted.valid), gen.attempts)
 
 
 def _try_first(fitted: Fitted, maker: Maker, answers: Answers | None, console: Console) -> Drafted | None:

@@ -7,6 +7,7 @@ tensors are aligned, and glibc finds no aligned place in them. So they are given
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 
 
@@ -15,3 +16,12 @@ def give_back_freed_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(ctypes.c_size_t(0))
+
+
+def let_go() -> None:
+    """Free what a stage leaves behind, cycles of a model that is done with, before the next one loads its own."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    give_back_freed_memory()

@@ -287,13 +287,7 @@ def build_trainer(
 
     log = TrainingLog(folder / "metrics.jsonl", "grpo", "reward", console, questions_of, track)
     shared = shares_prompts(student, student.model)
-    if student.backend == "unsloth" and grpo.micro_batch_size % grpo.group_size:
-        console.print(
-            "grpo: unsloth computes a prompt once in micro-batches of whole groups only (got grpo.micro_batch_size "
-            f"{grpo.micro_batch_size}, grpo.group_size {grpo.group_size})", highlight=False, soft_wrap=True,
-        )  # fmt: skip
-    elif student.backend != "unsloth" and not shared:
-        console.print("grpo: this model computes the prompt anew for each completion", highlight=False)
+    _tell_of_sharing(grpo, student, console, shared=shared)
     trainer = ReducedGRPOTrainer(
         model=student.model,
         reward_funcs=[MethodReward(method, scorer, tuple(columns), grpo.group_size, record, asked)],
@@ -319,6 +313,17 @@ def build_trainer(
     )
     log.quieten(trainer)
     return trainer, log, journal
+
+
+def _tell_of_sharing(grpo: Grpo, student: Student, console: Console, *, shared: bool) -> None:
+    """Say where the prompt of a group is computed more than once."""
+    if student.backend == "unsloth" and grpo.micro_batch_size % grpo.group_size:
+        console.print(
+            "grpo: unsloth computes a prompt once in micro-batches of whole groups only (got grpo.micro_batch_size "
+            f"{grpo.micro_batch_size}, grpo.group_size {grpo.group_size})", highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    elif student.backend != "unsloth" and not shared:
+        console.print("grpo: this model computes the prompt anew for each completion", highlight=False)
 
 
 def _go_on_with(completions: Path, done: int) -> Journal:
