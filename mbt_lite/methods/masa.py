@@ -168,6 +168,7 @@ class Masa:
         # after forecasts that came first, only audited ones tell of the gate, and none of what it missed
         seen = [(pair, found) for pair, found in done if batch.limits is None or pair.is_gated]
         precision, recall = gate_quality([one.rate in (0, 1) for _, one in seen], [pair.is_gated for pair, _ in seen])
+        solve_tokens = sum(len(batch.ids[row]) for pair, _ in done for row in pair.solves)
         figures: dict[str, float | None] = {
             "parsed": sum(None not in dataclasses.astuple(one) for one in forecasts) / len(forecasts),
             "questions_solved": len(done),
@@ -179,7 +180,9 @@ class Masa:
             "right_beyond_cutoff": sum(
                 length > pair.foretold_limit for pair, one in done if pair.cap == cap for length in one.right_lengths
             ),
-            "solve_tokens": sum(len(batch.ids[row]) for pair, _ in done for row in pair.solves),
+            "solve_tokens": solve_tokens,
+            # an estimate: what was not written would have been as long as the step's other solutions
+            "tokens_saved": solve_tokens / len(done) * (len(pairs) - len(done)) if batch.limits and done else None,
             "meta_tokens": sum(len(batch.ids[row]) for pair in pairs for row in pair.metas),
         }
         if done:

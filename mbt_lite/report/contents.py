@@ -20,7 +20,7 @@ from mbt_lite.run_dir import RECIPE_FILE, RunDir
 
 Outcome = Literal["correct", "found and lost", "never found"]
 # The figures of a step that are drawn where it has forecasts.
-FORECASTS = ("extra/total", "masa/constant_total", "masa/solve_tokens", "masa/meta_tokens")
+FORECASTS = ("extra/total", "masa/constant_total", "masa/solve_tokens", "masa/meta_tokens", "masa/tokens_saved")
 OUTCOMES: tuple[Outcome, ...] = ("correct", "found and lost", "never found")
 
 
@@ -60,7 +60,7 @@ class Run:
     """Everything the page shows of one run. `metrics` and `predictions` are by variant, in the order of the columns.
 
     `reaches` and `judged_phases` are by variant and (question id, rollout index); empty without a judge. `servers` are
-    lines about what the endpoints gave away about themselves, `peaks` and `warnings` about the training stages.
+    lines about what the endpoints gave away about themselves, `peaks`, `saved` and `warnings` about training.
     """
 
     name: str
@@ -75,6 +75,7 @@ class Run:
     judged_phases: Mapping[str, Mapping[tuple[str, int], Sequence[str]]]
     servers: tuple[str, ...]
     peaks: tuple[str, ...] = ()
+    saved: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -201,6 +202,7 @@ def read_run(path: Path, variants: Sequence[str]) -> Run:
         judged_phases={variant: judged_phases(rows) for variant, rows in judgements.items()},
         servers=servers(run_dir),
         peaks=tuple(filter(None, (peaks(run_dir, stage) for stage in TRAINED))),
+        saved=tuple(filter(None, [saved(run_dir)])),
         warnings=tuple(filter(None, (warnings(run_dir, stage) for stage in TRAINED))),
     )
 
@@ -216,6 +218,22 @@ def peaks(run_dir: RunDir, stage: str) -> str:
                 most[phase] = max(most.get(phase, 0.0), row[key])
     said = ", ".join(f"{phase} {size:.1f}" for phase, size in sorted(most.items(), key=lambda one: -one[1]))
     return f"{stage} memory at most {said} GiB" if said else ""
+
+
+def saved(run_dir: RunDir) -> str:
+    """Say about how many tokens of solutions forecasts saved, in the steps in which they came first."""
+    found = read_jsonl(run_dir.stage_dir("grpo") / "metrics.jsonl", step=int)
+    rows = [row for row in found if "masa/tokens_saved" in row]
+    if not rows:
+        return ""
+    left_out, written, foretold = (
+        sum(row[f"masa/{name}"] for row in rows) for name in ("tokens_saved", "solve_tokens", "meta_tokens")
+    )
+    share = left_out / (left_out + written + foretold)
+    return (
+        f"grpo, forecasts first in {len(rows)} steps: questions that were not solved saved about {share:.0%} of the "
+        "tokens, at the mean length of the others"
+    )
 
 
 def warnings(run_dir: RunDir, stage: str) -> str:

@@ -148,6 +148,7 @@ def _facts(run: Run) -> list[str]:
         f"Python {run.environment['python']}",
         *versions,
         *run.peaks,
+        *run.saved,
     ]  # fmt: skip
 
 

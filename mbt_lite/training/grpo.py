@@ -49,6 +49,7 @@ from mbt_lite.training.grpo_rollouts import check_cache, check_log_probs, passes
 from mbt_lite.training.grpo_trainer import ReducedGRPOTrainer
 from mbt_lite.training.grpo_watch import AtSave, WatchCallback
 from mbt_lite.training.logit_tiles import narrow_without_triton
+from mbt_lite.training.mismatch import healthy_mismatch
 from mbt_lite.training.pass_rates import measure_pass_rates, read_pass_rates
 from mbt_lite.training.processes import leader_first, share_rows
 from mbt_lite.training.save_clock import FollowLeader, KeepNewest, SaveByMinutes
@@ -240,7 +241,7 @@ def _watchers(
         page = completion_page(rows, questions, grpo.save_every_steps, folder.parent.name)
         write_text(folder / "completions.html", page)
 
-    watch = WatchCallback(folder, method.healthy_ranges(), grpo.stop_after_dead_steps, console)
+    watch = WatchCallback(folder, (*method.healthy_ranges(), *healthy_mismatch()), grpo.stop_after_dead_steps, console)
     minutes = grpo.save_every_minutes
     clock = [SaveByMinutes(minutes)] if minutes is not None else []
     callbacks = [KeepNewest(), *clock, watch, AtSave(write_page)]

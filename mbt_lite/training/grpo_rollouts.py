@@ -3,14 +3,16 @@
 Each process of a launch rolls out its share of them, with the random numbers that they have in one process.
 
 Where the student has an engine (`grpo.rollout_engine: vllm`), vLLM writes them on the same weights, each completion
-from a seed of its own. Its probabilities differ a little from training's (other kernels); that is not corrected for.
+from a seed of its own. Its probabilities differ a little from training's (other kernels); that is not corrected for,
+but measured (`mismatch`).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Container, Iterator, Sequence
+import math
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from mbt_lite.errors import ModelError
@@ -40,7 +42,7 @@ def rollouts(
 ) -> Callable[[list[Any], Any], dict[str, Any]]:
     """Give the function that TRL calls with the prompts of a step; the step alone decides its seed.
 
-    With `log_probs` its result has those of the rollouts (see `Rollout`) as LOG_PROBS, a column of the reward.
+    With `log_probs`, and from an engine always, its result has those of the rollouts (see `Rollout`) as LOG_PROBS.
     `logprobs`, TRL's own key, stays None: there it would correct for an engine whose probabilities are not training's.
     """
 
@@ -65,7 +67,8 @@ def rollouts(
             columns = _in_passes(student, whole, grpo, passes, seed)
             return told | {name: column[own_slice(len(prompts))] for name, column in columns.items()}
         if student.has_engine:
-            return told | {"completion_ids": _by_engine(student, unique, grpo, seed)}
+            ids, found_log_probs = zip(*_by_engine(student, unique, grpo, seed), strict=True)
+            return told | {"completion_ids": list(ids), LOG_PROBS: list(found_log_probs)}
         first = read_launch().rank * len(unique)
         found = list(sample_by_student(student, unique, grpo, grpo.group_size, seed, log_probs=log_probs, first=first))
         found.sort(key=lambda rollout: (rollout.prompt_index, rollout.sample_index))
@@ -155,7 +158,7 @@ def _decoding(grpo: Grpo) -> Decoding:
     )
 
 
-def _by_engine(student: Student, prompts: Sequence[Any], grpo: Grpo, seed: int) -> list[list[int]]:
+def _by_engine(student: Student, prompts: Sequence[Any], grpo: Grpo, seed: int) -> list[tuple[list[int], list[float]]]:
     settings = {
         "n": grpo.group_size,
         "temperature": grpo.temperature,
@@ -164,6 +167,8 @@ def _by_engine(student: Student, prompts: Sequence[Any], grpo: Grpo, seed: int) 
         "top_k": -1,
         "max_tokens": grpo.max_completion_tokens,
         "stop_token_ids": sorted(student.stop_ids),
+        # of the token that was drawn; unsloth has vLLM give them after the temperature
+        "logprobs": 0,
     }
     outputs = generate_by_engine(
         student.model,
@@ -171,13 +176,13 @@ def _by_engine(student: Student, prompts: Sequence[Any], grpo: Grpo, seed: int) 
         # vLLM adds the index of the sample
         [settings | {"seed": seed + index * grpo.group_size} for index in range(len(prompts))],
     )
-    return [ids for output in outputs for ids in group_of(output, grpo.group_size, student.stop_ids)]
+    return [one for output in outputs for one in group_of(output, grpo.group_size, student.stop_ids)]
 
 
-def group_of(output: Any, size: int, stop_ids: frozenset[int]) -> list[list[int]]:
-    """Read a group from vLLM's output of one prompt, in the order of its samples.
+def group_of(output: Any, size: int, stop_ids: frozenset[int]) -> list[tuple[list[int], list[float]]]:
+    """Read a group from vLLM's output of one prompt, in the order of its samples: tokens and their log-probabilities.
 
-    Raises ModelError for a completion that is missing or ends in another way than it says.
+    Raises ModelError for a completion that is missing, ends in another way than it says, or lacks log-probabilities.
     """
     samples = sorted(output.outputs, key=lambda sample: sample.index)
     group = [list(sample.token_ids) for sample in samples]
@@ -188,7 +193,18 @@ def group_of(output: Any, size: int, stop_ids: frozenset[int]) -> list[list[int]
             f"grpo.rollout_engine: vLLM's completions do not end as it says (got {said}, expected {ends}, "
             f"{size} of them); set it to local"
         )
-    return group
+    return [(ids, _log_probs_of(ids, sample.logprobs or ())) for ids, sample in zip(group, samples, strict=True)]
+
+
+def _log_probs_of(ids: Sequence[int], told: Sequence[Mapping[int, Any]]) -> list[float]:
+    """Read what vLLM tells of each place: a number for the token that was drawn, and perhaps for others."""
+    found = [place[token].logprob for token, place in zip(ids, told, strict=False) if token in place]
+    if len(found) != len(ids) or not all(map(math.isfinite, found)):
+        raise ModelError(
+            f"grpo.rollout_engine: vLLM does not tell the log-probabilities of its tokens (got {len(found)} for "
+            f"{len(ids)} tokens); set it to local"
+        )
+    return found
 
 
 def check_log_probs(grpo: Grpo, method: Method) -> None:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,13 @@ from transformers import TrainerState
 from trl import GRPOTrainer
 from trl.trainer.utils import RepeatSampler
 
+from mbt_lite.memory import in_phase
 from mbt_lite.training import packed_attention
 from mbt_lite.training.batches import IGNORED
+from mbt_lite.training.grpo_reward import LOG_PROBS
 from mbt_lite.training.lean_model import make_lean
 from mbt_lite.training.loss_scale import pass_dead_steps
+from mbt_lite.training.mismatch import compared_rows, mismatch
 from mbt_lite.training.named_phases import NamedPhases
 from mbt_lite.training.processes import average_gradients, gather, own_slice
 
@@ -112,7 +115,27 @@ class ReducedGRPOTrainer(NamedPhases, GRPOTrainer):
         own = equal.repeat_interleave(self.num_generations)[own_slice(len(scored["advantages"]))]
         scored["advantages"] = scored["advantages"].masked_fill(own, 0.0)
         self._metrics["train"]["zero_variance_share"].append(equal.float().mean().item())
+        if LOG_PROBS in inputs[0]:
+            self._tell_mismatch([row[LOG_PROBS] for row in inputs], scored)
         return scored
+
+    def _tell_mismatch(self, sampled: Sequence[Sequence[float]], scored: dict[str, Any]) -> None:
+        """Log how far the rollouts' log-probabilities are from training's, of a step's first groups."""
+        theirs, ours = list[Tensor](), list[Tensor]()
+        for start in range(0, compared_rows(len(sampled), self.num_generations), self.num_generations):
+            group = slice(start, start + self.num_generations)
+            # of one prompt: nothing is padded left, which unsloth would answer in columns of its own
+            rows = without_shared_padding(_rows_at(scored, group))
+            mask = rows["completion_mask"]
+            ids, kept = (
+                torch.cat([rows[f"prompt_{name}"], rows[f"completion_{name}"]], dim=1) for name in ("ids", "mask")
+            )
+            with torch.no_grad(), in_phase("forward"):
+                found, *_ = self._get_per_token_logps_and_entropies(self.model, ids, kept, mask.shape[1])
+            ours.extend(row[real] for row, real in zip(found, mask.bool(), strict=True))
+            theirs.extend(found.new_tensor(row, dtype=torch.double) for row in sampled[group])
+        for name, figure in mismatch(theirs, ours).items():
+            self._metrics["train"][name].append(figure)
 
     def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
         """Give the next micro-batch; TRL would shuffle the step's rows, which tears groups apart."""

@@ -166,6 +166,8 @@ def test_a_question_that_was_not_solved_earns_nothing_and_says_nothing() -> None
     assert "masa/gate_precision" not in found.figures
     assert "masa/gate_recall" not in found.figures
     assert found.figures["masa/solve_tokens"] == sum(len(batch.ids[row]) for row in range(8, 12))
+    # one question of two was not solved
+    assert found.figures["masa/tokens_saved"] == found.figures["masa/solve_tokens"]
 
 
 def test_a_step_in_one_pass_tells_precision_recall_and_what_a_cutoff_would_lose() -> None:
@@ -183,6 +185,7 @@ def test_a_step_in_one_pass_tells_precision_recall_and_what_a_cutoff_would_lose(
     # a solution has about 80 characters, the limit is max(64, 2 x 30)
     assert all(len(row) > 64 for row in batch.ids[:4])
     assert figures["masa/right_beyond_cutoff"] == 6
+    assert "masa/tokens_saved" not in figures
     assert figures["masa/rows_cut"] == 0
 
 

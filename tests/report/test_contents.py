@@ -95,6 +95,17 @@ def test_read_run_says_what_phases_held_and_what_the_watches_warned_of(
     )
 
 
+def test_read_run_says_about_how_much_forecasts_saved(tmp_path: Path, make_run: Callable[..., Run]) -> None:
+    path = write_run(tmp_path / "demo", make_run(4))
+    told = {"masa/solve_tokens": 600.0, "masa/meta_tokens": 300.0}
+    rows: list[dict[str, float]] = [{"step": 1, **told}, {"step": 2, **told, "masa/tokens_saved": 100.0}]
+    write_jsonl(path / "grpo" / "metrics.jsonl", rows)
+    [said] = read_run(path, ["base"]).saved
+    assert said.startswith("grpo, forecasts first in 1 steps: questions that were not solved saved about 10% of the")
+    write_jsonl(path / "grpo" / "metrics.jsonl", rows[:1])
+    assert read_run(path, ["base"]).saved == ()
+
+
 @pytest.mark.parametrize("phases", [["plan"], "plan", [3], [{"phase": "plan"}]])
 def test_read_run_names_a_line_whose_phases_are_no_spans(
     phases: object, tmp_path: Path, make_run: Callable[..., Run]

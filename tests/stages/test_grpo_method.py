@@ -133,6 +133,10 @@ def test_the_batchs_log_probs_are_trls(
     monkeypatch.setattr(base, "_get_per_token_logps_and_entropies", heard)
     settings = {"steps": 1, "micro_batch_size": 8, "max_completion_tokens": 24, "temperature": temperature}
     run(recipe(student_folder, **settings), run_dir)
+    [step] = [row for row in read_jsonl(run_dir.stage_dir("grpo") / "metrics.jsonl") if "loss" in row]
+    assert step["mismatch/kl"] < 1e-6
+    assert step["mismatch/largest"] < 1e-4
+    assert step["mismatch/token_ess"] == pytest.approx(1.0, abs=1e-4)
     [batch] = method.batches
     assert batch.log_probs is not None
     for ids, ours in zip(batch.ids, batch.log_probs, strict=True):

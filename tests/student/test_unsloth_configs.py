@@ -132,3 +132,10 @@ def test_dead_groups_cost_no_pass_and_a_dead_step_moves_nothing(told: dict[str, 
     assert before != after_live
     assert after_live == after_dead
     assert grpo["told"] == "" or "computes the prompt anew" not in grpo["told"]
+
+
+def test_grpo_tells_how_far_the_rollouts_are_from_unsloths_own_log_probabilities(told: dict[str, Any]) -> None:
+    """They were computed row by row in a plain forward pass."""
+    steps = [row for row in told["grpo"]["metrics"] if "mismatch/kl" in row]
+    assert len(steps) == 2
+    assert all(row["mismatch/kl"] < 1e-6 and row["mismatch/largest"] < 1e-3 for row in steps), steps

@@ -234,14 +234,22 @@ def uneven_rollouts(student: Any, settings: Any, lengths: list[int]) -> Any:
         counts = [2 + (i * 7919) % (most // 3) if i % settings.group_size else most for i in range(len(prompts))]
         lengths.extend(counts)
         ends = student.tokenizer.eos_token_id
+        asked = [prompt_ids(student.tokenizer, prompt) for prompt in prompts]
+        written = [[5 + (i + place) % 40 for place in range(count - 1)] + [ends] for i, count in enumerate(counts)]
         return {
-            "prompt_ids": [prompt_ids(student.tokenizer, prompt) for prompt in prompts],
-            "completion_ids": [[5 + (i + place) % 40 for place in range(count - 1)] + [ends]
-                               for i, count in enumerate(counts)],
-            "logprobs": None,
+            "prompt_ids": asked, "completion_ids": written, "logprobs": None,
+            "log_probs": [plain_log_probs(student, *row) for row in zip(asked, written, strict=True)],
         }  # fmt: skip
 
     return roll_out
+
+
+def plain_log_probs(student: Any, prompt: list[int], completion: list[int]) -> list[float]:
+    """Compute a row alone, by the weights as they are, without the adapter's zeros: nothing of unsloth's loss."""
+    with torch.no_grad():
+        hidden = student.model.get_base_model().model(input_ids=torch.tensor([[*prompt, *completion]]))[0]
+        logits = student.model.get_output_embeddings()(hidden)[0, len(prompt) - 1 : -1]
+    return logits.log_softmax(-1).gather(1, torch.tensor(completion)[:, None])[:, 0].tolist()
 
 
 def console() -> Any:

@@ -90,9 +90,10 @@ def test_rollouts_ask_the_engine_with_the_adapter_of_the_step_and_a_seed_for_eac
     first, second = (prompt_ids(served.tokenizer, messages) for messages in (MESSAGES, other))
     assert found["prompt_ids"] == [first, first, second, second]
     assert found["logprobs"] is None
+    assert found["log_probs"] == [[6.0, 10.0, stop], [6.0, 11.0, stop]] * 2
     [(prompts, params)] = engine.asked
     assert prompts == [{"prompt_token_ids": first}, {"prompt_token_ids": second}]
-    asked = {"n": 2, "temperature": 0.9, "top_p": 1.0, "top_k": -1, "max_tokens": 7}
+    asked = {"n": 2, "temperature": 0.9, "top_p": 1.0, "top_k": -1, "max_tokens": 7, "logprobs": 0}
     asked["stop_token_ids"] = sorted(served.stop_ids)
     assert [vars(one) for one in params] == [asked | {"seed": 4 * 1_000_003 + 4 * 1009 + add} for add in (0, 2)]
     move(served)
@@ -117,7 +118,21 @@ def test_group_of_refuses_completions_that_end_otherwise(samples: list[SimpleNam
 
 def test_group_of_reads_samples_in_order_whole_or_cut() -> None:
     output = SimpleNamespace(outputs=[sample(1, [7, 8, 9], "length"), sample(0, [5, 2], "stop")])
-    assert group_of(output, 2, STOP) == [[5, 2], [7, 8, 9]]
+    assert group_of(output, 2, STOP) == [([5, 2], [5.0, 2.0]), ([7, 8, 9], [7.0, 8.0, 9.0])]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [None, [], [{5: -1.0}], [{5: -1.0}, {7: -1.0}], [{5: -1.0}, {2: float("nan")}]],
+    ids=["none", "empty", "one is missing", "of another token", "no number"],
+)
+def test_group_of_refuses_tokens_whose_log_probabilities_are_not_told(told: Any) -> None:
+    one = sample(0, [5, 2], "stop")
+    one.logprobs = told and [
+        {token: SimpleNamespace(logprob=value)} for place in told for token, value in place.items()
+    ]
+    with pytest.raises(ModelError, match="does not tell the log-probabilities of its tokens"):
+        group_of(SimpleNamespace(outputs=[one]), 1, STOP)
 
 
 def test_check_rollouts_use_adapter_passes_an_engine_that_follows_and_leaves_the_weights(served: Any) -> None:
