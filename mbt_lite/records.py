@@ -117,6 +117,16 @@ class AnswerProbability:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class StepConfidences:
+    """How sure, 0..1, a student was of each step of a completion that could be a bridge, and whether it is one."""
+
+    question_id: str
+    rollout_index: int
+    confidences: tuple[float, ...]
+    right: tuple[bool, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Solution:
     """The teacher's plain-text guide to one question (facts, steps, pitfalls)."""
 

@@ -6,34 +6,53 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from mbt_lite.endpoint.opening import Counting
 from mbt_lite.files import Journal, read_jsonl
 from mbt_lite.generation.decoding import Decoding, Rollout
-from mbt_lite.records import AnswerProbability, CallCompletion, Completion, Message, from_row, to_row
+from mbt_lite.records import (
+    AnswerProbability,
+    CallCompletion,
+    Completion,
+    Message,
+    StepConfidences,
+    from_row,
+    to_row,
+)
 from mbt_lite.strategies.rounds import Answered, Key, Place, Prompt
 
 # Completes prompts as `generation.generate` does: all of them, those that are wanted.
 Generate = Callable[[Sequence[Sequence[Message]], Decoding, Collection[int]], Iterator[Rollout]]
 
+R = TypeVar("R", AnswerProbability, StepConfidences)
 # So far apart are the seeds of two rounds: batches of one round have seeds of their own in between.
 ROUND_SEEDS = 1_000_000
 
 
+# Makes a record of a completion, known by its key, of what its rollout alone can tell.
+Note = Callable[[Key, Rollout], AnswerProbability | StepConfidences]
+
+
 @dataclasses.dataclass(frozen=True)
 class Beside:
-    """The answer's probability of each completion, which its rollout alone can tell, in a journal of its own."""
+    """A journal beside that of completions, with a record of each that its rollout alone can tell."""
 
     journal: Path
-    probability: Callable[[Rollout], float | None]
+    note: Note
+
+    def told(self) -> set[Key]:
+        """Give the completions that have a record."""
+        rows = read_jsonl(self.journal, question_id=str, rollout_index=int)
+        return {(row["question_id"], row["rollout_index"]) for row in rows}
 
 
 @dataclasses.dataclass
 class LocalRounds:
     """The student in this process, which `open_student` loads when it is first needed.
 
-    `decoding` samples but for what the strategy says. The journal of a strategy of one call holds its answers; with
-    `beside` each has its answer's probability there.
+    `decoding` samples but for what the strategy says. The journal of a strategy of one call holds its answers; each of
+    `besides` has a record of every completion.
     """
 
     open_student: Callable[[], Generate]
@@ -42,13 +61,13 @@ class LocalRounds:
     is_one_call: bool
     what: str
     counting: Counting
-    beside: Beside | None = None
+    besides: Sequence[Beside] = ()
 
     def __call__(self, number: int, prompts: Sequence[Prompt]) -> Answered:
         """Complete what is missing; prompts that are to be sampled alike go together."""
         done = read_journal(self.journal, is_one_call=self.is_one_call)
-        if self.beside is not None:
-            told = read_beside(self.beside.journal)
+        for beside in self.besides:
+            told = beside.told()
             done = {place: one for place, one in done.items() if place.key in told}
         alike: dict[Decoding, list[Prompt]] = {}
         for prompt in prompts:
@@ -78,15 +97,15 @@ class LocalRounds:
 
     @contextlib.contextmanager
     def _note(self) -> Iterator[Callable[[Place, Rollout], None]]:
-        """Open the journal beside, if there is one."""
-        beside = self.beside
-        if beside is None:
-            yield lambda place, rollout: None
-            return
-        with Journal(beside.journal) as journal:
-            yield lambda place, rollout: journal.append(
-                to_row(AnswerProbability(*place.key, beside.probability(rollout)))
-            )
+        """Open the journals beside."""
+        with contextlib.ExitStack() as stack:
+            journals = [(stack.enter_context(Journal(one.journal)), one.note) for one in self.besides]
+
+            def note(place: Place, rollout: Rollout) -> None:
+                for journal, made in journals:
+                    journal.append(to_row(made(place.key, rollout)))
+
+            yield note
 
     def _decoding(self, number: int, prompt: Prompt) -> Decoding:
         return dataclasses.replace(
@@ -121,8 +140,8 @@ def read_journal(path: Path, *, is_one_call: bool) -> dict[Place, Completion]:
     return {Place(one.question_id, one.rollout_index, one.round, one.call, one.sample): one for one in calls}
 
 
-def read_beside(path: Path) -> dict[Key, float | None]:
-    """Read the answers' probabilities by question and index; a missing file has none."""
+def read_beside(path: Path, kind: type[R]) -> dict[Key, R]:
+    """Read the records of a journal beside by question and index; a missing file has none."""
     rows = enumerate(read_jsonl(path), 1)
-    read = (from_row(AnswerProbability, row, f"{path}:{line}") for line, row in rows)
-    return {(one.question_id, one.rollout_index): one.answer_probability for one in read}
+    read = (from_row(kind, row, f"{path}:{line}") for line, row in rows)
+    return {(one.question_id, one.rollout_index): one for one in read}

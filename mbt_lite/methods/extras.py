@@ -17,10 +17,10 @@ from mbt_lite.metrics.calibration import expected_calibration_error, null_calibr
 from mbt_lite.recipe.schema import Ccrl, Confidence, Grpo
 from mbt_lite.rewards.spans import (
     Scored,
+    Span,
     confidence_term,
     find_bridges,
-    find_spans,
-    is_right,
+    score_spans,
     stated_confidence,
     token_confidence,
 )
@@ -96,21 +96,16 @@ class StepConfidence(Extra):
         return [self._read_row(batch, row) for row in range(len(batch.texts))]
 
     def _read_row(self, batch: Batch, row: int) -> tuple[list[Scored], int]:
-        question, text, prefilled = batch.questions[row], batch.texts[row], batch.prefilled_think
-        bridges = find_bridges(question)
-        if not bridges:
-            return [], 0
-        answer = parse_completion(text, prefilled_think=prefilled).answer
-        scored = list[Scored]()
-        for span in find_spans(text, question, answer, prefilled_think=prefilled):
-            if self.wants_log_probs:
-                assert batch.log_probs is not None
-                assert batch.decode is not None
-                sure = token_confidence(span, batch.ids[row], batch.log_probs[row], batch.decode)
-            else:
-                sure = stated_confidence(span)
-            scored.append((sure, is_right(span, bridges)))
-        return scored, len(bridges)
+        def sure_of(span: Span) -> float:
+            if not self.wants_log_probs:
+                return stated_confidence(span)
+            assert batch.log_probs is not None
+            assert batch.decode is not None
+            return token_confidence(span, batch.ids[row], batch.log_probs[row], batch.decode)
+
+        question = batch.questions[row]
+        scored = score_spans(batch.texts[row], question, sure_of, prefilled_think=batch.prefilled_think)
+        return scored, len(find_bridges(question))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,15 +1,16 @@
-"""How sure a variant is, read in up to three ways, and how well each foretells what it gets right.
+"""How sure a variant is, read in up to four ways, and how well each foretells what it gets right.
 
 ::
 
     {"stated": {"metrics": {"ece": {"mean", "low", "high", "n", "undefined_reason"}, "ece_if_perfect": ..., ...},
                 "missing": completions without a reading, "bins": [{"from", "n", "confidence", "right"}, ...],
                 "risk_coverage": [{"coverage", "risk"}, ...]},
-     "answer_probability": ..., "agreement": ...}
+     "answer_probability": ..., "agreement": ..., "steps": the same of steps, without "risk_coverage"}
 
 `stated`: the last line of the trace. `answer_probability`: of the answer's tokens. `agreement`: the share of a
 question's completions with the same answer. Right is an exact match. n counts completions that have a reading, of wrong
-or answered ones where the figure is of those.
+or answered ones where the figure is of those. `steps`: the probability of each step's tokens; a step is right if it is
+a gold bridge, and n counts steps.
 """
 
 from __future__ import annotations
@@ -22,13 +23,15 @@ from typing import Any
 from mbt_lite.metrics import calibration
 from mbt_lite.metrics.aggregate import Estimate, estimates, undefined
 from mbt_lite.metrics.answers import voting_form
-from mbt_lite.records import Prediction, Question
+from mbt_lite.records import Prediction, Question, StepConfidences
 from mbt_lite.text.completion import parse_completion
 from mbt_lite.text.confidence import read_confidence
 from mbt_lite.text.normalize import normalize
 
 # question id and index of the completion
 Readings = Mapping[tuple[str, int], float | None]
+# question id, confidence, right
+_Row = tuple[str, float, int]
 # Below, a student that may leave a question would.
 LEAST_SURE = 0.5
 COVERAGES = (0.5, 0.8)
@@ -66,35 +69,68 @@ def calibrations(
     """Give each reading's figures; agreement joins them where questions have several completions."""
     if len({row.question_id for row in predictions}) < len(predictions):
         readings = {**readings, "agreement": agreement(predictions)}
-    return {name: _calibrated(predictions, found, samples, seed) for name, found in readings.items()}
+    found = dict[str, dict[str, Any]]()
+    for name, sure in readings.items():
+        told = [(row, sure[row.question_id, row.rollout_index]) for row in predictions]
+        rows = [(row.question_id, one, row.exact_match) for row, one in told if one is not None]
+        found[name] = _calibrated(rows, len(told) - len(rows), samples, seed)
+        if rows:
+            found[name]["metrics"] |= _if_left_out(rows)
+            found[name]["risk_coverage"] = _risk_coverage(rows)
+    return found
 
 
-def _calibrated(predictions: Sequence[Prediction], readings: Readings, samples: int, seed: int) -> dict[str, Any]:
-    found = [(row, readings[row.question_id, row.rollout_index]) for row in predictions]
-    rows = [(row.question_id, sure, row.exact_match) for row, sure in found if sure is not None]
+def calibrated_steps(
+    predictions: Sequence[Prediction],
+    steps: Mapping[tuple[str, int], StepConfidences],
+    *,
+    samples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Give the figures of all steps that could be bridges; a completion without any is missing."""
+    told = [steps.get((row.question_id, row.rollout_index)) for row in predictions]
+    rows = [
+        (one.question_id, sure, int(right))
+        for one in told
+        if one is not None
+        for sure, right in zip(one.confidences, one.right, strict=True)
+    ]
+    return _calibrated(rows, sum(one is None or not one.confidences for one in told), samples, seed)
+
+
+def _if_left_out(rows: Sequence[_Row]) -> dict[str, Estimate]:
+    """Give what leaving unsure answers out would do."""
     sure, right = [one for _, one, _ in rows], [one for *_, one in rows]
-    known: dict[str, Any] = {"missing": len(found) - len(rows), "bins": [], "risk_coverage": []}
-    if not rows:
-        return known | {"metrics": {name: undefined(0, "no completion has a reading") for name in ("ece", "auroc")}}
-    risks = calibration.risk_coverage(sure, right)
-    known["bins"] = calibration.bins(sure, right)
-    known["risk_coverage"] = [
+    risks, kept = calibration.risk_coverage(sure, right), calibration.abstain(sure, right, LEAST_SURE)
+    return {
+        "aurc": _figure(math.fsum(risks) / len(risks), len(rows)),
+        **{f"accuracy_at_{q}": _figure(calibration.accuracy_at_coverage(risks, q), len(rows)) for q in COVERAGES},
+        "answered_if_sure": _figure(kept["answered"], len(rows)),
+        "accuracy_if_sure": _figure(kept["accuracy"], sum(one >= LEAST_SURE for one in sure)),
+        "wrong_if_sure": _figure(kept["wrong_and_answered"], len(rows)),
+    }
+
+
+def _risk_coverage(rows: Sequence[_Row]) -> list[dict[str, float]]:
+    risks = calibration.risk_coverage([one for _, one, _ in rows], [one for *_, one in rows])
+    return [
         {"coverage": step / _CURVE_POINTS, "risk": 1 - calibration.accuracy_at_coverage(risks, step / _CURVE_POINTS)}
         for step in range(1, _CURVE_POINTS + 1)
     ]
-    kept = calibration.abstain(sure, right, LEAST_SURE)
-    n_kept, n_wrong = sum(one >= LEAST_SURE for one in sure), len(right) - sum(right)
+
+
+def _calibrated(rows: Sequence[_Row], missing: int, samples: int, seed: int) -> dict[str, Any]:
+    known: dict[str, Any] = {"missing": missing, "bins": [], "risk_coverage": []}
+    if not rows:
+        return known | {"metrics": {name: undefined(0, "no completion has a reading") for name in ("ece", "auroc")}}
+    sure, right = [one for _, one, _ in rows], [one for *_, one in rows]
+    known["bins"] = calibration.bins(sure, right)
     rate = sum(right) / len(right)
     plain = {
         "ece": (calibration.expected_calibration_error(sure, right), len(rows)),
         "ece_if_perfect": (calibration.null_calibration_error(sure, seed), len(rows)),
         "brier_of_base_rate": (rate * (1 - rate), len(rows)),
-        "overconfident": (calibration.overconfident(sure, right), n_wrong),
-        "aurc": (math.fsum(risks) / len(risks), len(rows)),
-        **{f"accuracy_at_{q}": (calibration.accuracy_at_coverage(risks, q), len(rows)) for q in COVERAGES},
-        "answered_if_sure": (kept["answered"], len(rows)),
-        "accuracy_if_sure": (kept["accuracy"], n_kept),
-        "wrong_if_sure": (kept["wrong_and_answered"], len(rows)),
+        "overconfident": (calibration.overconfident(sure, right), len(right) - sum(right)),
     }
     squares = collections.defaultdict[str, list[float]](list)
     for question_id, one, is_right in rows:
@@ -111,7 +147,7 @@ def _calibrated(predictions: Sequence[Prediction], readings: Readings, samples: 
             samples,
             seed,
             units=[question_id for question_id, *_ in rows],
-            one_class="all completions are right, or all are wrong",
+            one_class="all are right, or all are wrong",
         ),
     }
     return known

@@ -1,4 +1,4 @@
-"""What the steps of completions found, for runs that ask for steps: how many there are, how many are right, how sure.
+"""What the steps of completions found, for runs that ask for steps: how many there are, how many are right.
 
 A step is right if it names a gold bridge of its question (`rewards/spans.py` says which steps count).
 """
@@ -9,29 +9,9 @@ from collections.abc import Mapping, Sequence
 
 from mbt_lite.metrics.aggregate import Estimate, by_question, estimates, question_means
 from mbt_lite.records import Prediction, Question
-from mbt_lite.rewards.spans import Scored, find_bridges, find_spans, is_right, token_confidence
+from mbt_lite.rewards.spans import find_bridges, find_spans, is_right
 from mbt_lite.text.completion import parse_completion
 from mbt_lite.text.result_lines import read_steps
-from mbt_lite.text.token_places import Decode
-
-
-def span_figures(
-    question: Question,
-    text: str,
-    ids: Sequence[int],
-    log_probs: Sequence[float],
-    decode: Decode,
-    *,
-    prefilled_think: bool = False,
-) -> list[Scored]:
-    """Give confidence and truth of each span of a completion; [] where the question has no bridges.
-
-    `decode` is what gave `text` of `ids`; `log_probs` has one number a token.
-    """
-    bridges = find_bridges(question)
-    answer = parse_completion(text, prefilled_think=prefilled_think).answer
-    spans = find_spans(text, question, answer, prefilled_think=prefilled_think) if bridges else []
-    return [(token_confidence(span, ids, log_probs, decode), is_right(span, bridges)) for span in spans]
 
 
 def count_spans(

@@ -100,20 +100,22 @@ def _readings(recipe: Recipe) -> Iterator[Conflict]:
     if len(set(eval_.confidence)) < len(eval_.confidence):
         message = f"`eval.confidence` names a reading twice (got [{', '.join(eval_.confidence)}]); name each once"
         yield Conflict(("eval.confidence",), message)
-    if "stated" in eval_.confidence and recipe.data.dev.ask_for != "confidence":
-        yield Conflict(
-            ("eval.confidence", "data.dev.ask_for"),
-            f"`eval.confidence` reads stated, which nobody is asked for (got `data.dev.ask_for` "
-            f"{recipe.data.dev.ask_for}); set that to confidence, or leave stated out",
-        )
+    for reading, asked in (("stated", "confidence"), ("steps", "steps")):
+        if reading in eval_.confidence and recipe.data.dev.ask_for != asked:
+            yield Conflict(
+                ("eval.confidence", "data.dev.ask_for"),
+                f"`eval.confidence` reads {reading}, which nobody is asked for (got `data.dev.ask_for` "
+                f"{recipe.data.dev.ask_for}); set that to {asked}, or leave {reading} out",
+            )
     elsewhere = {
         "eval.student.base_url": eval_.student.is_asked,
         "eval.engine": eval_.engine != "local",
         "model.backend": recipe.model.backend == "unsloth",
     }
-    for key in (key for key, is_wrong in elsewhere.items() if is_wrong and "answer_probability" in eval_.confidence):
-        yield Conflict(
-            ("eval.confidence", key),
-            f"`eval.confidence` reads answer_probability, which only the student in this process tells, with backend "
-            f"transformers and engine local (got another `{key}`); leave it out, or change that",
-        )
+    for reading in (one for one in eval_.confidence if one != "stated"):
+        for key in (key for key, is_wrong in elsewhere.items() if is_wrong):
+            yield Conflict(
+                ("eval.confidence", key),
+                f"`eval.confidence` reads {reading}, which only the student in this process tells, with backend "
+                f"transformers and engine local (got another `{key}`); leave it out, or change that",
+            )

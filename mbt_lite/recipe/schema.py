@@ -187,10 +187,11 @@ class Eval(Section):
     foresight: bool = False
     """One greedy forecast a question besides (names, share right, length), held against its completions; rates want
     several `samples_per_question`."""
-    confidence: tuple[Literal["stated", "answer_probability"], ...] = ()
+    confidence: tuple[Literal["stated", "answer_probability", "steps"], ...] = ()
     """How sure it is, read in these ways and held against what is right. `stated`: the line that `data.dev.ask_for:
     confidence` asks for. `answer_probability`: exp of the mean log-probability of the answer's tokens, at
-    `temperature` (greedy: at 1). With several `samples_per_question` their agreement is read, too."""
+    `temperature` (greedy: at 1). `steps`: the same of each step that `ask_for: steps` asks for, right if it is a gold
+    bridge. With several `samples_per_question` their agreement is read, too."""
     without_evidence: bool = False
     """Each question once more without its supporting documents: is it less sure, does it answer `unknown`?"""
     batch_size: Annotated[Size, Free] = 16

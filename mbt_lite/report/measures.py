@@ -76,7 +76,7 @@ STEPS = (
     Measure("right_spans", "right steps", "share", "of those, that are"),
 )
 # How sure a student is, by its key in `calibration`: what people call it.
-READINGS = {"stated": "stated", "answer_probability": "probability", "agreement": "agreement"}
+READINGS = {"stated": "stated", "answer_probability": "probability", "agreement": "agreement", "steps": "steps"}
 CALIBRATION = (
     Measure("ece", "ECE", "level", "mean distance of confidence to share right, 10 bins; read it beside the next"),
     Measure("ece_if_perfect", "if perfect", "level", "the ECE by chance alone, were these very confidences perfect"),

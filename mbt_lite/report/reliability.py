@@ -34,7 +34,7 @@ def confidence_plots(report: Report) -> list[Plot]:
         plot
         for reading, name in READINGS.items()
         if any(_calibrations(report, reading))
-        for plot in (_reliability(report, reading, name), _coverage(report, reading, name))
+        for plot in (_reliability(report, reading, name), *_coverage(report, reading, name))
     ]
 
 
@@ -52,7 +52,8 @@ def _reliability(report: Report, reading: str, name: str) -> Plot:
         for series, found in _calibrations(report, reading)
         for one in found["bins"]
     ]
-    chart = against_diagonal(report, rows, f"mean confidence of the bin, {name}", "completions").properties(height=280)
+    what = "steps" if reading == "steps" else "completions"
+    chart = against_diagonal(report, rows, f"mean confidence of the bin, {name}", what).properties(height=280)
     errors = "; ".join(
         f"{series['series']} {found['metrics']['ece']['mean']:.3f} (perfect confidences: "
         f"{found['metrics']['ece_if_perfect']['mean']:.3f}, n={found['metrics']['ece']['n']})"
@@ -61,7 +62,7 @@ def _reliability(report: Report, reading: str, name: str) -> Plot:
     return Plot(
         key=f"reliability-{reading}",
         title=f"Confidence and share right: {name}",
-        reading=f"On the dashed line a student is right as often as it says; larger marks are more completions. ECE: "
+        reading=f"On the dashed line a student is right as often as it says; larger marks are more {what}. ECE: "
         f"{errors}.",
         spec=to_spec(chart, f"Share right against mean confidence ({name}), one mark per tenth of the scale"),
         numbers=[
@@ -72,7 +73,8 @@ def _reliability(report: Report, reading: str, name: str) -> Plot:
     )  # fmt: skip
 
 
-def _coverage(report: Report, reading: str, name: str) -> Plot:
+def _coverage(report: Report, reading: str, name: str) -> Iterator[Plot]:
+    """Draw what leaving unsure answers out would do; nothing of steps, which are not left out."""
     import altair as alt
 
     rows: list[Row] = [
@@ -80,6 +82,8 @@ def _coverage(report: Report, reading: str, name: str) -> Plot:
         for series, found in _calibrations(report, reading)
         for one in found["risk_coverage"]
     ]
+    if not rows:
+        return
     share = alt.Scale(domain=[0, 1])
     chart = chart_of(rows).mark_line().encode(
         x=alt.X("coverage:Q", title=f"share answered, the surest first ({name})", scale=share),
@@ -88,7 +92,7 @@ def _coverage(report: Report, reading: str, name: str) -> Plot:
         detail="series:N",
         tooltip=["series:N", "coverage:Q", alt.Tooltip("risk:Q", format=".2f"), "n:Q"],
     ).properties(height=280)  # fmt: skip
-    return Plot(
+    yield Plot(
         key=f"coverage-{reading}",
         title=f"Risk and coverage: {name}",
         reading="What is wrong of the surest answers. A confidence that tells nothing is level; one that tells right "

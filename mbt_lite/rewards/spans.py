@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from mbt_lite.records import Question
 from mbt_lite.rewards.mentions import contains_words
-from mbt_lite.text.completion import trace_span
+from mbt_lite.text.completion import parse_completion, trace_span
 from mbt_lite.text.names import plain_title
 from mbt_lite.text.normalize import normalize
 from mbt_lite.text.result_lines import StepLine, read_steps
@@ -88,6 +88,18 @@ def find_bridges(question: Question) -> list[frozenset[str]]:
 def is_right(span: Span, bridges: Sequence[frozenset[str]]) -> bool:
     """Tell whether a span names a bridge, whole and nothing else."""
     return any(normalize(span.value) in forms for forms in bridges)
+
+
+def score_spans(
+    text: str, question: Question, sure_of: Callable[[Span], float], *, prefilled_think: bool = False
+) -> list[Scored]:
+    """Give confidence, by `sure_of`, and truth of each span of a completion; [] where the question has no bridges."""
+    bridges = find_bridges(question)
+    if not bridges:
+        return []
+    answer = parse_completion(text, prefilled_think=prefilled_think).answer
+    spans = find_spans(text, question, answer, prefilled_think=prefilled_think)
+    return [(sure_of(span), is_right(span, bridges)) for span in spans]
 
 
 def stated_confidence(span: Span) -> float:

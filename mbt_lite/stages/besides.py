@@ -11,14 +11,23 @@ from mbt_lite import prompts
 from mbt_lite.files import write_jsonl
 from mbt_lite.generation.local_rounds import read_beside, read_journal
 from mbt_lite.metrics import scorecard
-from mbt_lite.metrics.confidences import Readings, calibrations, stated_confidences, without_evidence
+from mbt_lite.metrics.confidences import (
+    Readings,
+    calibrated_steps,
+    calibrations,
+    stated_confidences,
+    without_evidence,
+)
 from mbt_lite.metrics.predictions import score_completion
 from mbt_lite.recipe.schema import Eval, Variant
-from mbt_lite.records import Message, Prediction, Question, to_row
+from mbt_lite.records import AnswerProbability, Message, Prediction, Question, StepConfidences, to_row
 from mbt_lite.stages.exam import Exam, meta_messages_of
 from mbt_lite.strategies import single
 from mbt_lite.strategies.rounds import Answers, Place, Played, play
 from mbt_lite.strategies.strategy import Settings
+
+# Readings of `eval.confidence` that only the rollout of a completion tells, by how their files end.
+TOLD_BY_ROLLOUTS = {"answer_probability": "probabilities", "steps": "steps"}
 
 
 def settings_of(eval_: Eval, variant: Variant) -> Settings:
@@ -70,10 +79,10 @@ def completions_file(folder: Path, name: str) -> Path:
     return folder / name / "completions.jsonl"
 
 
-def probabilities_file(journal: Path) -> Path:
-    """Name the journal of the answers' probabilities beside one of completions."""
+def beside_file(journal: Path, reading: str) -> Path:
+    """Name the journal of a reading that rollouts tell, beside one of completions."""
     stem = "answer" if journal.stem == "completions" else journal.stem
-    return journal.with_name(f"{stem}_probabilities.jsonl")
+    return journal.with_name(f"{stem}_{TOLD_BY_ROLLOUTS[reading]}.jsonl")
 
 
 def sureness(
@@ -85,9 +94,13 @@ def sureness(
     drawing: dict[str, Any] = {"samples": scorecard.BOOTSTRAP_SAMPLES, "seed": eval_.seed}
     found: dict[str, dict[str, Any]] = {}
     for variant, rows in predictions.items():
-        readings, card = _readings(eval_, exam, rows, completions_file(folder, variant)), found.setdefault(variant, {})
+        journal, card = completions_file(folder, variant), found.setdefault(variant, {})
+        readings = _readings(eval_, exam, rows, journal)
         if eval_.confidence:
             card["calibration"] = calibrations(rows, readings, **drawing)
+        if "steps" in eval_.confidence:
+            steps = read_beside(beside_file(journal, "steps"), StepConfidences)
+            card["calibration"]["steps"] = calibrated_steps(rows, steps, **drawing)
         if eval_.without_evidence:
             file = folder / variant / "without_evidence.jsonl"
             without = _predictions_without(exam, file, variant)
@@ -106,11 +119,16 @@ def _predictions_without(exam: Exam, file: Path, variant: str) -> list[Predictio
 
 
 def _readings(eval_: Eval, exam: Exam, rows: Sequence[Prediction], journal: Path) -> dict[str, Readings]:
-    """Read how sure completions are in the ways that the recipe names."""
-    keys = [(row.question_id, row.rollout_index) for row in rows]
+    """Read how sure completions are of their answers in the ways that the recipe names."""
+
+    def probabilities() -> Readings:
+        told = read_beside(beside_file(journal, "answer_probability"), AnswerProbability)
+        # those of several calls have none
+        keys = dict.fromkeys((row.question_id, row.rollout_index) for row in rows)
+        return keys | {key: one.answer_probability for key, one in told.items()}
+
     read: dict[str, Callable[[], Readings]] = {
         "stated": lambda: stated_confidences(rows, prefilled_think=exam.counts.prefills_think),
-        # those of several calls have none
-        "answer_probability": lambda: dict.fromkeys(keys) | read_beside(probabilities_file(journal)),
+        "answer_probability": probabilities,
     }
-    return {name: read[name]() for name in eval_.confidence}
+    return {name: read[name]() for name in eval_.confidence if name in read}

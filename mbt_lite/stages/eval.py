@@ -37,7 +37,7 @@ from mbt_lite.endpoint.served_student import answering_student, refuse_one_model
 from mbt_lite.errors import DataError, RunError
 from mbt_lite.files import read_jsonl, write_json, write_jsonl
 from mbt_lite.generation.decoding import Decoding
-from mbt_lite.generation.local_rounds import Beside, Generate, LocalRounds, read_journal
+from mbt_lite.generation.local_rounds import Beside, Generate, LocalRounds, Note, read_journal
 from mbt_lite.generation.served_rounds import ServedRounds, requests_of
 from mbt_lite.judge.panel import judge_variants
 from mbt_lite.memory import each_in_phase
@@ -55,7 +55,14 @@ from mbt_lite.report.html import write_report
 from mbt_lite.report.table import ComparisonTable
 from mbt_lite.report.verdict import verdicts
 from mbt_lite.run_dir import RunDir, adapter_files
-from mbt_lite.stages.besides import asked_besides, completions_file, probabilities_file, settings_of, sureness
+from mbt_lite.stages.besides import (
+    TOLD_BY_ROLLOUTS,
+    asked_besides,
+    beside_file,
+    completions_file,
+    settings_of,
+    sureness,
+)
 from mbt_lite.stages.exam import Exam, read_dev_questions, set_exam
 from mbt_lite.strategies import strategy_named
 from mbt_lite.strategies.rounds import Answers, Place, Played, first_prompts, play
@@ -215,11 +222,16 @@ def _answer_here(
         with console.status(f"loading {recipe.model.name}"):
             return each_in_phase("rollouts", local.open_student(recipe.model, adapter, eval_.engine, limit))
 
-    probability = None
-    if "answer_probability" in eval_.confidence:
+    noted = dict[str, Note]()
+    if told := [reading for reading in eval_.confidence if reading in TOLD_BY_ROLLOUTS]:
         from mbt_lite.generation import local
 
-        probability = local.read_answer_probability(recipe.model, prefills_think=exam.counts.prefills_think)
+        known = local.notes(recipe.model, exam.questions, prefills_think=exam.counts.prefills_think)
+        noted = {reading: known[reading] for reading in told}
+
+    def besides(journal: Path) -> list[Beside]:
+        return [Beside(beside_file(journal, reading), note) for reading, note in noted.items()]
+
     for variant in variants:
         decoding = Decoding(
             max_completion_tokens=eval_.max_completion_tokens,
@@ -227,20 +239,18 @@ def _answer_here(
             top_k=eval_.top_k,
             batch_size=eval_.batch_size,
             seed=eval_.seed,
-            log_probs=probability is not None,
+            log_probs=bool(noted),
         )
         is_one_call = strategy_named(variant.strategy).is_one_call
         journal = completions_file(folder, variant.name) if is_one_call else folder / variant.name / "calls.jsonl"
         what, count = f"eval: {variant.name} completions", functools.partial(counting, console)
-        beside = None if probability is None else Beside(probabilities_file(journal), probability)
-        answers = LocalRounds(open_student, decoding, journal, is_one_call, what, count, beside)
+        answers = LocalRounds(open_student, decoding, journal, is_one_call, what, count, besides(journal))
         played = _play(eval_, variant, exam, answers)
         if not is_one_call:
             _write_answers(played, folder, variant.name)
         for one in asked_besides(eval_, variant, exam):
             file, what = one.file(folder / variant.name), f"eval: {variant.name} {one.what}"
-            beside = None if probability is None else Beside(probabilities_file(file), probability)
-            one.ask(LocalRounds(open_student, decoding, file, True, what, count, beside), file.parent)
+            one.ask(LocalRounds(open_student, decoding, file, True, what, count, besides(file)), file.parent)
 
 
 def _answer_at_endpoint(eval_: Eval, exam: Exam, folder: Path, console: Console) -> Exam:

@@ -1,12 +1,9 @@
 """Steps of completions, counted by hand."""
 
 import dataclasses
-import math
-
-import pytest
 
 from mbt_lite.metrics.predictions import score_completion
-from mbt_lite.metrics.spans import count_spans, span_figures
+from mbt_lite.metrics.spans import count_spans
 from mbt_lite.records import Completion, Question
 
 QUESTION = Question(
@@ -46,16 +43,3 @@ def test_count_spans_says_why_there_are_none() -> None:
     assert found["spans"]["undefined_reason"] == "no question has gold bridges"
     assert found["right_spans"]["undefined_reason"] == "no completion has a step that could be right"
     assert counted(dataclasses.replace(QUESTION, ask_for="answer")) is None
-
-
-def test_span_figures_gives_confidence_and_truth() -> None:
-    text = TEXTS["q1", 1]
-    ids = [ord(one) for one in text]
-    log_probs = [0.0] * len(ids)
-    log_probs[text.index("Bo Ek")] = 5 * math.log(0.5)
-
-    def figures(question: Question) -> list[tuple[float, bool]]:
-        return span_figures(question, text, ids, log_probs, lambda some: "".join(map(chr, some)))
-
-    assert figures(QUESTION) == [(pytest.approx(0.5), False), (1.0, True)]
-    assert figures(OTHER) == []

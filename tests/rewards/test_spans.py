@@ -14,6 +14,7 @@ from mbt_lite.rewards.spans import (
     find_bridges,
     find_spans,
     is_right,
+    score_spans,
     span_score,
     stated_confidence,
     token_confidence,
@@ -130,6 +131,14 @@ def test_token_confidence_is_a_geometric_mean(log_probs: list[float], confidence
     assert found == pytest.approx(confidence, abs=1e-6)
     assert stated_confidence(Span("", 0, 1, 90)) == 0.9
     assert stated_confidence(Span("", 0, 1, None)) == 1.0
+
+
+def test_score_spans_gives_confidence_and_truth_of_what_could_be_a_bridge() -> None:
+    text = written(PLAN + "Step 1: who -> Ann Lee [30]\nStep 2: who -> Frank Fisher [80]\n")
+    assert score_spans(text, QUESTION, stated_confidence) == [(0.3, False), (0.8, True)]
+    assert score_spans(text, dataclasses.replace(QUESTION, bridges=()), stated_confidence) == []
+    prefilled = text.removeprefix("<think>\n")
+    assert score_spans(prefilled, QUESTION, stated_confidence, prefilled_think=True) == [(0.3, False), (0.8, True)]
 
 
 GRID = [step / 50 for step in range(51)]

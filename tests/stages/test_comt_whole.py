@@ -47,6 +47,11 @@ def test_the_laptop_recipe_runs_whole(student_folder: Path, tmp_path: Path, monk
     [step] = [row for row in read_jsonl(tmp_path / "grpo/metrics.jsonl") if "loss" in row]
     assert any(key.startswith("ccrl/") for key in step)
     assert read_json(tmp_path / "eval/sft/metrics.json")["metrics"]["bridge_hit"]["n"] == 4
+    for variant in ("sft", "grpo"):
+        folder = tmp_path / "eval" / variant
+        assert len(read_jsonl(folder / "answer_steps.jsonl")) == 4
+        steps = read_json(folder / "metrics.json")["calibration"]["steps"]
+        assert set(steps["metrics"]) >= {"ece", "auroc"}
     assert (tmp_path / "eval/report.html").is_file()
     # another share asks nobody
     console.print("again")

@@ -174,6 +174,52 @@ def test_evidence_alone_needs_no_confidence(lab: Lab) -> None:
     assert list(card["without_evidence"]["metrics"]) == ["unknown_with", "unknown_without", "unknown_difference"]
 
 
+def test_steps_are_held_against_the_gold_bridges(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of six questions two have a bridge; the one is named surely beside a wrong name, the other unsurely."""
+    asked = [dataclasses.replace(question(number), documents=documents(number)) for number in range(6)]
+    asked[:2] = [dataclasses.replace(one, bridges=("Ana Ruiz",)) for one in asked[:2]]
+    write_jsonl(Path(lab.recipe.data.dev.path), map(to_row, asked))
+    dev = lab.recipe.data.dev.model_copy(update={"ask_for": "steps"})
+    lab.recipe = lab.recipe.model_copy(update={"data": lab.recipe.data.model_copy(update={"dev": dev})})
+    lab.with_eval(confidence=("steps",))
+
+    def write(student: str, prompts: Any, decoding: Any, wanted: Any) -> Iterator[Rollout]:
+        for index in sorted(wanted):
+            lab.generated.append((student, ""))
+            first = "number 0" in prompts[index][-1]["content"]
+            trace = "Step 1: a -> Ana Ruiz" + ("\nStep 2: b -> Bo Ek" if first else "")
+            text = completion_text(trace, "Paris")
+            ids = (*map(ord, text), 0)
+            sure = {place: -0.1 if first else -1.0 for place in range(len(ids))}
+            at = text.find("Bo Ek")
+            yield Rollout(index, 0, text, ids, "stop", 9, tuple(-0.2 if at <= i < at + 5 else sure[i] for i in sure))
+
+    monkeypatch.setattr("mbt_lite.generation.local.generate", write)
+    printed = lab.run()
+    rows = read_jsonl(lab.run_dir.path / "eval/sft/answer_steps.jsonl")
+    assert [row["right"] for row in rows] == [[True, False], [True], [], [], [], []]
+    assert rows[0]["confidences"] == pytest.approx([math.exp(-0.1), math.exp(-0.2)])
+    assert rows[1]["confidences"] == pytest.approx([math.exp(-1.0)])
+    found = metrics(lab, "sft")["calibration"]
+    assert list(found) == ["steps"]
+    assert found["steps"]["missing"] == 4
+    assert found["steps"]["risk_coverage"] == []
+    told = found["steps"]["metrics"]
+    assert (told["ece"]["n"], told["overconfident"]["mean"], told["overconfident"]["n"]) == (3, 1.0, 1)
+    assert told["auroc"]["mean"] == 0.5
+    assert "accuracy_if_sure" not in told
+    assert "steps: ECE" in printed
+    page = (lab.run_dir.path / "eval/report.html").read_text()
+    assert "Confidence and share right: steps" in page
+    assert "larger marks are more steps" in page
+    assert "Risk and coverage" not in page
+    # steps that were not read are read from completions made anew, whose rollouts alone tell them
+    n = len(lab.generated)
+    (lab.run_dir.path / "eval/sft/answer_steps.jsonl").unlink()
+    lab.run()
+    assert len(lab.generated) == n + 6
+
+
 def test_nothing_read_is_no_figure(lab: Lab) -> None:
     lab.with_eval(confidence=("stated",))
     with pytest.MonkeyPatch.context() as patch:

@@ -8,6 +8,7 @@ steps of as many completions; both are asked the same 96 dev questions, four tim
 a step is comes from the log-probabilities of the adapter that wrote it, at temperature 1.
 """
 
+import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,9 +23,9 @@ from mbt_lite.metrics.calibration import (
     null_calibration_error,
     overconfident,
 )
-from mbt_lite.metrics.spans import span_figures
 from mbt_lite.recipe.load import load_recipe
 from mbt_lite.recipe.schema import Recipe
+from mbt_lite.rewards.spans import score_spans, token_confidence
 
 ARMS = Arms(
     "recipes/demo_comt.yaml",
@@ -59,6 +60,7 @@ def sample_spans(recipe: Recipe, adapter: Path) -> list[tuple[str, float, bool]]
     from mbt_lite.student.loading import load_student
 
     student = load_student(recipe.model, adapter)
+    decode = functools.partial(decode_without_specials, student.tokenizer)
     questions = read_questions(recipe.data.dev, recipe.data.seed)
     decoding = Decoding(
         samples=SAMPLES, temperature=1.0, batch_size=96, log_probs=True,
@@ -66,12 +68,10 @@ def sample_spans(recipe: Recipe, adapter: Path) -> list[tuple[str, float, bool]]
     )  # fmt: skip
     found = list[tuple[str, float, bool]]()
     for one in generate(student, [student_messages(question) for question in questions], decoding):
-        assert one.log_probs is not None
-        question = questions[one.prompt_index]
-        scored = span_figures(
-            question, one.text, one.token_ids, one.log_probs,
-            lambda ids: decode_without_specials(student.tokenizer, ids), prefilled_think=student.prefills_think,
-        )  # fmt: skip
+        ids, log_probs, question = one.token_ids, one.log_probs, questions[one.prompt_index]
+        assert log_probs is not None
+        sure_of = functools.partial(token_confidence, ids=ids, log_probs=log_probs, decode=decode)
+        scored = score_spans(one.text, question, sure_of, prefilled_think=student.prefills_think)
         found.extend((question.question_id, sure, right) for sure, right in scored)
     return found
 
