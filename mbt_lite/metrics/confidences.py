@@ -3,7 +3,8 @@
 ::
 
     {"stated": {"metrics": {"ece": {"mean", "low", "high", "n", "undefined_reason"}, "ece_if_perfect": ..., ...},
-                "missing": completions without a reading, "bins": [{"from", "n", "confidence", "right"}, ...],
+                "missing": completions without a reading, "elsewhere": how many of them state one elsewhere,
+                "bins": [{"from", "n", "confidence", "right"}, ...],
                 "risk_coverage": [{"coverage", "risk"}, ...]},
      "answer_probability": ..., "agreement": ..., "steps": the same of steps, without "risk_coverage"}
 
@@ -25,7 +26,7 @@ from mbt_lite.metrics.aggregate import Estimate, estimates, undefined
 from mbt_lite.metrics.answers import voting_form
 from mbt_lite.records import Prediction, Question, StepConfidences
 from mbt_lite.text.completion import parse_completion
-from mbt_lite.text.confidence import read_confidence
+from mbt_lite.text.confidence import mentions_confidence, read_confidence
 from mbt_lite.text.normalize import normalize
 
 # question id and index of the completion
@@ -48,6 +49,13 @@ def stated_confidences(predictions: Sequence[Prediction], *, prefilled_think: bo
         stated = read_confidence(parsed.trace) if parsed.think_closed else None
         found[row.question_id, row.rollout_index] = None if stated is None else stated / 100
     return found
+
+
+def stated_elsewhere(predictions: Sequence[Prediction], stated: Readings) -> int:
+    """Count completions that state a confidence, but in another form or place than was asked for."""
+    return sum(
+        stated[row.question_id, row.rollout_index] is None and mentions_confidence(row.text) for row in predictions
+    )
 
 
 def agreement(predictions: Sequence[Prediction]) -> Readings:

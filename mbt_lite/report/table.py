@@ -307,6 +307,11 @@ def _confidence(metrics: Metrics) -> list[str]:
     """Say how many completions have no confidence, and what was not asked without evidence."""
     lines = [
         f"confidence of {label}, {READINGS[key]}: {found['missing']} completions have none and are left out"
+        + (
+            f", {elsewhere} of these state one in another form or place"
+            if (elsewhere := found.get("elsewhere"))
+            else ""
+        )
         for label, value in metrics.items()
         for key, found in value.get("calibration", {}).items()
         if found["missing"]

@@ -16,6 +16,7 @@ from mbt_lite.metrics.confidences import (
     calibrated_steps,
     calibrations,
     stated_confidences,
+    stated_elsewhere,
     without_evidence,
 )
 from mbt_lite.metrics.predictions import score_completion
@@ -98,6 +99,8 @@ def sureness(
         readings = _readings(eval_, exam, rows, journal)
         if eval_.confidence:
             card["calibration"] = calibrations(rows, readings, **drawing)
+        if "stated" in eval_.confidence:
+            card["calibration"]["stated"]["elsewhere"] = stated_elsewhere(rows, readings["stated"])
         if "steps" in eval_.confidence:
             steps = read_beside(beside_file(journal, "steps"), StepConfidences)
             card["calibration"]["steps"] = calibrated_steps(rows, steps, **drawing)

@@ -8,6 +8,10 @@ from __future__ import annotations
 import re
 
 _LINE = re.compile(r"Confidence: (100|[1-9]?\d)\.?", re.ASCII)
+# tags and marks may stand before the word and behind it
+_ANY_LINE = re.compile(
+    r"^(?:<[^>\n]*>|[^\w\n<])*confidence\b(?: level| score)?(?: is)?[^\w\n]*\d", re.ASCII | re.I | re.M
+)
 
 
 def read_confidence(trace: str | None) -> int | None:
@@ -20,6 +24,15 @@ def read_confidence(trace: str | None) -> int | None:
     line = re.split(r"[\r\n]", (trace or "").rstrip())[-1]
     found = _LINE.fullmatch(line)
     return None if found is None else int(found[1])
+
+
+def mentions_confidence(text: str) -> bool:
+    r"""Tell whether a line begins by stating a confidence, in whatever form, wherever it stands.
+
+    >>> mentions_confidence("It is Oslo.\n**Confidence**: 100 %"), mentions_confidence("I have no confidence in 85.")
+    (True, False)
+    """
+    return _ANY_LINE.search(text) is not None
 
 
 def confidence_line(per_cent: int) -> str:

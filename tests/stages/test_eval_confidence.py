@@ -220,6 +220,22 @@ def test_steps_are_held_against_the_gold_bridges(lab: Lab, monkeypatch: pytest.M
     assert len(lab.generated) == n + 6
 
 
+def test_what_is_stated_elsewhere_is_told_and_not_read(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.with_eval(confidence=("stated",))
+    trace, lines = "so", iter(["</think>\nConfidence: 60", "Confidence: 70%", "nothing", "", "", ""])
+
+    def write(student: str, prompts: Any, decoding: Any, wanted: Any) -> Iterator[Rollout]:
+        for index in sorted(wanted):
+            text = completion_text(f"{trace}\n{next(lines)}", "Paris")
+            yield Rollout(index, 0, text, (1, 0), "stop", 9)
+
+    monkeypatch.setattr("mbt_lite.generation.local.generate", write)
+    printed = " ".join(lab.run().split())
+    stated = metrics(lab, "sft")["calibration"]["stated"]
+    assert (stated["missing"], stated["elsewhere"]) == (6, 2)
+    assert "6 completions have none and are left out, 2 of these state one in another form or place" in printed
+
+
 def test_nothing_read_is_no_figure(lab: Lab) -> None:
     lab.with_eval(confidence=("stated",))
     with pytest.MonkeyPatch.context() as patch:
