@@ -15,7 +15,10 @@ Settings = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Arms:
-    """Ways to train by one recipe: `settings` of all, and those of each way by its name."""
+    """Ways to train by one recipe: `settings` of all, and those of each way by its name.
+
+    A way with settings of gen makes rows and an adapter of its own, from the same replies.
+    """
 
     recipe: str
     settings: Settings
@@ -28,12 +31,12 @@ class Arms:
             self._run(stage, begun, self.settings | {"eval.variants": "[sft]"} | more)
         for seed in seeds:
             for name, settings in self.ways.items():
-                run = folder(out, name, seed)
-                for stage in ("gen", "sft"):
+                run, is_own = folder(out, name, seed), any(key.startswith("gen.") for key in settings)
+                for stage in ("gen",) if is_own else ("gen", "sft"):
                     if not (run / stage).exists():
                         shutil.copytree(begun / stage, run / f"{stage}.part", dirs_exist_ok=True)
                         (run / f"{stage}.part").rename(run / stage)
-                for stage in ("grpo", "eval"):
+                for stage in ("gen", "sft", "grpo", "eval") if is_own else ("grpo", "eval"):
                     self._run(stage, run, self.settings | settings | {"grpo.seed": seed} | more)
 
     def _run(self, stage: str, out: Path, settings: Settings) -> None:
