@@ -101,6 +101,11 @@ CONFLICTS = {
         "a.yaml:5: `eval.confidence` reads stated, which nobody is asked for (got `data.dev.ask_for` answer); set that "
         "to confidence, or leave stated out",
     ),
+    "steps that nobody writes": (
+        "eval:\n  confidence: [steps]\n",
+        "a.yaml:5: `eval.confidence` reads steps, which nobody is asked for (got `data.dev.ask_for` answer); set that "
+        "to steps, or leave steps out",
+    ),
     "a reading twice": (
         "eval:\n  confidence: [answer_probability, answer_probability]\n",
         "a.yaml:5: `eval.confidence` names a reading twice (got [answer_probability, answer_probability]); name each "
