@@ -182,7 +182,7 @@ class Grpo(Section):
     learning_rate: LearningRate = 1e-5
     """Constant after the warm-up."""
     warmup_fraction: Fraction = 0.0
-    """Share of the steps with a rising learning rate."""
+    """Share of the steps with a rising learning rate. The first has 0: of a few steps, its completions are wasted."""
     temperature: Annotated[float, Field(gt=0, le=5)] = 1.0
     """Sampling temperature of the rollouts."""
     max_completion_tokens: PositiveInt = 2048
