@@ -130,8 +130,10 @@ class ReducedGRPOTrainer(NamedPhases, GRPOTrainer):
             ids, kept = (
                 torch.cat([rows[f"prompt_{name}"], rows[f"completion_{name}"]], dim=1) for name in ("ids", "mask")
             )
+            # as many rows at once as training holds
+            size = self.args.per_device_train_batch_size
             with torch.no_grad(), in_phase("forward"):
-                found, *_ = self._get_per_token_logps_and_entropies(self.model, ids, kept, mask.shape[1])
+                found, *_ = self._get_per_token_logps_and_entropies(self.model, ids, kept, mask.shape[1], size)
             ours.extend(row[real] for row, real in zip(found, mask.bool(), strict=True))
             theirs.extend(found.new_tensor(row, dtype=torch.double) for row in sampled[group])
         for name, figure in mismatch(theirs, ours).items():
