@@ -158,14 +158,15 @@ def _hold(rules: Mapping[str, bool], where: str, text: str) -> None:
 
 
 def _check_line(row: Row, tokenizer: Any, text: str, prefilled_think: bool, where: str) -> Row:
-    """Give the row in which the trace's last line alone trains, and the tag that closes the trace after it.
+    """Give the row in which the trace's last line alone trains, with the tags between it and the answer.
 
-    Without the tag a student that has learned the line writes it again and again. ModelError if the line states no
-    confidence, or shares a token with what stands before or after.
+    Without the tags a student that has learned the line writes it again, in place of the end of the trace or of the
+    answer. The last one's bracket is left out: it may share a token with the answer. ModelError if the line states no
+    confidence, or shares a token with what stands before.
     """
     span = trace_span(text, prefilled_think=prefilled_think)
     assert span is not None, where
-    trace, end = text[span[0] : span[1]].rstrip(), span[1] + len(THINK_CLOSE)
+    trace, end = text[span[0] : span[1]].rstrip(), text.index(ANSWER_OPEN, span[1]) + len(ANSWER_OPEN) - 1
     line = trace.splitlines()[-1] if trace else ""
     start = span[0] + len(trace) - len(line)
     begin = row.completion_mask.index(1)
@@ -174,7 +175,7 @@ def _check_line(row: Row, tokenizer: Any, text: str, prefilled_think: bool, wher
     trained = decode([completion[place] for place in places])
     rules = {
         "the trace's last line states no confidence": read_confidence(line) is not None,
-        "the tokens of the last line reach into another": trained.strip() == text[start:end],
+        "the tokens of the last line reach into another": trained.strip().removesuffix(">") == text[start:end],
     }
     for rule, holds in rules.items():
         if not holds:
