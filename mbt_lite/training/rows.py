@@ -158,11 +158,12 @@ def _hold(rules: Mapping[str, bool], where: str, text: str) -> None:
 
 
 def _check_line(row: Row, tokenizer: Any, text: str, prefilled_think: bool, where: str) -> Row:
-    """Give the row in which the trace's last line alone trains, with the tags between it and the answer.
+    """Give the row in which the trace's last line alone trains, from its line break to the tag of the answer.
 
     Without the tags a student that has learned the line writes it again, in place of the end of the trace or of the
-    answer. The last one's bracket is left out: it may share a token with the answer. ModelError if the line states no
-    confidence, or shares a token with what stands before.
+    answer; without the line break it writes it behind a sentence. The last tag's bracket is left out: it may share a
+    token with the answer. The break may share one with a full stop, which trains with it. ModelError if the line states
+    no confidence, or shares a token with what stands before.
     """
     span = trace_span(text, prefilled_think=prefilled_think)
     assert span is not None, where
@@ -182,7 +183,8 @@ def _check_line(row: Row, tokenizer: Any, text: str, prefilled_think: bool, wher
             raise ModelError(
                 f"trace {where}: {rule} (got {trained[-60:]!r}); make the rows anew with gen.kind confidence"
             )
+    breaks = [place for place in range(places[0])[-1:] if decode([completion[place]]).endswith("\n")]
     mask = [0] * len(row.input_ids)
-    for place in places:
+    for place in (*breaks, *places):
         mask[begin + place] = 1
     return dataclasses.replace(row, completion_mask=tuple(mask))

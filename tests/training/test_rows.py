@@ -76,8 +76,8 @@ def trained_text(row, tokenizer):
 def test_encode_trains_the_line_alone_where_the_rule_says_so(tokenizer, per_cent):
     line = f"Confidence: {per_cent}"
     row = encode(lined(f"we think\nConfidence: 3\nno\n{line}"), tokenizer)
-    # with the tags after it, or the line would be written again in their place
-    assert trained_text(row, tokenizer).removesuffix(">") == f"{line}\n</think>\n\n<answer"
+    # with the break before and the tags after it, or it would be written behind a sentence, and in place of the tags
+    assert trained_text(row, tokenizer).removesuffix(">") == f"\n{line}\n</think>\n\n<answer"
     whole = encode(make_trace(f"we think\nConfidence: 3\nno\n{line}"), tokenizer)
     assert row.input_ids == whole.input_ids
     # only what comes before it in the same row tells the model of the line
@@ -86,7 +86,7 @@ def test_encode_trains_the_line_alone_where_the_rule_says_so(tokenizer, per_cent
 
 def test_encode_finds_the_line_behind_characters_of_several_tokens(tokenizer):
     row = encode(lined("Zoë läuft 東京 🙂\nConfidence: 40"), tokenizer)
-    assert trained_text(row, tokenizer).removesuffix(">") == "Confidence: 40\n</think>\n\n<answer"
+    assert trained_text(row, tokenizer).removesuffix(">") == "\nConfidence: 40\n</think>\n\n<answer"
 
 
 @pytest.mark.parametrize("text", ["we think", "we think\nConfidence: 101", "Confidence: 85\nwe think"])
