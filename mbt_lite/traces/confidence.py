@@ -2,9 +2,9 @@
 
 A row is the first draft of the most frequent answer, which may be wrong, with a last line `Confidence: NN`, and only
 that line trains, from its line break to the tag of the answer. NN is how often such an agreement of drafts is right, by
-an isotonic regression over all questions, give or take five per cent. Where this differs from the paper: 1. the regression
-stands for its bins; 2. no tenth of the scale has more rows than an even share of all would be, the others are dropped
-and counted.
+an isotonic regression over all questions, give or take five per cent. Where this differs from the paper: 1. the
+regression stands for its bins; 2. no tenth of the scale has more rows than an even share of all would be, the others
+are dropped and counted.
 """
 
 from __future__ import annotations
