@@ -23,13 +23,13 @@ def test_rollouts_are_counted_as_they_are_written(tmp_path: Path) -> None:
     LlamaForCausalLM(tiny_config(tokenizer)).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     said: list[str] = []
-    row = measure_rollouts(Load(str(tmp_path), 5, 2, 6, 4, None), 2, said.append)
+    row = measure_rollouts(Load(str(tmp_path), 5, 2, 6, 4, None), 1, said.append)
     figures = row.figures
     assert 10 <= figures["tokens"] <= 5 * 2 * 6
-    assert figures["tokens_per_second"] == pytest.approx(figures["tokens"] / figures["wall"], rel=0.5)
+    assert figures["tokens_per_second"] == pytest.approx(figures["tokens"] / figures["wall"], rel=0.01)
     # 10 completions in 4 rows: full rows, then 2 of 3 or of 2
     assert 0.8 < figures["live_share"] <= 1
     assert 0 < figures["product_share"] < 1
-    assert len(said) == 2
+    assert len(said) == 1
     assert "of the rows alive" in said[0]
     assert row.result.startswith("rollouts: ")
