@@ -21,14 +21,13 @@ from mbt_lite.data.control_tokens import refuse_control_tokens
 from mbt_lite.data.held_out import read_left_over
 from mbt_lite.data.questions import read_questions
 from mbt_lite.data.trimming import trim_questions
-from mbt_lite.errors import DataError, RecipeError
+from mbt_lite.errors import RecipeError
 from mbt_lite.files import Journal, read_jsonl, write_jsonl, write_text
 from mbt_lite.generation.generate import shares_prompts
 from mbt_lite.launch import read_launch
 from mbt_lite.methods import choose_method
 from mbt_lite.methods.law import limits_of
 from mbt_lite.methods.method import Ask, Method, PromptRow
-from mbt_lite.progress import counting
 from mbt_lite.prompts import student_messages
 from mbt_lite.recipe.schema import Data, Grpo, Questions, Recipe
 from mbt_lite.records import Question
@@ -40,8 +39,6 @@ from mbt_lite.student.chat_template import record_template, refuse_other_templat
 from mbt_lite.student.control_tokens import control_finder
 from mbt_lite.student.loading import Student, kept_in_float32, load_student
 from mbt_lite.student.unsloth_backend import engine_of, hiding_engine
-from mbt_lite.traces.kinds import kind_named
-from mbt_lite.traces.prefilter import sort_by_pass_rate
 from mbt_lite.training.checkpoints import resume_point, step_of
 from mbt_lite.training.dev_reward import BestByDev, score_greedily
 from mbt_lite.training.grpo_reward import MethodReward
@@ -50,7 +47,7 @@ from mbt_lite.training.grpo_trainer import ReducedGRPOTrainer
 from mbt_lite.training.grpo_watch import AtSave, WatchCallback
 from mbt_lite.training.logit_tiles import narrow_without_triton
 from mbt_lite.training.mismatch import healthy_mismatch
-from mbt_lite.training.pass_rates import measure_pass_rates, read_pass_rates
+from mbt_lite.training.pass_rates import keep_worth_rollouts
 from mbt_lite.training.processes import leader_first, share_rows
 from mbt_lite.training.save_clock import FollowLeader, KeepNewest, SaveByMinutes
 from mbt_lite.training.trackers import Track, tracking
@@ -82,7 +79,7 @@ def train(recipe: Recipe, adapter: Path | None, rates: Path | None, folder: Path
             refuse_other_template(adapter.parent, template)
             # a fresh adapter changes nothing yet
             check_rollouts_use_adapter(student, student_messages(questions[0]))
-        questions, counts = _leave_out(recipe, student, questions, rates, folder, console)
+        questions, counts = keep_worth_rollouts(recipe, student, questions, rates, folder, console)
         held_out = _held_out_questions(recipe, student) if grpo.dev_questions else []
         watch, dev, callbacks = _watchers(grpo, method, student, questions, held_out, folder, console)
         with kept_in_float32(student.model), hiding_engine(student.model):
@@ -170,59 +167,6 @@ def _check_reward(
     for line in attacked.told:
         console.print(f"grpo: the reward pays an attack: {line}", markup=False, highlight=False, soft_wrap=True)
     return attacked.row()
-
-
-def _leave_out(
-    recipe: Recipe, student: Student, questions: list[Question], rates: Path | None, folder: Path, console: Console
-) -> tuple[list[Question], dict[str, int]]:
-    """Keep the questions worth rollouts (`grpo.prefilter`), and count the sorts; none are counted where it is off.
-
-    Raises DataError if too few are left for a step.
-    """
-    grpo = recipe.grpo
-    counts: dict[str, int] = {}
-    if grpo.prefilter != "off":
-        rows = read_pass_rates(rates) if rates else _measured_pass_rates(grpo, student, questions, folder, console)
-        found = sort_by_pass_rate([question.question_id for question in questions], rows)
-        questions = [question for question in questions if question.question_id in found.kept]
-        counts = found.counts()
-        said = ", ".join(f"{count} {name}" for name, count in counts.items())
-        console.print(f"grpo: questions by pass rate: {said}; trains on {len(questions)}", highlight=False)
-        _check_drafts(recipe, counts)
-    if len(questions) < grpo.prompts_per_step:
-        raise DataError(
-            f"grpo.prompts_per_step: only {len(questions)} questions to train on (got {grpo.prompts_per_step}, "
-            f"grpo.prefilter {grpo.prefilter}); give more questions, train sft longer, or lower it"
-        )
-    return questions, counts
-
-
-def _check_drafts(recipe: Recipe, counts: dict[str, int]) -> None:
-    """Refuse gen's drafts where they cannot tell: one a question, or another writer's."""
-    if recipe.grpo.prefilter == "gen" and (
-        kind_named(recipe.gen.kind).drafter != "student" or counts["unknown"] == sum(counts.values())
-    ):
-        raise RecipeError(
-            [
-                f"grpo.prefilter: gen has not two drafts a question by the student (got gen.kind {recipe.gen.kind}, "
-                f"gen.rollouts_per_question {recipe.gen.rollouts_per_question}); set it to start or off"
-            ]
-        )
-
-
-def _measured_pass_rates(
-    grpo: Grpo, student: Student, questions: Sequence[Question], folder: Path, console: Console
-) -> list[dict[str, Any]]:
-    """Sample completions of each question by the adapter that training starts from; what is journaled is kept.
-
-    The leader samples, the other processes find its journal.
-    """
-    with (
-        leader_first(),
-        Journal(folder / "pass_rates.jsonl") as journal,
-        counting(console, "grpo: pass rates", len(questions)) as step,
-    ):
-        return measure_pass_rates(student, questions, grpo, journal, step)
 
 
 def _watchers(

@@ -10,17 +10,77 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
+from mbt_lite.errors import DataError, RecipeError
 from mbt_lite.files import Journal, read_jsonl
+from mbt_lite.progress import counting
 from mbt_lite.prompts import student_messages
-from mbt_lite.recipe.schema import Grpo
+from mbt_lite.recipe.schema import Grpo, Recipe
 from mbt_lite.records import Question
 from mbt_lite.rewards.terms import exact_term
 from mbt_lite.student.loading import Student
 from mbt_lite.text.completion import parse_completion
+from mbt_lite.traces.kinds import kind_named
+from mbt_lite.traces.prefilter import sort_by_pass_rate
 from mbt_lite.training.grpo_rollouts import sample_by_student
+from mbt_lite.training.processes import leader_first
 
 # a multiple of the 1,009 that separates the seeds of steps would repeat one of them
 _SEED_OFFSET = 500_009
+
+
+def keep_worth_rollouts(
+    recipe: Recipe, student: Student, questions: list[Question], rates: Path | None, folder: Path, console: Console
+) -> tuple[list[Question], dict[str, int]]:
+    """Keep the questions worth rollouts (`grpo.prefilter`), and count the sorts; none are counted where it is off.
+
+    Raises DataError if too few are left for a step.
+    """
+    grpo = recipe.grpo
+    counts: dict[str, int] = {}
+    if grpo.prefilter != "off":
+        rows = read_pass_rates(rates) if rates else _measured_pass_rates(grpo, student, questions, folder, console)
+        found = sort_by_pass_rate([question.question_id for question in questions], rows)
+        questions = [question for question in questions if question.question_id in found.kept]
+        counts = found.counts()
+        said = ", ".join(f"{count} {name}" for name, count in counts.items())
+        console.print(f"grpo: questions by pass rate: {said}; trains on {len(questions)}", highlight=False)
+        _check_drafts(recipe, counts)
+    if len(questions) < grpo.prompts_per_step:
+        raise DataError(
+            f"grpo.prompts_per_step: only {len(questions)} questions to train on (got {grpo.prompts_per_step}, "
+            f"grpo.prefilter {grpo.prefilter}); give more questions, train sft longer, or lower it"
+        )
+    return questions, counts
+
+
+def _check_drafts(recipe: Recipe, counts: dict[str, int]) -> None:
+    """Refuse gen's drafts where they cannot tell: one a question, or another writer's."""
+    if recipe.grpo.prefilter == "gen" and (
+        kind_named(recipe.gen.kind).drafter != "student" or counts["unknown"] == sum(counts.values())
+    ):
+        raise RecipeError(
+            [
+                f"grpo.prefilter: gen has not two drafts a question by the student (got gen.kind {recipe.gen.kind}, "
+                f"gen.rollouts_per_question {recipe.gen.rollouts_per_question}); set it to start or off"
+            ]
+        )
+
+
+def _measured_pass_rates(
+    grpo: Grpo, student: Student, questions: Sequence[Question], folder: Path, console: Console
+) -> list[dict[str, Any]]:
+    """Sample completions of each question by the adapter that training starts from; what is journaled is kept.
+
+    The leader samples, the other processes find its journal.
+    """
+    with (
+        leader_first(),
+        Journal(folder / "pass_rates.jsonl") as journal,
+        counting(console, "grpo: pass rates", len(questions)) as step,
+    ):
+        return measure_pass_rates(student, questions, grpo, journal, step)
 
 
 def measure_pass_rates(
