@@ -16,6 +16,9 @@ from typing import Any
 
 from arms import Arms, folder, read_card, run_trial, shown, trial_parser
 
+from mbt_lite.metrics.calibration import auroc
+from mbt_lite.rewards.meta import TRIES, rate_term
+
 ARMS = Arms(
     "recipes/demo_masa.yaml",
     {
@@ -28,6 +31,7 @@ ARMS = Arms(
         "law, twice the group": {"grpo.method": "law", "grpo.masa.sequential_after": "null", "grpo.group_size": 8},
     },
 )  # fmt: skip
+_RESAMPLES = 2000
 LEAST_PARSED, LEAST_GAIN, LEAST_SAVED = 0.95, 0.05, 0.2
 
 
@@ -39,6 +43,36 @@ def tokens_by_step(run: Path) -> list[float]:
         # the stop token of a question that was not solved was not written
         totals[row["step"]] = totals.get(row["step"], 0) + (row["completion_tokens"] if row["text"] else 0)
     return [totals[step] for step in sorted(totals)]
+
+
+def rates(run: Path) -> dict[str, list[bool]]:
+    """Give of each dev question which tries of the trained adapter were right, and stopped."""
+    tries: dict[str, list[bool]] = {}
+    for line in (run / "eval/grpo/predictions.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        tries.setdefault(row["question_id"], []).append(bool(row["exact_match"] and row["stopped"]))
+    return tries
+
+
+def by_difficulty(run: Path, others: Sequence[Path]) -> str:
+    """Say what one who knows how often the other adapters solve a question would earn by the rate, and rank.
+
+    What there is to foresee in a question alone, whoever answers it: more needs knowledge of this one adapter.
+    """
+    ours, theirs = rates(run), [rates(other) for other in others]
+    known = {one: statistics.fmean(right for tries in theirs for right in tries[one]) for one in ours}
+    true = {one: statistics.fmean(tries) for one, tries in ours.items()}
+
+    def earned(said: dict[str, int]) -> float:
+        return statistics.fmean(rate_term(said[one], true[one], "masa") for one in ours)
+
+    constant = max(earned(dict.fromkeys(ours, said)) for said in range(TRIES + 1))
+    told = earned({one: round(TRIES * rate) for one, rate in known.items()})
+    likelier = earned({one: TRIES * (rate >= 0.5) for one, rate in known.items()})
+    ranked = auroc([known[one] for one in ours], [rate >= 0.5 for rate in true.values()], _RESAMPLES, 0)
+    return (
+        f"rate {told:.3f}, or {likelier:.3f} by its likelier end (best constant {constant:.3f}), AUROC {shown(ranked)}"
+    )
 
 
 def lines(out: Path, seeds: Sequence[int]) -> Iterator[str]:
@@ -58,6 +92,10 @@ def lines(out: Path, seeds: Sequence[int]) -> Iterator[str]:
         saved.append(1 - sum(first[after:]) / sum(one_pass[after:]))
     said = ", ".join(f"{one:.1%}" for one in saved)
     yield f"tokens saved by forecasts first, by seed: {said} (bar {LEAST_SAVED:.0%})"
+    runs = {(seed, name): folder(out, name, seed) for seed in seeds for name in ARMS.ways}
+    for (seed, name), run in runs.items():
+        told = by_difficulty(run, [other for other in runs.values() if other != run])
+        yield f"seed {seed}, {name}: by how often the other adapters solve each question: {told}"
     gains = [gain(read_card(folder(out, "one pass", seed), "grpo")["foresight"]["metrics"]) for seed in seeds]
     held = {
         "forecasts read": start["parsed"]["mean"] >= LEAST_PARSED,
