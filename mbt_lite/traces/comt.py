@@ -171,12 +171,13 @@ def _chooses(last: str, question: Question) -> bool:
     """Tell whether the last step says which it is, where the question names both: yes or no, or the sides compared."""
     asked, said, golds = fold(question.question), fold(last), list(map(fold, question.accepted))
     sides = [side for side in map(fold, read_names(question.question)) if not any(has(side, gold) for gold in golds)]
-    for gold in golds:
-        if gold in OPPOSITES and gold in said.split()[:1] + said.split()[-1:] and not has(said, OPPOSITES[gold]):
-            return True
-        if has(asked, "or") and has(asked, gold) and has(said, gold) and not any(has(said, side) for side in sides):
-            return True
-    return False
+    is_open = not has(asked, "or") or has(said, "or") or any(has(said, side) for side in sides)
+    return any(
+        gold in said.split()[:1] + said.split()[-1:] and not has(said, OPPOSITES[gold])
+        if gold in OPPOSITES
+        else has(asked, gold) and has(said, gold) and not is_open
+        for gold in golds
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -107,6 +107,7 @@ OLDER, BOTH = "Which of the poets is older, Ann Poe or Ben Ray?", "Are Ann Poe a
     [
         (OLDER, "Ann Poe", "the older by A and B, which is Ann Poe", "reaches the gold"),
         (OLDER, "Ann Poe", "the older of Ann Poe (A) and Ben Ray (B)", None),
+        ("Were Ann Poe and Ben Ray poets or singers?", "singers", "whether A and B tell of poets or singers", None),
         (BOTH, "no", "no, since A and B differ", "reaches the gold"),
         (BOTH, "no", "A and B are no poets, yes or no", None),
     ],
