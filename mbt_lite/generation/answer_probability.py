@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import math
 from typing import Any
 
 from mbt_lite.generation.decoding import Rollout
+from mbt_lite.rewards.spans import Span, token_confidence
 from mbt_lite.rewards.vocabulary import decode_without_specials
 from mbt_lite.text.completion import answer_span
-from mbt_lite.text.token_places import token_places
 
 
 def answer_probability(rollout: Rollout, tokenizer: Any, *, prefilled_think: bool) -> float | None:
@@ -21,6 +20,5 @@ def answer_probability(rollout: Rollout, tokenizer: Any, *, prefilled_think: boo
     if span is None:
         return None
     assert rollout.log_probs is not None, "log-probabilities were not asked for"
-    places = token_places(rollout.token_ids, functools.partial(decode_without_specials, tokenizer), *span)
-    # rounding may lift a certain token above 0
-    return min(1.0, math.exp(math.fsum(rollout.log_probs[place] for place in places) / len(places)))
+    decode = functools.partial(decode_without_specials, tokenizer)
+    return token_confidence(Span("", *span, None), rollout.token_ids, rollout.log_probs, decode)

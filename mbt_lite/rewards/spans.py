@@ -46,16 +46,21 @@ def find_spans(text: str, question: Question, answer: str | None, *, prefilled_t
     """Find the spans of a completion, whose own answer is `answer`, in the order in which they are first said.
 
     They are result lines after the plan's first line (all of them without a plan), the last of each number. Left out is
-    a VALUE that the question says, that is the answer or a gold, or that another step has. A VALUE stands where it was
-    said first: what is copied from an earlier line is certain, right or not.
+    a VALUE that the question says, that is the answer or a gold, or that another step has, in whatever form of a
+    bridge. A VALUE stands where it was said first: what is copied from an earlier line is certain, right or not.
     """
     place = trace_span(text, prefilled_think=prefilled_think)
     if place is None:
         return []
+    forms = {form: min(bridge) for bridge in find_bridges(question) for form in bridge}
+
+    def named(value: str) -> str:
+        return forms.get(normalize(value), normalize(value))
+
     lines = _executed(read_steps(text[slice(*place)]))
-    first = {normalize(line.value): line for line in reversed(lines)}
-    last = {normalize(line.value): line for line in reversed({line.number: line for line in lines}.values())}
-    ends = {normalize(one) for one in (*question.accepted, answer or "")}
+    first = {named(line.value): line for line in reversed(lines)}
+    last = {named(line.value): line for line in reversed({line.number: line for line in lines}.values())}
+    ends = {named(one) for one in (*question.accepted, answer or "")}
     found = [
         Span(said.value, place[0] + said.start, place[0] + said.end, last[value].stated)
         for value, said in first.items()

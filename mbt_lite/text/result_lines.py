@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import re
 
-_LINE = re.compile(r"Step (\d{1,2}): ((?:(?!->).)+) -> ((?:(?!->)[^\[\]])+?)(?: \[(100|[1-9]?\d)\])?", re.ASCII)
+_LINE = re.compile(r"Step (\d{1,2}): ((?:(?!->).)+) -> ++((?:(?!->)[^\[\]])+?)(?: ++\[(100|[1-9]?\d)\])?", re.ASCII)
 _VARIABLE = re.compile(r"[A-Z]|answer")
 
 

@@ -28,7 +28,7 @@ _POSSESSIVE = re.compile(r"['’]s\b")
 _SMALL = OPENERS - {"a", "i"}
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 # not in a word, an initial or a short form; a possessive is a use
-_LETTER = re.compile(r"(?<![\w.&/'’-])[A-Z](?![\w&/-]|\.\w|['’](?!s\b)\w)")
+_LETTER = re.compile(r"(?<![\w.&/-])(?<!\w['’])[A-Z](?![\w&/-]|\.\w|['’](?!s\b)\w)")
 # what turns a country into its people, and the like
 _ENDINGS = frozenset(["s", "es", "n", "an", "ian", "ese", "i", "ish"])
 _LOWER = re.compile(r"(?<![\w'’-])[a-zà-öø-ÿ][\w'’-]*")
@@ -95,7 +95,7 @@ def plan_faults(text: str, finish_reason: str, question: Question, rules: Rules)
         "repeats itself": len(set(map(_content, said))) < len(said),
         "holds a number": any(sign in what for sign in "=<>" for what in said)
         or not _numbers(said) <= _numbers([question.question]),
-        "reaches the gold": _says(said, question.accepted, question),
+        "reaches the gold": _says(said, question.accepted, question) or _chooses(said[-1], question),
         "names a fact": _says(said, question.bridges, question) or any(_names_fact(what, question) for what in said),
         "too long for training": is_too_long(text, question.answer, question, rules),
     }
@@ -140,15 +140,15 @@ def _content(what: str) -> frozenset[str]:
 
 
 def letters_in(what: str, question: Question, known: Iterable[str]) -> list[re.Match[str]]:
-    """Find the letters that stand for what a step found; not those of the question's names (Vitamin C, A Tale of ...).
+    """Find the letters that stand for what a step found; not those of the question (Vitamin C, A Tale of, E. B. White).
 
     An A that opens the line is an article while no step has set it.
     """
     found = []
     for letter in _LETTER.finditer(what):
-        before, after = re.search(r"(\w{3,}) $", what[: letter.start()]), re.match(r" ([A-Z]\w*)", what[letter.end() :])
+        before, after = re.search(r"(\w{3,}) $", what[: letter.start()]), re.match(r"\.? \w+", what[letter.end() :])
         names = [f"{before[1]} {letter[0]}"] if before and before[1].lower() not in OPENERS else []
-        names += [f"{letter[0]} {after[1]}"] if after else []
+        names += [letter[0] + after[0]] if after else []
         is_name = any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", question.question) for name in names)
         is_article = letter[0] == "A" not in known and re.match(r"A [a-z]", what[letter.start() :]) is not None
         if not is_name and not (is_article and letter.start() == 0):
@@ -165,6 +165,19 @@ def _says(said: Sequence[str], values: Iterable[str], question: Question) -> boo
     asked = fold(question.question)
     wanted = [value for value in map(fold, values) if value not in OPPOSITES and not has(asked, value)]
     return any(has(fold(what), value) for what in said for value in wanted)
+
+
+def _chooses(last: str, question: Question) -> bool:
+    """Tell whether the last step says which it is, where the question names both: yes or no, or the sides compared."""
+    asked, said, golds = fold(question.question), fold(last), list(map(fold, question.accepted))
+    sides = [side for side in map(fold, read_names(question.question)) if not any(has(side, gold) for gold in golds)]
+    is_open = not has(asked, "or") or has(said, "or") or any(has(said, side) for side in sides)
+    return any(
+        gold in said.split()[:1] + said.split()[-1:] and not has(said, OPPOSITES[gold])
+        if gold in OPPOSITES
+        else has(asked, gold) and has(said, gold) and not is_open
+        for gold in golds
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -192,7 +205,7 @@ def _shown(question: Question) -> _Shown:
 
 
 def _words(texts: Iterable[str]) -> frozenset[str]:
-    return frozenset(word for text in texts for word in fold(text.replace("-", " ")).split())
+    return frozenset(word for text in texts for word in fold(re.sub("[-–/]", " ", text)).split())
 
 
 def _names_fact(what: str, question: Question) -> bool:
@@ -202,7 +215,8 @@ def _names_fact(what: str, question: Question) -> bool:
     first word of a line may be capitalised for its place: it names something only if the documents have it as a name.
     """
     shown = _shown(question)
-    if any(title in what for title in shown.titles):
+    said = fold(what)
+    if any(has(said, fold(one)) and (one in what or not _words([one]) <= shown.common) for one in shown.titles):
         return True
     for name in read_names(what):
         capital = [word for word in name.replace("-", " ").split() if word[0].isupper()]

@@ -206,6 +206,14 @@ def test_5_cheats_gain_nothing() -> None:
     assert term(PLAN) == -1
 
 
+def test_5_one_bridge_in_several_forms_is_one_step() -> None:
+    asked = dataclasses.replace(QUESTION, bridges=("Henry King (director)", "Oakford"), bridges_are_titles=True)
+    once = "Step 1: who -> Henry King\n"
+    assert values(once + "Step 2: who -> Henry King (director)\n", question=asked) == ["Henry King"]
+    assert term(once + "Step 2: who -> Henry King (director)\n", question=asked) == term(once, question=asked) == 0
+    assert values(once, "Henry King (director)", asked) == []
+
+
 def test_6_order_case_articles_and_other_text_change_nothing() -> None:
     asked = dataclasses.replace(QUESTION, bridges=("Frank Fisher", "Oakford"))
     steps = ["Step 1: who -> Frank Fisher\n", "Step 2: where -> Oakford\n", "Step 3: so -> Homer Academy\n"]

@@ -16,6 +16,7 @@ def test_a_variable_makes_a_plan_line() -> None:
     [plan] = read_steps("Step 2: school of A -> B")
     assert plan.is_plan
     assert all(step.is_plan for step in read_steps("Step 1: x of y -> answer"))
+    assert [step.value for step in read_steps("Step 1: x ->  B\nStep 2: y ->   C  [9]") if step.is_plan] == ["B", "C"]
     assert not any(step.is_plan for step in read_steps("Step 1: x of y -> Answer\nStep 2: x -> AB\nStep 3: x -> b"))
 
 
@@ -29,6 +30,8 @@ def test_what_is_no_step() -> None:
         " Step 1: a -> b",
         "Step 1 a -> b",
         "Step 1: a->b",
+        "Step 1: a ->b",
+        "Step 1: a ->   [90]",
         "step 1: a -> b",
         "Then Step 1: a -> b",
         "Step 1: a -> [90]",

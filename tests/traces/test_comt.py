@@ -21,7 +21,7 @@ RULES = Rules()
 QUESTION = Question(
     "q", "Where was the mayor of Orr born?", "Kell", ("Kell-on-Sea",),
     (Document("Orr", "Orr is led by Ann Poe.", True), Document("Ann Poe", "Ann Poe was born in Kell.", True),
-     Document("Sule", "Sule is led by Ben Ray, who was born in Orr.", False)),
+     Document("Sule", "Sule is led by Ben Ray, who was born in Orr.", False), Document("Gray Wren", "A boat.", False)),
     "mbt", bridges=("Ann Poe",), ask_for="steps",
 )  # fmt: skip
 PLAN = "Step 1: the mayor of Orr -> A\nStep 2: where A was born -> answer"
@@ -73,6 +73,7 @@ CASES = {
     "a bridge": (PLAN.replace("the mayor", "ann poe, mayor"), "names a fact"),
     "half a name": (PLAN.replace("the mayor", "Poe, mayor"), "names a fact"),
     "a name that opens its line": (PLAN.replace("the mayor of Orr", "Ben, mayor of Orr"), "names a fact"),
+    "a title in small letters": (PLAN.replace("the mayor", "not the gray wren, the mayor"), "names a fact"),
     "a name of nowhere": (PLAN.replace("the mayor of", "the mayor Zoltan of"), "names a fact"),
     "a tag": (PLAN.replace("the mayor", "<answer> the mayor"), "holds tags"),
     "markdown": (PLAN.replace("the mayor", "the **mayor"), "markdown"),
@@ -90,6 +91,31 @@ def test_letters_of_the_questions_names_are_none() -> None:
     asked = dataclasses.replace(QUESTION, question="Who taught the writer of A Tale of Karl X to the Vitamin C club?")
     plan = "Step 1: the writer of A Tale of Karl X -> A\nStep 2: who taught A in the Vitamin C club -> answer"
     assert reject(plan, asked) is None
+
+
+@pytest.mark.parametrize("name", ["W. H. Orr House", "Sonata in C minor", "Gray Wren II", "Orr MP4/11"])
+def test_what_the_question_names_may_be_named(name: str) -> None:
+    asked = dataclasses.replace(QUESTION, question=f"Where was the maker of the {name} born?")
+    assert reject(f"Step 1: the maker of the {name} -> A\nStep 2: where 'A' was born -> answer", asked) is None
+
+
+OLDER, BOTH = "Which of the poets is older, Ann Poe or Ben Ray?", "Are Ann Poe and Ben Ray both poets?"
+
+
+@pytest.mark.parametrize(
+    ("question", "gold", "said", "reason"),
+    [
+        (OLDER, "Ann Poe", "the older by A and B, which is Ann Poe", "reaches the gold"),
+        (OLDER, "Ann Poe", "the older of Ann Poe (A) and Ben Ray (B)", None),
+        ("Were Ann Poe and Ben Ray poets or singers?", "singers", "whether A and B tell of poets or singers", None),
+        (BOTH, "no", "no, since A and B differ", "reaches the gold"),
+        (BOTH, "no", "A and B are no poets, yes or no", None),
+    ],
+)
+def test_the_last_step_does_not_choose(question: str, gold: str, said: str, reason: str | None) -> None:
+    asked = dataclasses.replace(QUESTION, question=question, answer=gold, aliases=(), bridges=())
+    sides = "Step 1: the poets before Ann Poe -> A\nStep 2: the poets before Ben Ray -> B"
+    assert reject(f"{sides}\nStep 3: {said} -> answer", asked) == reason
 
 
 def test_a_plan_is_carried_out_with_the_bridges() -> None:
