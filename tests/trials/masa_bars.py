@@ -3,9 +3,11 @@
     mbt-lite run recipes/demo.yaml                              first: its adapter and traces are where all begin
     python tests/trials/masa_bars.py --out runs/masa_bars       hours; the same command goes on after a stop
     python tests/trials/masa_bars.py --out runs/masa_bars --report-only
+    python tests/trials/masa_bars.py --out runs/masa_seen --half-unanswerable
 
 Expert rows and sft are made once. From that adapter each seed trains three ways: MASA in one pass, MASA with forecasts
 first, and the law with twice the group; all are asked the same 96 dev questions, eight times each, with a forecast.
+`--half-unanswerable` takes the evidence from every second question of two hops: then there is something to foresee.
 """
 
 import json
@@ -33,6 +35,16 @@ ARMS = Arms(
 )  # fmt: skip
 _RESAMPLES = 2000
 LEAST_PARSED, LEAST_GAIN, LEAST_SAVED = 0.95, 0.05, 0.2
+
+
+def half_unanswerable(source: Path, target: Path) -> str:
+    """Write the questions, every second bridge question without its supporting documents; give the file's name."""
+    questions = [json.loads(line) for line in source.read_text().splitlines()]
+    for question in [one for one in questions if one["question_type"] == "bridge"][::2]:
+        question["documents"] = [one for one in question["documents"] if not one["is_supporting"]]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text("".join(json.dumps(question) + "\n" for question in questions))
+    return str(target)
 
 
 def tokens_by_step(run: Path) -> list[float]:
@@ -122,4 +134,12 @@ def foreseen(metrics: dict[str, Any]) -> str:
 if __name__ == "__main__":
     options = trial_parser(__doc__)
     options.add_argument("--out", type=Path, required=True, help="folder for the runs")
-    run_trial(options.parse_args(), ARMS, lines)
+    options.add_argument("--half-unanswerable", action="store_true", help="half of the questions lack their evidence")
+    given = options.parse_args()
+    if given.half_unanswerable:
+        given.set += [
+            f"data.{part}.path="
+            + half_unanswerable(Path(f"data_samples/demo_{part}.jsonl"), given.out / f"{part}.jsonl")
+            for part in ("train", "dev")
+        ]
+    run_trial(given, ARMS, lines)
