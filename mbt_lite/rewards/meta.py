@@ -228,8 +228,10 @@ def _words(text: str) -> Iterable[_Word]:
         letters = spelled.lstrip("\"'“‘«([{-–—")
         for word in words(spelled):
             yield word, letters[:1].isupper() or letters[:1].isdigit(), begins
-        ended = spelled.rstrip("\"'”’»)]}")
-        begins = ended.endswith((".", "!", "?")) and ABBREVIATION.search(ended) is None
+        # a mark that stands alone opens or ends nothing
+        if letters:
+            ended = spelled.rstrip("\"'”’»)]}")
+            begins = ended.endswith((".", "!", "?")) and ABBREVIATION.search(ended) is None
 
 
 def _is_spelled_as_name(name: Sequence[str], text: Sequence[_Word]) -> bool:

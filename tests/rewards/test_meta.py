@@ -136,8 +136,8 @@ def test_possible_link(name: str, can_be: bool) -> None:
 def test_a_capital_where_a_sentence_begins_says_nothing() -> None:
     document = Document("x", 'It ended. "Peace came. Then Peace again', False)
     assert possible_link("peace", dataclasses.replace(QUESTION, documents=(document,)))
-    document = Document("x", 'It ended. "Peace came." Peace again', False)
-    assert not possible_link("peace", dataclasses.replace(QUESTION, documents=(document,)))
+    for text in ('It ended. "Peace came." Peace again', "It ended. - Peace came", 'It ended . " Peace came'):
+        assert not possible_link("peace", dataclasses.replace(QUESTION, documents=(Document("x", text, False),)))
 
 
 @pytest.mark.parametrize(
