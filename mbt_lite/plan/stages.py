@@ -92,7 +92,7 @@ def grpo_rollout(recipe: Recipe, lengths: Lengths) -> dict[str, int]:
     """Give the largest batch of rollouts, as `rollout` takes it."""
     grpo = recipe.grpo
     return {
-        "rows": min(grpo.rollout_batch_size, grpo.prompts_per_step * grpo.group_size),
+        "rows": min(grpo.rollout_batch_size, grpo.completions_per_step),
         "samples": grpo.group_size,
         "prompt_tokens": lengths.prompt,
         "completion_tokens": grpo.max_completion_tokens,
@@ -110,7 +110,7 @@ def grpo_batch(recipe: Recipe, lengths: Lengths, *, shares: bool) -> MicroBatch:
 def _most_prompts(grpo: Grpo) -> int:
     """Count the prompts of the micro-batch that has most: neighbouring rows, groups one after the other."""
     rows, group = grpo.micro_batch_size, grpo.group_size
-    starts = range(0, grpo.prompts_per_step * group, rows)
+    starts = range(0, grpo.completions_per_step, rows)
     return max((start + rows - 1) // group - start // group + 1 for start in starts)
 
 

@@ -116,6 +116,14 @@ def test_fit_divides_a_micro_batch_that_is_no_power_of_two(odd: str) -> None:
     assert changed.micro_batch_size * changed.gradient_accumulation_steps == rows
 
 
+def test_a_step_with_forecasts_rolls_out_twice_the_rows() -> None:
+    recipe = load_recipe(ROOT / "recipes/demo_masa.yaml")
+    once = with_settings(recipe, {"grpo.method": "law"})
+    cache = [plan_on(one, card(24)).stages["grpo"][1].causes["KV cache"] for one in (once, recipe)]
+    twice = plan_on(with_settings(once, {"grpo.prompts_per_step": 10}), card(24)).stages["grpo"][1].causes["KV cache"]
+    assert cache[1] == twice > cache[0]
+
+
 def test_fit_gives_up_on_a_student_that_is_too_large() -> None:
     recipe = load_recipe(ROOT / "recipes/mbt_r.yaml", ["model.name=random:qwen3-14b"])
     assert fitting(recipe, lambda changed: plan_on(changed, card(4))) is None
