@@ -62,7 +62,8 @@ INDEX = "https://download.pytorch.org/whl/{build}"
 def read_cards() -> tuple[Card, ...]:
     """Ask nvidia-smi for the cards of this machine; none without it, or where CUDA_VISIBLE_DEVICES hides all.
 
-    Where that names one by its number, which CUDA gives the fastest first, it is the only one.
+    Where that begins with the number of one, which CUDA gives the fastest first, it is the only one. A number that none
+    has hides none: torch sees no card then, which is to be noticed.
 
     Raises ModelError where nvidia-smi itself fails: then there is a card whose driver does not work.
     """
@@ -85,7 +86,7 @@ def read_cards() -> tuple[Card, ...]:
         return tuple(cards)
     if os.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
         cards.sort(key=_speed, reverse=True)
-    return tuple(cards[int(chosen) :][:1])
+    return tuple(cards[int(chosen) :][:1] or cards)
 
 
 def _ask(program: str, fields: tuple[str, ...]) -> tuple[int, str]:
