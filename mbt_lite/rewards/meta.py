@@ -21,7 +21,7 @@ from typing import Any, Literal
 from mbt_lite.records import Question
 from mbt_lite.rewards.mentions import contains_words
 from mbt_lite.text.completion import parse_completion
-from mbt_lite.text.names import ABBREVIATION, plain_title
+from mbt_lite.text.names import ABBREVIATION, fold, has, plain_title
 from mbt_lite.text.normalize import normalize, words
 
 RateLaw = Literal["masa", "brier"]
@@ -120,12 +120,12 @@ def links_term(names: Iterable[str] | None, right: Sequence[str], wrong: Sequenc
 
     A name hits iff it is a `possible_link` of the question and stands in more right traces than wrong ones.
     """
-    distinct = dict.fromkeys(map(normalize, names or ()))
+    distinct = {normalize(name): name for name in names or ()}
     traces = [list(map(normalize, some)) for some in (right, wrong)]
 
     def hits(name: str) -> bool:
         in_right, in_wrong = (sum(contains_words(trace, name) for trace in some) for some in traces)
-        return in_right > in_wrong and possible_link(name, question)
+        return in_right > in_wrong and possible_link(distinct[name], question)
 
     return sum(map(hits, distinct)) / len(distinct) if distinct else 0.0
 
@@ -194,19 +194,23 @@ def best_constant(questions: Sequence[tuple[Question, Solved]], *, tolerance: fl
 def titles(question: Question) -> tuple[str, ...]:
     """Give the titles of documents that can be links, without brackets, in their order, at most five."""
     named = dict.fromkeys(plain_title(document.title) for document in question.documents)
-    return tuple(name for name in named if possible_link(normalize(name), question))[:MOST_LINKS]
+    return tuple(name for name in named if possible_link(name, question))[:MOST_LINKS]
 
 
 @functools.lru_cache(maxsize=4096)
 def possible_link(name: str, question: Question) -> bool:
-    """Tell whether a normalised name can be a link: long enough, not in the question, no gold in it, a name in them.
+    """Tell whether a name can be a link: long enough, not in the question, no gold in it, a name in the documents.
 
-    It has to stand in the documents as whole words: as a title (but for its brackets), or within a sentence from a
-    capital or digit to a capital or digit, one of them not the sentence's first.
+    Question and golds do not hide behind a possessive or an accent. In the documents it has to stand as whole words: as
+    a title (but for its brackets), or within a sentence from a capital or digit to a capital or digit, one of them not
+    the sentence's first.
     """
-    if len(name) < SHORTEST_LINK_CHARACTERS or contains_words(normalize(question.question), name):
-        return False
-    if any(gold and contains_words(name, gold) for gold in map(normalize, question.golds)):
+    for read in (fold, normalize):
+        said = read(name)
+        if has(read(question.question), said) or any(has(said, read(gold)) for gold in question.golds):
+            return False
+    name = normalize(name)
+    if len(name) < SHORTEST_LINK_CHARACTERS:
         return False
     if any(name in (normalize(one.title), normalize(plain_title(one.title))) for one in question.documents):
         return True

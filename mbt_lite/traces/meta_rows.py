@@ -111,8 +111,8 @@ def _by_rule(question: Question, found: Solved) -> _Found | str:
     through = {
         name: sum(f" {name} " in f" {trace} " for trace in found.right or found.wrong)
         for name in spelled
-        if possible_link(name, question)
-        and (not found.right or links_term([name], found.right, found.wrong, question) == 1.0)
+        if possible_link(spelled[name], question)
+        and (not found.right or links_term([spelled[name]], found.right, found.wrong, question) == 1.0)
     }
     ranked = sorted((name for name, count in through.items() if count), key=lambda name: -through[name])
     links = [spelled[name] for name in ranked[:_SCRIPTED_LINKS]]

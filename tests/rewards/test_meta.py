@@ -114,6 +114,18 @@ def test_links_term(names: list[str] | None, earned: float) -> None:
     assert links_term(names, RIGHT, WRONG, QUESTION) == earned
 
 
+@pytest.mark.parametrize("name", ["Silent Garden", "Beyoncé", "Oakford’s", "Oakford's"])
+def test_question_and_gold_do_not_hide_behind_a_possessive_or_an_accent(name: str) -> None:
+    text = f"Frank Fisher knew Beyonce and {name} mayor."
+    question = dataclasses.replace(
+        QUESTION,
+        question="Where was Silent Garden's director, with Beyonce, born?",
+        documents=(*QUESTION.documents, Document("x", text, False), Document("Beyoncé", "A singer.", False)),
+    )
+    assert links_term([name], [text], [], question) == 0.0
+    assert links_term(["Frank Fisher"], [text], [], question) == 1.0
+
+
 def test_a_word_that_the_traces_alone_would_pay_for() -> None:
     # two right traces have it, one wrong one: only its spelling tells
     assert not possible_link("studied", QUESTION)
