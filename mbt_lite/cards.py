@@ -99,7 +99,9 @@ def _ask(program: str, fields: tuple[str, ...]) -> tuple[int, str]:
         return 1, f"no answer within {_TIMEOUT_SECONDS} s"
     except OSError as error:
         return 1, str(error)
-    return done.returncode, (done.stdout.strip() or done.stderr.strip())
+    said, reason = done.stdout.strip(), done.stderr.strip()
+    # of several cards some may answer
+    return done.returncode, f"{reason} {said}" if done.returncode else said or reason
 
 
 def read_line(line: str) -> Card:

@@ -154,6 +154,13 @@ def test_a_card_chosen_by_its_number_is_the_only_one(
     assert " ".join(one.name for one in cards.read_cards()) == card
 
 
+def test_a_lost_card_beside_one_that_answers_is_named(smi: Path) -> None:
+    says(smi, "NVIDIA GeForce RTX 3090, 24576, 535.183.01, 8.6", 15)
+    smi.write_text(smi.read_text().replace("exit", "echo 'Unable to determine the device handle' >&2\nexit"))
+    with pytest.raises(ModelError, match="got Unable to determine the device handle NVIDIA GeForce"):
+        cards.read_cards()
+
+
 def test_a_program_that_cannot_run_is_one_line(smi: Path) -> None:
     smi.write_bytes(b"\x7fELF\xff no program")
     smi.chmod(0o755)
