@@ -151,14 +151,14 @@ def sample_by_student(
 
 
 def rows_beside_steps(student: Student, grpo: Grpo, prompts: Sequence[Sequence[Message]], samples: int) -> int:
-    """Give how many completions go at once, so many of each prompt: their cache holds no more than that of a step.
+    """Give how many completions go at once, so many of each prompt, in the cache of `grpo.rollout_batch_size` of steps.
 
-    Fewer samples of a prompt need more prompts at once, and a plan counts those of a step.
+    Fewer samples of a prompt need more prompts at once, and a plan counts those of steps.
     """
     longest, room = max(map(student.count_prompt_tokens, prompts)), grpo.max_completion_tokens
-    rows = min(grpo.rollout_batch_size, grpo.completions_per_step)
-    held = rows * room + prompt_slots(rows, grpo.group_size) * longest
-    return rows_at_once(longest, samples, room, most=grpo.rollout_batch_size, max_cached_tokens=held)
+    most = grpo.rollout_batch_size
+    held = most * room + prompt_slots(most, grpo.group_size) * longest
+    return rows_at_once(longest, samples, room, most=most, max_cached_tokens=held)
 
 
 def _decoding(grpo: Grpo) -> Decoding:

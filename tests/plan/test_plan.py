@@ -122,6 +122,8 @@ def test_a_step_with_forecasts_rolls_out_twice_the_rows() -> None:
     cache = [plan_on(one, card(24)).stages["grpo"][1].causes["KV cache"] for one in (once, recipe)]
     twice = plan_on(with_settings(once, {"grpo.prompts_per_step": 10}), card(24)).stages["grpo"][1].causes["KV cache"]
     assert cache[1] == twice > cache[0]
+    scored = with_settings(once, {"grpo.dev_questions": 16})
+    assert plan_on(scored, card(24)).stages["grpo"][1].causes["KV cache"] > twice
 
 
 def test_fit_gives_up_on_a_student_that_is_too_large() -> None:

@@ -88,12 +88,11 @@ def test_best_adapter_scores_a_checkpoint_whose_score_a_kill_prevented(student, 
     assert [row["step"] for row in read_jsonl(tmp_path / "dev_rewards.jsonl")] == [0, 2, 4]
 
 
-@pytest.mark.parametrize("step", [{"prompts_per_step": 4}, {"prompts_per_step": 2, "method": "masa"}])
 @pytest.mark.parametrize(("samples", "longest", "rows"), [(8, 100, 32), (1, 100, 24), (1, 0, 32), (4, 900, 20)])
-def test_what_is_rolled_out_beside_steps_keeps_no_more_than_a_step(student, monkeypatch, step, samples, longest, rows):
-    """A step keeps 32 rows of 200 tokens and 9 prompts, though 64 rows may go at once."""
+def test_what_is_rolled_out_beside_steps_keeps_no_more_than_a_step(student, monkeypatch, samples, longest, rows):
+    """A step keeps 32 rows of 200 tokens and 9 prompts."""
     monkeypatch.setattr(type(student), "count_prompt_tokens", lambda student, prompt: longest)
-    grpo = Grpo(**step, group_size=8, rollout_batch_size=64, max_completion_tokens=200)
+    grpo = Grpo(group_size=8, rollout_batch_size=32, max_completion_tokens=200)
     assert rows_beside_steps(student, grpo, [[]], samples) == rows
 
 
