@@ -62,10 +62,14 @@ INDEX = "https://download.pytorch.org/whl/{build}"
 def read_cards() -> tuple[Card, ...]:
     """Ask nvidia-smi for the cards of this machine; none without it, or where CUDA_VISIBLE_DEVICES hides all.
 
+    Where that begins with the number of one, which CUDA gives the fastest first, it is the only one. A number that none
+    has hides none: torch sees no card then, which is to be noticed.
+
     Raises ModelError where nvidia-smi itself fails: then there is a card whose driver does not work.
     """
     found = shutil.which("nvidia-smi") or (str(_ON_WSL) if _ON_WSL.exists() else None)
-    if found is None or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES", "all").split(",")[0].strip()
+    if found is None or chosen in ("", "-1"):
         return ()
     code, said = _ask(found, _FIELDS)
     if code and "not a valid field" in said:
@@ -77,16 +81,27 @@ def read_cards() -> tuple[Card, ...]:
         got = " ".join(said.split())[:200]
         raise ModelError(f"nvidia-smi: the driver does not answer (got {got}); {cure}, or set CUDA_VISIBLE_DEVICES=")
     # warnings, of a corrupted infoROM for one, stand among the lines
-    return tuple(read_line(line) for line in said.splitlines() if line.count(",") >= 2)
+    cards = [read_line(line) for line in said.splitlines() if line.count(",") >= 2]
+    if not chosen.isdecimal():
+        return tuple(cards)
+    if os.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
+        cards.sort(key=_speed, reverse=True)
+    return tuple(cards[int(chosen) :][:1] or cards)
 
 
 def _ask(program: str, fields: tuple[str, ...]) -> tuple[int, str]:
     command = [program, f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_SECONDS)
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", check=False, timeout=_TIMEOUT_SECONDS
+        )
     except subprocess.TimeoutExpired:
         return 1, f"no answer within {_TIMEOUT_SECONDS} s"
-    return done.returncode, (done.stdout.strip() or done.stderr.strip())
+    except OSError as error:
+        return 1, str(error)
+    said, reason = done.stdout.strip(), done.stderr.strip()
+    # of several cards some may answer
+    return done.returncode, f"{reason} {said}" if done.returncode else said or reason
 
 
 def read_line(line: str) -> Card:
@@ -107,7 +122,11 @@ def read_line(line: str) -> Card:
 
 def best_card(cards: tuple[Card, ...]) -> Card | None:
     """Give the card that CUDA numbers 0: the fastest one, as far as nvidia-smi can tell."""
-    return max(cards, key=lambda card: (card.capability or (0, 0), card.memory or 0), default=None)
+    return max(cards, key=_speed, default=None)
+
+
+def _speed(card: Card) -> tuple[Capability, int]:
+    return card.capability or (0, 0), card.memory or 0
 
 
 def choose_build(card: Card, wanted: str | None = None) -> Build:

@@ -217,7 +217,9 @@ def plan(
     recipe: _RecipeFile,
     settings: Settings = None,
     out: Out = None,
-    vram: Annotated[float | None, typer.Option(metavar="GIB", help="Plan for a card of this size.", min=1)] = None,
+    vram: Annotated[
+        float | None, typer.Option(metavar="GIB", help="Plan for a card of this size.", min=1, max=10**6)
+    ] = None,
     fit: Annotated[bool, typer.Option("--fit", help="Propose the smallest change of settings that fits.")] = False,
     measure: Annotated[bool, typer.Option("--measure", help="Run two steps of sft and grpo here, too.")] = False,
     simulate: Annotated[bool, typer.Option("--simulate", help="Run them without data, as on a card.")] = False,

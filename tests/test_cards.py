@@ -141,6 +141,37 @@ def test_no_program_no_device_and_hidden_cards_are_no_card(smi: Path, monkeypatc
 
 
 @pytest.mark.parametrize(
+    ("visible", "order", "card"),
+    [("1", None, "TITAN V"), ("0,1", None, "RTX"), ("1", "PCI_BUS_ID", "RTX"), ("7", None, "RTX TITAN V")],
+)
+def test_a_card_chosen_by_its_number_is_the_only_one(
+    visible: str, order: str | None, card: str, smi: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    says(smi, "TITAN V, 12288, 570.86.15, 7.0\nRTX, 49140, 570.86.15, 8.9")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    if order is not None:
+        monkeypatch.setenv("CUDA_DEVICE_ORDER", order)
+    assert " ".join(one.name for one in cards.read_cards()) == card
+
+
+def test_a_lost_card_beside_one_that_answers_is_named(smi: Path) -> None:
+    says(smi, "NVIDIA GeForce RTX 3090, 24576, 535.183.01, 8.6", 15)
+    smi.write_text(smi.read_text().replace("exit", "echo 'Unable to determine the device handle' >&2\nexit"))
+    with pytest.raises(ModelError, match="got Unable to determine the device handle NVIDIA GeForce"):
+        cards.read_cards()
+
+
+def test_a_program_that_cannot_run_is_one_line(smi: Path) -> None:
+    smi.write_bytes(b"\x7fELF\xff no program")
+    smi.chmod(0o755)
+    with pytest.raises(ModelError, match=r"nvidia-smi: the driver does not answer .*Exec format error"):
+        cards.read_cards()
+    smi.write_bytes(b"#!/bin/sh\necho 'Driver \xff lost'\nexit 9\n")
+    with pytest.raises(ModelError, match="lost"):
+        cards.read_cards()
+
+
+@pytest.mark.parametrize(
     ("driver", "cuda", "cure"),
     [
         ("535.183.01", "13.0", "update the driver to 580.65 or newer, or `make setup-gpu`"),

@@ -69,7 +69,8 @@ def init(
     ] = None,
     teacher_model: Annotated[str | None, typer.Option(metavar="NAME", help="The teacher's name at its server.")] = None,
     vram: Annotated[
-        float | None, typer.Option(metavar="GIB", min=1, help="Plan for a card of that size.  [default: what is here]")
+        float | None,
+        typer.Option(metavar="GIB", min=1, max=10**6, help="Plan for a card of that size.  [default: what is here]"),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The recipe to write.")] = Path("recipe.yaml"),
 ) -> None:

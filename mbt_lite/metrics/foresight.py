@@ -90,7 +90,7 @@ def _read(completion: Completion, prefilled_think: bool) -> Forecast:
 
 def _bridges(links: Sequence[str] | None, question: Question) -> dict[str, float | None]:
     """Hold links against gold bridges, as sets of normalised names; None where there is nothing to divide by."""
-    wanted = {name for name in map(normalize, question.bridges) if possible_link(name, question)}
+    wanted = {normalize(name) for name in question.bridges if possible_link(name, question)}
     if not wanted:
         return dict.fromkeys(("bridge_precision", "bridge_recall", "bridge_chance"))
     named, titled = (set(map(normalize, some)) for some in (links or (), titles(question)))

@@ -84,11 +84,10 @@ def _sft_steps(recipe: Recipe) -> Iterator[tuple[int, Change]]:
     sft = recipe.sft
     if not sft.gradient_checkpointing:
         yield FREE, {"sft.gradient_checkpointing": True}
-    if sft.micro_batch_size % 2 == 0:
+    for part in _divided(sft.micro_batch_size):
         # the rows of an optimizer step stay the same
-        accumulated = 2 * sft.gradient_accumulation_steps
-        smaller = {"sft.micro_batch_size": sft.micro_batch_size // 2, "sft.gradient_accumulation_steps": accumulated}
-        yield FREE, smaller
+        accumulated = sft.gradient_accumulation_steps * sft.micro_batch_size // part
+        yield FREE, {"sft.micro_batch_size": part, "sft.gradient_accumulation_steps": accumulated}
     yield from _halved(TRADED, "sft.max_sequence_tokens", sft.max_sequence_tokens, 512)
 
 
@@ -96,10 +95,16 @@ def _grpo_steps(recipe: Recipe) -> Iterator[tuple[int, Change]]:
     grpo = recipe.grpo
     if not grpo.gradient_checkpointing:
         yield FREE, {"grpo.gradient_checkpointing": True}
-    yield from _halved(FREE, "grpo.micro_batch_size", grpo.micro_batch_size, 1)
+    for part in _divided(grpo.micro_batch_size):
+        yield FREE, {"grpo.micro_batch_size": part}
     yield from _halved(FREE, "grpo.rollout_batch_size", grpo.rollout_batch_size, grpo.group_size)
     yield from _halved(TRADED, "grpo.max_completion_tokens", grpo.max_completion_tokens, 256)
     yield from _halved(TRADED, "grpo.group_size", grpo.group_size, 4)
+
+
+def _divided(rows: int) -> list[int]:
+    """Give the largest proper divisor: a step holds whole micro-batches; none of 1."""
+    return [part for part in range(rows // 2, 0, -1) if rows % part == 0][:1]
 
 
 def _halved(cost: int, key: str, value: int, least: int) -> Iterator[tuple[int, Change]]:

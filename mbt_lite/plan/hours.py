@@ -103,7 +103,7 @@ def row_tokens(recipe: Recipe, workload: Workload) -> Tokens | None:
 
 def rollout_tokens(grpo: Grpo, mean: float | None, n_questions: int | None) -> Tokens:
     """Count the tokens of the rollouts: of the steps alone, up to dev questions and prefilter as well."""
-    steps = grpo.steps * grpo.prompts_per_step * grpo.group_size * grpo.groups_per_question
+    steps = grpo.steps * grpo.completions_per_step
     scored = grpo.dev_questions * (1 + math.ceil(grpo.steps / grpo.save_every_steps))
     filtered = (n_questions or 0) * grpo.prefilter_samples if grpo.prefilter == "start" else 0
     return completions(steps, mean, grpo.max_completion_tokens, at_most=steps + scored + filtered)

@@ -78,8 +78,7 @@ def sft_batch(recipe: Recipe, lengths: Lengths) -> MicroBatch:
 def _grpo(recipe: Recipe, setup: Setup, lengths: Lengths) -> list[Phase]:
     grpo = recipe.grpo
     local = rollout(setup, **grpo_rollout(recipe, lengths), has_adapter=True, is_training=True)
-    # pass rates and dev rewards are the student's own rollouts, beside the engine too
-    is_local = grpo.rollout_engine == "local" or grpo.prefilter == "start" or grpo.dev_questions > 0
+    is_local = grpo.rollout_engine == "local" or _rolls_out_beside_steps(grpo)
     rollouts = local if is_local else engine_rollout(setup)
     batch = grpo_batch(recipe, lengths, shares=setup.computing.packs_rows)
     step = backward(setup, batch, checkpointing=grpo.gradient_checkpointing, rolls_out=True)
@@ -91,12 +90,19 @@ def _grpo(recipe: Recipe, setup: Setup, lengths: Lengths) -> list[Phase]:
 def grpo_rollout(recipe: Recipe, lengths: Lengths) -> dict[str, int]:
     """Give the largest batch of rollouts, as `rollout` takes it."""
     grpo = recipe.grpo
+    # what is scored beside steps keeps no more than so many rows of them (`rows_beside_steps`)
+    of_a_step = grpo.rollout_batch_size if _rolls_out_beside_steps(grpo) else grpo.completions_per_step
     return {
-        "rows": min(grpo.rollout_batch_size, grpo.prompts_per_step * grpo.group_size),
+        "rows": min(grpo.rollout_batch_size, of_a_step),
         "samples": grpo.group_size,
         "prompt_tokens": lengths.prompt,
         "completion_tokens": grpo.max_completion_tokens,
     }
+
+
+def _rolls_out_beside_steps(grpo: Grpo) -> bool:
+    """Tell whether there are pass rates or dev rewards: the student's own rollouts, beside an engine too."""
+    return grpo.prefilter == "start" or grpo.dev_questions > 0
 
 
 def grpo_batch(recipe: Recipe, lengths: Lengths, *, shares: bool) -> MicroBatch:
@@ -110,7 +116,7 @@ def grpo_batch(recipe: Recipe, lengths: Lengths, *, shares: bool) -> MicroBatch:
 def _most_prompts(grpo: Grpo) -> int:
     """Count the prompts of the micro-batch that has most: neighbouring rows, groups one after the other."""
     rows, group = grpo.micro_batch_size, grpo.group_size
-    starts = range(0, grpo.prompts_per_step * group, rows)
+    starts = range(0, grpo.completions_per_step, rows)
     return max((start + rows - 1) // group - start // group + 1 for start in starts)
 
 

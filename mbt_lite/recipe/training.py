@@ -214,3 +214,8 @@ class Grpo(Section):
     def groups_per_question(self) -> int:
         """Count the groups that a question of a step has."""
         return 2 if self.method == "masa" else 1
+
+    @property
+    def completions_per_step(self) -> int:
+        """Count the completions of a step, of all its groups."""
+        return self.prompts_per_step * self.groups_per_question * self.group_size

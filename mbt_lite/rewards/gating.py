@@ -40,7 +40,8 @@ def solve_limit(forecasts: Iterable[Forecast], factor: float, floor: int, cap: i
     65
     """
     median = median_tokens(forecasts)
-    return cap if median is None else min(cap, max(floor, math.ceil(factor * median)))
+    # a product that is a whole number may come out a little above it
+    return cap if median is None else min(cap, max(floor, math.ceil(min(cap, factor * median - 1e-9))))
 
 
 def is_audited(seed: int, step: int, question_id: str, share: float) -> bool:

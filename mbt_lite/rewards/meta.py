@@ -14,6 +14,7 @@ import dataclasses
 import functools
 import json
 import math
+import re
 import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
@@ -21,10 +22,12 @@ from typing import Any, Literal
 from mbt_lite.records import Question
 from mbt_lite.rewards.mentions import contains_words
 from mbt_lite.text.completion import parse_completion
-from mbt_lite.text.names import ABBREVIATION, plain_title
+from mbt_lite.text.names import ABBREVIATION, fold, has, plain_title
 from mbt_lite.text.normalize import normalize, words
 
 RateLaw = Literal["masa", "brier"]
+# the title of a document that has none (layout `plain`)
+_MADE_TITLE = re.compile(r"document \d+")
 TRIES, MOST_LINKS, SHORTEST_LINK_CHARACTERS = 8, 5, 4
 # no completion is that long, and statistics of it stay numbers
 _MOST_TOKENS = 10**9
@@ -120,12 +123,12 @@ def links_term(names: Iterable[str] | None, right: Sequence[str], wrong: Sequenc
 
     A name hits iff it is a `possible_link` of the question and stands in more right traces than wrong ones.
     """
-    distinct = dict.fromkeys(map(normalize, names or ()))
+    distinct = {normalize(name): name for name in names or ()}
     traces = [list(map(normalize, some)) for some in (right, wrong)]
 
     def hits(name: str) -> bool:
         in_right, in_wrong = (sum(contains_words(trace, name) for trace in some) for some in traces)
-        return in_right > in_wrong and possible_link(name, question)
+        return in_right > in_wrong and possible_link(distinct[name], question)
 
     return sum(map(hits, distinct)) / len(distinct) if distinct else 0.0
 
@@ -194,19 +197,23 @@ def best_constant(questions: Sequence[tuple[Question, Solved]], *, tolerance: fl
 def titles(question: Question) -> tuple[str, ...]:
     """Give the titles of documents that can be links, without brackets, in their order, at most five."""
     named = dict.fromkeys(plain_title(document.title) for document in question.documents)
-    return tuple(name for name in named if possible_link(normalize(name), question))[:MOST_LINKS]
+    return tuple(name for name in named if possible_link(name, question))[:MOST_LINKS]
 
 
 @functools.lru_cache(maxsize=4096)
 def possible_link(name: str, question: Question) -> bool:
-    """Tell whether a normalised name can be a link: long enough, not in the question, no gold in it, a name in them.
+    """Tell whether a name can be a link: long enough, not in the question, no gold in it, a name in the documents.
 
-    It has to stand in the documents as whole words: as a title (but for its brackets), or within a sentence from a
-    capital or digit to a capital or digit, one of them not the sentence's first.
+    Question and golds do not hide behind a possessive or an accent. In the documents it has to stand as whole words: as
+    a title (but for its brackets), or within a sentence from a capital or digit to a capital or digit, one of them not
+    the sentence's first.
     """
-    if len(name) < SHORTEST_LINK_CHARACTERS or contains_words(normalize(question.question), name):
-        return False
-    if any(gold and contains_words(name, gold) for gold in map(normalize, question.golds)):
+    for read in (fold, normalize):
+        said = read(name)
+        if has(read(question.question), said) or any(has(said, read(gold)) for gold in question.golds):
+            return False
+    name = normalize(name)
+    if len(name) < SHORTEST_LINK_CHARACTERS or _MADE_TITLE.fullmatch(name):
         return False
     if any(name in (normalize(one.title), normalize(plain_title(one.title))) for one in question.documents):
         return True
@@ -228,8 +235,10 @@ def _words(text: str) -> Iterable[_Word]:
         letters = spelled.lstrip("\"'“‘«([{-–—")
         for word in words(spelled):
             yield word, letters[:1].isupper() or letters[:1].isdigit(), begins
-        ended = spelled.rstrip("\"'”’»)]}")
-        begins = ended.endswith((".", "!", "?")) and ABBREVIATION.search(ended) is None
+        # a mark that stands alone opens or ends nothing
+        if letters:
+            ended = spelled.rstrip("\"'”’»)]}")
+            begins = ended.endswith((".", "!", "?")) and ABBREVIATION.search(ended) is None
 
 
 def _is_spelled_as_name(name: Sequence[str], text: Sequence[_Word]) -> bool:

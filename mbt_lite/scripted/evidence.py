@@ -15,13 +15,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from mbt_lite.text.names import ABBREVIATION, OPENERS, fold, has, plain_title, read_names
+from mbt_lite.text.names import OPENERS, fold, has, plain_title, read_names, split_sentences
 
 LONGEST_CHAIN = 4
 BEAM = 40
 YES_NO = ("yes", "no")
 
-_SENTENCE_END = re.compile(r"""(?<=[.!?])["')\]]?\s+(?=["'(]?[A-Z0-9])""")
 _NESTING = re.compile(
     r"\b(?:whose|(?:has|with) the)\b|\bthe (?:[a-z'-]+ ){1,4}(?:of|by|for|in|at|around|from|film)\b|'s\b"
 )
@@ -56,17 +55,6 @@ class Findings:
     def facts(self) -> tuple[Fact, ...]:
         """All facts in order, each once."""
         return tuple(dict.fromkeys(fact for chain in self.chains for fact in chain))
-
-
-def split_sentences(text: str) -> list[str]:
-    """Split a document into sentences, not after initials and common abbreviations."""
-    sentences: list[str] = []
-    for part in _SENTENCE_END.split(text):
-        if sentences and ABBREVIATION.search(sentences[-1]):
-            sentences[-1] += f" {part}"
-        elif part.strip():
-            sentences.append(part.strip())
-    return sentences
 
 
 def read_facts(documents: Sequence[tuple[str, str]]) -> list[Fact]:

@@ -41,7 +41,7 @@ def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
     lines = [f"grpo: {grpo.steps} steps of {grpo.prompts_per_step} {asked} x {grpo.group_size} completions"]
     if groups > 1:
         equal = f"as many as method law has with grpo.group_size {groups * grpo.group_size}"
-        lines.append(f"grpo: {grpo.steps * grpo.prompts_per_step * groups * grpo.group_size} rollouts, {equal}")
+        lines.append(f"grpo: {grpo.steps * grpo.completions_per_step} rollouts, {equal}")
     if grpo.prefilter == "start":
         lines.append(f"grpo: before them, {grpo.prefilter_samples} completions of each question to filter by")
     if grpo.dev_questions:

@@ -16,6 +16,7 @@ _BRACKETS = re.compile(r"\s*\([^)]*\)")
 ABBREVIATION = re.compile(
     r"(?:^|[\s(\"])(?:[A-Z]\.)+$|\b(?:St|Dr|Mr|Mrs|Ms|Jr|Sr|No|vs|ca?|Inc|Ltd|Co|Corp|Gen|Col)\.$"
 )
+_SENTENCE_END = re.compile(r"""(?<=[.!?])["')\]]?\s+(?=["'(]?[A-Z0-9])""")
 # what may open a sentence and is no name
 OPENERS = frozenset(
     re.findall(
@@ -48,8 +49,19 @@ def plain_title(title: str) -> str:
     return _BRACKETS.sub("", title).strip() or title
 
 
+def split_sentences(text: str) -> list[str]:
+    """Split a document into sentences, not after initials and common abbreviations."""
+    sentences: list[str] = []
+    for part in _SENTENCE_END.split(text):
+        if sentences and ABBREVIATION.search(sentences[-1]):
+            sentences[-1] += f" {part}"
+        elif part.strip():
+            sentences.append(part.strip())
+    return sentences
+
+
 def read_names(text: str) -> list[str]:
-    """List the capitalised names of a text as they are written, without sentence openers."""
+    """List the capitalised names of a sentence as they are written, without its opener."""
     names = []
     for match in NAME.finditer(text):
         words = match[0].rstrip(".'’-").split()

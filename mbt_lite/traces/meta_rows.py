@@ -18,7 +18,7 @@ from mbt_lite.errors import DataError, RunError
 from mbt_lite.files import read_jsonl
 from mbt_lite.records import Completion, Question, Trace, from_row
 from mbt_lite.rewards.meta import TRIES, Solved, links_term, possible_link, read_forecast, solved, write_forecast
-from mbt_lite.text.names import plain_title, read_names
+from mbt_lite.text.names import plain_title, read_names, split_sentences
 from mbt_lite.text.normalize import normalize
 from mbt_lite.traces.asking import Made
 from mbt_lite.traces.build import build_trace
@@ -105,13 +105,14 @@ def _by_rule(question: Question, found: Solved) -> _Found | str:
     """Name the links that the drafts went through, most of all the right ones."""
     spelled = dict[str, str]()
     for document in question.documents:
-        for name in (plain_title(document.title), *read_names(document.text)):
+        names = (name for sentence in split_sentences(document.text) for name in read_names(sentence))
+        for name in (plain_title(document.title), *names):
             spelled.setdefault(normalize(name), name)
     through = {
         name: sum(f" {name} " in f" {trace} " for trace in found.right or found.wrong)
         for name in spelled
-        if possible_link(name, question)
-        and (not found.right or links_term([name], found.right, found.wrong, question) == 1.0)
+        if possible_link(spelled[name], question)
+        and (not found.right or links_term([spelled[name]], found.right, found.wrong, question) == 1.0)
     }
     ranked = sorted((name for name, count in through.items() if count), key=lambda name: -through[name])
     links = [spelled[name] for name in ranked[:_SCRIPTED_LINKS]]

@@ -24,6 +24,7 @@ from mbt_lite.rewards.law import score, total
 from mbt_lite.rewards.terms import RewardLimits
 from mbt_lite.student.adapters import copy_adapter, save_adapter
 from mbt_lite.student.loading import Student
+from mbt_lite.training.grpo_rollouts import rows_beside_steps
 
 # as many as checkpoints: a resume may go back to the older one, and needs the best of its time
 _KEPT = 2
@@ -33,14 +34,14 @@ def score_greedily(
     student: Student, questions: Sequence[Question], grpo: Grpo, limits: RewardLimits
 ) -> dict[str, float]:
     """Answer questions greedily; give their number and means: reward, answer, exact, stop_rate, completion_tokens."""
-    weights = grpo.reward.weights.model_dump()
+    weights, prompts = grpo.reward.weights.model_dump(), [student_messages(question) for question in questions]
     sums = dict.fromkeys(("reward", "answer", "exact", "stop_rate", "completion_tokens"), 0.0)
     for rollout in generate(
         student,
-        [student_messages(question) for question in questions],
+        prompts,
         Decoding(
             max_completion_tokens=grpo.max_completion_tokens,
-            batch_size=grpo.rollout_batch_size,
+            batch_size=rows_beside_steps(student, grpo, prompts, 1),
             seed=grpo.seed,
             cache_gib=grpo.rollout_cache_gib,
         ),

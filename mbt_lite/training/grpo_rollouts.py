@@ -15,10 +15,12 @@ import math
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
+from mbt_lite.architecture.storage import prompt_slots
 from mbt_lite.errors import ModelError
 from mbt_lite.generation import generate as generation
 from mbt_lite.generation.decoding import Decoding, Rollout
 from mbt_lite.generation.generate import generate
+from mbt_lite.generation.kv_cache import rows_at_once
 from mbt_lite.launch import read_launch
 from mbt_lite.memory import in_phase
 from mbt_lite.methods.method import Method, Passes, PromptRow
@@ -146,6 +148,17 @@ def sample_by_student(
     """
     decoding = dataclasses.replace(_decoding(grpo), samples=samples, seed=seed, log_probs=log_probs, first_prompt=first)
     return generate(student, prompts, decoding, wanted, limits)
+
+
+def rows_beside_steps(student: Student, grpo: Grpo, prompts: Sequence[Sequence[Message]], samples: int) -> int:
+    """Give how many completions go at once, so many of each prompt, in the cache of `grpo.rollout_batch_size` of steps.
+
+    Fewer samples of a prompt need more prompts at once, and a plan counts those of steps.
+    """
+    longest, room = max(map(student.count_prompt_tokens, prompts)), grpo.max_completion_tokens
+    most = grpo.rollout_batch_size
+    held = most * room + prompt_slots(most, grpo.group_size) * longest
+    return rows_at_once(longest, samples, room, most=most, max_cached_tokens=held)
 
 
 def _decoding(grpo: Grpo) -> Decoding:

@@ -23,7 +23,7 @@ from mbt_lite.student.loading import Student
 from mbt_lite.text.completion import parse_completion
 from mbt_lite.traces.kinds import kind_named
 from mbt_lite.traces.prefilter import sort_by_pass_rate
-from mbt_lite.training.grpo_rollouts import sample_by_student
+from mbt_lite.training.grpo_rollouts import rows_beside_steps, sample_by_student
 from mbt_lite.training.processes import leader_first
 
 # a multiple of the 1,009 that separates the seeds of steps would repeat one of them
@@ -111,6 +111,8 @@ def _sample(
     """Give a row for each question that is not done, when its last sample has ended."""
     samples, seed = grpo.prefilter_samples, grpo.seed * 1_000_003 + _SEED_OFFSET
     prompts = [student_messages(question) for question in questions]
+    rows = rows_beside_steps(student, grpo, prompts, samples)
+    grpo = grpo.model_copy(update={"rollout_batch_size": rows})
     wanted = {index for index, question in enumerate(questions) if question.question_id not in done}
     correct: dict[int, list[bool]] = {index: [] for index in wanted}
     for rollout in sample_by_student(student, prompts, grpo, samples, seed, wanted=wanted):

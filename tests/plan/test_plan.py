@@ -101,6 +101,31 @@ def test_fit_changes_what_is_free_before_what_is_traded() -> None:
     assert set(change) <= {"gen.batch_size", "grpo.rollout_batch_size", "eval.batch_size"}
 
 
+@pytest.mark.parametrize("odd", ["sft.micro_batch_size=15", "grpo.micro_batch_size=25"])
+def test_fit_divides_a_micro_batch_that_is_no_power_of_two(odd: str) -> None:
+    settings = ["sft.max_sequence_tokens=4096", "grpo.group_size=5", "grpo.max_completion_tokens=1024", odd]
+    if not odd.startswith("grpo"):
+        settings.append("grpo.micro_batch_size=5")
+    recipe = load_recipe(ROOT / "recipes/demo_masa.yaml", settings)
+    change = fitting(recipe, lambda changed: plan_on(changed, card(1.9)))
+    assert change is not None
+    key = odd.partition("=")[0]
+    assert change[key] in (1, 5)
+    rows = recipe.sft.micro_batch_size * recipe.sft.gradient_accumulation_steps
+    changed = with_settings(recipe, change).sft
+    assert changed.micro_batch_size * changed.gradient_accumulation_steps == rows
+
+
+def test_a_step_with_forecasts_rolls_out_twice_the_rows() -> None:
+    recipe = load_recipe(ROOT / "recipes/demo_masa.yaml")
+    once = with_settings(recipe, {"grpo.method": "law"})
+    cache = [plan_on(one, card(24)).stages["grpo"][1].causes["KV cache"] for one in (once, recipe)]
+    twice = plan_on(with_settings(once, {"grpo.prompts_per_step": 10}), card(24)).stages["grpo"][1].causes["KV cache"]
+    assert cache[1] == twice > cache[0]
+    scored = with_settings(once, {"grpo.dev_questions": 16})
+    assert plan_on(scored, card(24)).stages["grpo"][1].causes["KV cache"] > twice
+
+
 def test_fit_gives_up_on_a_student_that_is_too_large() -> None:
     recipe = load_recipe(ROOT / "recipes/mbt_r.yaml", ["model.name=random:qwen3-14b"])
     assert fitting(recipe, lambda changed: plan_on(changed, card(4))) is None
@@ -186,6 +211,13 @@ def test_choose_target_asks_nvidia_smi(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     assert choose_target(None) == Target("cuda", 24564 * 2**20, "NVIDIA Some Card")
     assert choose_target(16).memory == 16 * GIB
+
+
+@pytest.mark.parametrize("vram", ["inf", "nan", "1e300", "0", "24GiB"])
+def test_command_refuses_a_size_that_no_card_has(vram: str) -> None:
+    result = CliRunner().invoke(cli.app, ["plan", "recipes/mbt_r.yaml", "--vram", vram])
+    assert result.exit_code == 2
+    assert "'--vram'" in result.stderr
 
 
 def test_command_prints_json() -> None:

@@ -33,6 +33,11 @@ def test_solve_limit(tokens: tuple[int | None, ...], limit: int) -> None:
     assert solve_limit([Forecast(tokens=one) for one in tokens], 2.0, 64, 160) == limit
 
 
+@pytest.mark.parametrize(("factor", "limit"), [(1.1, 55), (1.11, 56), (2.3, 115), (0.01, 1), (1e308, 160)])
+def test_solve_limit_of_an_odd_factor(factor: float, limit: int) -> None:
+    assert solve_limit([Forecast(tokens=50)], factor, 1, 160) == limit
+
+
 def test_audit_draws_are_decided_by_seed_step_and_question() -> None:
     draws = [audit_draw(0, step, "demo-train-0000") for step in range(4)]
     assert draws == pytest.approx([0.9986, 0.5799, 0.3032, 0.7602], abs=5e-5)

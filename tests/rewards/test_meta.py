@@ -114,6 +114,18 @@ def test_links_term(names: list[str] | None, earned: float) -> None:
     assert links_term(names, RIGHT, WRONG, QUESTION) == earned
 
 
+@pytest.mark.parametrize("name", ["Silent Garden", "Beyoncé", "Oakford’s", "Oakford's"])
+def test_question_and_gold_do_not_hide_behind_a_possessive_or_an_accent(name: str) -> None:
+    text = f"Frank Fisher knew Beyonce and {name} mayor."
+    question = dataclasses.replace(
+        QUESTION,
+        question="Where was Silent Garden's director, with Beyonce, born?",
+        documents=(*QUESTION.documents, Document("x", text, False), Document("Beyoncé", "A singer.", False)),
+    )
+    assert links_term([name], [text], [], question) == 0.0
+    assert links_term(["Frank Fisher"], [text], [], question) == 1.0
+
+
 def test_a_word_that_the_traces_alone_would_pay_for() -> None:
     # two right traces have it, one wrong one: only its spelling tells
     assert not possible_link("studied", QUESTION)
@@ -136,8 +148,8 @@ def test_possible_link(name: str, can_be: bool) -> None:
 def test_a_capital_where_a_sentence_begins_says_nothing() -> None:
     document = Document("x", 'It ended. "Peace came. Then Peace again', False)
     assert possible_link("peace", dataclasses.replace(QUESTION, documents=(document,)))
-    document = Document("x", 'It ended. "Peace came." Peace again', False)
-    assert not possible_link("peace", dataclasses.replace(QUESTION, documents=(document,)))
+    for text in ('It ended. "Peace came." Peace again', "It ended. - Peace came", 'It ended . " Peace came'):
+        assert not possible_link("peace", dataclasses.replace(QUESTION, documents=(Document("x", text, False),)))
 
 
 @pytest.mark.parametrize(
@@ -172,6 +184,11 @@ def mean_rate(guess: int, rates: list[float]) -> float:
 def test_rate_term_seeks_modes_not_means() -> None:
     assert mean_rate(0, [0, 1]) == mean_rate(8, [0, 1]) == pytest.approx(0.505)
     assert mean_rate(4, [0, 1]) == pytest.approx(0.1)
+
+
+def test_a_document_without_a_title_is_no_link() -> None:
+    asked = dataclasses.replace(QUESTION, documents=(Document("Document 1", "Document 1 names Frank Fisher.", None),))
+    assert [possible_link(name, asked) for name in ("Document 1", "Frank Fisher")] == [False, True]
 
 
 def test_a_constant_earns_a_third_where_rates_are_spread_evenly() -> None:

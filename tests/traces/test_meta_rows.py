@@ -97,6 +97,14 @@ def test_without_a_readable_forecast_a_rule_writes_one_and_says_so() -> None:
     )
 
 
+def test_a_rule_finds_a_name_that_ends_a_sentence() -> None:
+    document = dataclasses.replace(ONE.documents[0], text="They met in Ostrava. It was Mr. Vale.")
+    question = dataclasses.replace(ONE, documents=(document,))
+    texts = [completion_text("By Ostrava, with Mr. Vale.", ONE.answer), completion_text("By chance.", "nowhere")]
+    row = only(make([question], [completion(question, place, text) for place, text in enumerate(texts)], []))
+    assert answer(row)["links"] == ["Ostrava", "Mr. Vale"]
+
+
 def test_gold_bridges_are_not_looked_at() -> None:
     other = next(title for title in titles(ONE) if title not in ONE.bridges)
     texts = [completion_text(f"By {other}.", ONE.answer), completion_text("By chance.", "nowhere")]

@@ -20,6 +20,7 @@ from mbt_lite.recipe.schema import Grpo, Reward, RewardWeights
 from mbt_lite.records import Document, Question
 from mbt_lite.rewards.terms import RewardLimits
 from mbt_lite.training.dev_reward import BestByDev, score_greedily
+from mbt_lite.training.grpo_rollouts import rows_beside_steps
 
 
 class Run:
@@ -85,6 +86,14 @@ def test_best_adapter_scores_a_checkpoint_whose_score_a_kill_prevented(student, 
     run = Run(student, tmp_path, {2: 0.3, 4: 0.2}).go(2, 4, 4)
     assert run.scored == [2, 4], "once a step"
     assert [row["step"] for row in read_jsonl(tmp_path / "dev_rewards.jsonl")] == [0, 2, 4]
+
+
+@pytest.mark.parametrize(("samples", "longest", "rows"), [(8, 100, 32), (1, 100, 24), (1, 0, 32), (4, 900, 20)])
+def test_what_is_rolled_out_beside_steps_keeps_no_more_than_a_step(student, monkeypatch, samples, longest, rows):
+    """A step keeps 32 rows of 200 tokens and 9 prompts."""
+    monkeypatch.setattr(type(student), "count_prompt_tokens", lambda student, prompt: longest)
+    grpo = Grpo(group_size=8, rollout_batch_size=32, max_completion_tokens=200)
+    assert rows_beside_steps(student, grpo, [[]], samples) == rows
 
 
 def test_score_greedily_gives_the_means_of_the_law(student):
