@@ -17,9 +17,8 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from mbt_lite.records import Question
-from mbt_lite.rewards.mentions import contains_words
 from mbt_lite.text.completion import parse_completion, trace_span
-from mbt_lite.text.names import plain_title
+from mbt_lite.text.names import fold, has, plain_title
 from mbt_lite.text.normalize import normalize
 from mbt_lite.text.result_lines import StepLine, read_steps
 from mbt_lite.text.token_places import Decode, token_places
@@ -64,7 +63,7 @@ def find_spans(text: str, question: Question, answer: str | None, *, prefilled_t
     found = [
         Span(said.value, place[0] + said.start, place[0] + said.end, last[value].stated)
         for value, said in first.items()
-        if value in last and value not in ends and not _is_given(value, question)
+        if value in last and value not in ends and not _is_given(said.value, question)
     ]
     return sorted(found, key=lambda span: span.start)
 
@@ -75,19 +74,16 @@ def _executed(steps: Sequence[StepLine]) -> list[StepLine]:
 
 
 def _is_given(value: str, question: Question) -> bool:
-    return not value or contains_words(normalize(question.question), value)
+    """Tell whether the question says it; a possessive or an accent hides nothing."""
+    return not normalize(value) or any(has(read(question.question), read(value)) for read in (fold, normalize))
 
 
 def find_bridges(question: Question) -> list[frozenset[str]]:
     """Give the normalised forms of each bridge that can be a span: neither in the question nor a gold."""
     golds = set(map(normalize, question.accepted))
-    forms = [
-        frozenset(map(normalize, (one, plain_title(one)) if question.bridges_are_titles else (one,)))
-        for one in question.bridges
-    ]
-    return [
-        one for one in dict.fromkeys(forms) if not one & golds and not any(_is_given(form, question) for form in one)
-    ]
+    spelled = [(one, plain_title(one)) if question.bridges_are_titles else (one,) for one in question.bridges]
+    unsaid = [names for names in spelled if not any(_is_given(name, question) for name in names)]
+    return [one for one in dict.fromkeys(frozenset(map(normalize, names)) for names in unsaid) if not one & golds]
 
 
 def is_right(span: Span, bridges: Sequence[frozenset[str]]) -> bool:

@@ -214,6 +214,14 @@ def test_5_one_bridge_in_several_forms_is_one_step() -> None:
     assert values(once, "Henry King (director)", asked) == []
 
 
+def test_5_a_possessive_or_an_accent_hides_nothing() -> None:
+    asked = dataclasses.replace(
+        QUESTION, question="Where was Henri König's editor born?", bridges=("Henri König", "Orr")
+    )
+    assert values("Step 1: who -> Henri Konig\nStep 2: a -> König's\nStep 3: b -> Orr\n", question=asked) == ["Orr"]
+    assert find_bridges(asked) == [frozenset(["orr"])]
+
+
 def test_6_order_case_articles_and_other_text_change_nothing() -> None:
     asked = dataclasses.replace(QUESTION, bridges=("Frank Fisher", "Oakford"))
     steps = ["Step 1: who -> Frank Fisher\n", "Step 2: where -> Oakford\n", "Step 3: so -> Homer Academy\n"]
