@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypedDict
 
@@ -21,7 +22,7 @@ from mbt_lite.methods.method import KIND, Ask, Batch, Encode, Passes, PromptRow,
 from mbt_lite.prompts import meta_messages, student_messages
 from mbt_lite.recipe.schema import Masa as Settings
 from mbt_lite.records import Question
-from mbt_lite.rewards.gating import gate, gate_quality, is_audited, solve_limit
+from mbt_lite.rewards.gating import foretold_rates, gate, gate_quality, is_audited, solve_limit
 from mbt_lite.rewards.meta import Forecast, RateLaw, Solved, Truth, best_constant, read_forecast, solved, truth
 from mbt_lite.rewards.scorer import Scorer
 from mbt_lite.text.completion import parse_completion
@@ -168,11 +169,15 @@ class Masa:
         # after forecasts that came first, only audited ones tell of the gate, and none of what it missed
         seen = [(pair, found) for pair, found in done if batch.limits is None or pair.is_gated]
         precision, recall = gate_quality([one.rate in (0, 1) for _, one in seen], [pair.is_gated for pair, _ in seen])
+        # a gate that leaves out what is always solved as never solved is precise, and wrong
+        off = [abs(one.rate - statistics.fmean(foretold_rates(pair.forecasts))) for pair, one in done if pair.is_gated]
         solve_tokens = sum(len(batch.ids[row]) for pair, _ in done for row in pair.solves)
         figures: dict[str, float | None] = {
             "parsed": sum(None not in dataclasses.astuple(one) for one in forecasts) / len(forecasts),
             "questions_solved": len(done),
             "gated": sum(pair.is_gated for pair in pairs),
+            "gated_share": sum(pair.is_gated for pair in pairs) / len(pairs),
+            "gate_error": statistics.fmean(off) if off else None,
             "audited": sum(pair.is_gated for pair, _ in done),
             "gate_precision": precision,
             "gate_recall": recall if batch.limits is None else None,
@@ -199,9 +204,14 @@ class Masa:
         return self.law.attacked(questions, scorer, encode)
 
     def healthy_ranges(self) -> tuple[Rule, ...]:
-        """Give the law's, and the share of forecasts that can be read."""
+        """Give the law's, the share of forecasts that can be read, and that of questions that they leave out."""
         below = "forecasts cannot be read, and earn nothing; train sft on rows of gen.kind meta_expert first"
-        return (*self.law.healthy_ranges(), Rule("masa/parsed", 0.8, 1.0, below=below))
+        above = (
+            "forecasts leave out most questions; where masa/gate_error is not near 0 they confirm themselves: raise "
+            "grpo.masa.audit_share, or set grpo.masa.sequential_after later; where it is, give other questions"
+        )
+        rules = Rule("masa/parsed", 0.8, 1.0, below=below), Rule("masa/gated_share", 0.0, 0.7, above=above)
+        return *self.law.healthy_ranges(), *rules
 
 
 def in_steps(ids: Sequence[str], steps: int, per_step: int, seed: int) -> list[str]:

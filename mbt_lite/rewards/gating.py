@@ -26,11 +26,16 @@ def gate(forecasts: Iterable[Forecast], sd: float, margin: float = MARGIN) -> Ga
     >>> [gate([Forecast(right_of_8=n) for n in told], 0.1) for told in ([8, 8, 8, 7], [0, 0, 0, 1], [8, 8, 8, 6])]
     ['trivial', 'unsolvable', 'open']
     """
-    rates = [one.right_of_8 / TRIES for one in forecasts if one.right_of_8 is not None]
+    rates = foretold_rates(forecasts)
     if len(rates) < FEWEST_FORECASTS or statistics.stdev(rates) >= sd:
         return "open"
     mean = statistics.fmean(rates)
     return "trivial" if mean >= 1 - margin else "unsolvable" if mean <= margin else "open"
+
+
+def foretold_rates(forecasts: Iterable[Forecast]) -> list[float]:
+    """Give the rates, 0..1, of the forecasts that tell one."""
+    return [one.right_of_8 / TRIES for one in forecasts if one.right_of_8 is not None]
 
 
 def solve_limit(forecasts: Iterable[Forecast], factor: float, floor: int, cap: int) -> int:

@@ -163,7 +163,8 @@ def test_a_question_that_was_not_solved_earns_nothing_and_says_nothing() -> None
     assert list(found.answers or ()) == [False] * 8 + [True] * 4 + [False] * 4
     assert found.figures["masa/questions_solved"] == found.figures["masa/gated"] == 1
     # it was not solved, so nothing is known of the gate
-    assert "masa/gate_precision" not in found.figures
+    assert found.figures["masa/gated_share"] == 0.5
+    assert not {"masa/gate_precision", "masa/gate_error"} & set(found.figures)
     assert "masa/gate_recall" not in found.figures
     assert found.figures["masa/solve_tokens"] == sum(len(batch.ids[row]) for row in range(8, 12))
     # one question of two was not solved
@@ -182,6 +183,8 @@ def test_a_step_in_one_pass_tells_precision_recall_and_what_a_cutoff_would_lose(
     # gated: one and two; without spread: one and three
     assert figures["masa/gate_precision"] == figures["masa/gate_recall"] == 0.5
     assert figures["masa/gated"] == figures["masa/audited"] == 2
+    # foretold 1 and 1, true 1 and 0.5
+    assert figures["masa/gate_error"] == 0.25
     # a solution has about 80 characters, the limit is max(64, 2 x 30)
     assert all(len(row) > 64 for row in batch.ids[:4])
     assert figures["masa/right_beyond_cutoff"] == 6
@@ -197,6 +200,16 @@ def test_an_audit_shows_a_cutoff_that_confirms_itself() -> None:
     assert figures["masa/audited"] == 1
     assert figures["masa/right_beyond_cutoff"] == 4
     assert figures["masa/gate_precision"] == 1.0
+
+
+def test_a_gate_that_is_precise_and_wrong_is_told() -> None:
+    question = QUESTIONS[0]
+    batch = batch_of((question, [right(question)] * 4, [told(question.bridges, 0, 50)] * 4), limits=[600, 600])
+    method = masa(sequential_after=0)
+    figures = method.reward(batch).figures
+    assert (figures["masa/gate_precision"], figures["masa/gate_error"], figures["masa/gated_share"]) == (1, 1, 1)
+    [rule] = [rule for rule in method.healthy_ranges() if rule.name == "masa/gated_share"]
+    assert rule.side(figures["masa/gated_share"]) == "above"
 
 
 def rollouts(*texts: str) -> list[Rollout]:
