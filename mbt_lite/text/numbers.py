@@ -1,7 +1,8 @@
 """Numbers in answers: the last number of a text, in one form, so that `$1,800.00` and `1800` are the same answer.
 
 A number is digits with thousands separators, a sign, a decimal point, an exponent, or a fraction of two whole numbers;
-units, currency and per cent signs around it do not count. LaTeX's `\\frac{3}{4}` is such a fraction.
+units, currency and per cent signs around it do not count. LaTeX's `\\frac{3}{4}` is such a fraction. What is longer
+than a thousand characters, as a loop writes it, is none: Python turns no more than 4300 digits into a number.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ NUMBER = re.compile(
     r"(?P<whole>\d{1,3}(?:[,\u00a0\u202f]\d{3})+(?!\d)|\d+)?(?P<rest>\.\d+)?(?P<power>[eE][-+]?\d{1,3})?"
     r"(?:\s*/\s*(?P<under>\d+))?"
 )
+_MOST_CHARACTERS = 1000
 
 
 def number_in(text: str) -> Fraction | None:
@@ -27,7 +29,7 @@ def number_in(text: str) -> Fraction | None:
     (Fraction(3637, 2), None)
     """
     plain = _FRACTION.sub(r" \1/\2", text)
-    found = [one for one in NUMBER.finditer(plain) if one["whole"] or one["rest"]]
+    found = [one for one in NUMBER.finditer(plain) if (one["whole"] or one["rest"]) and len(one[0]) <= _MOST_CHARACTERS]
     return next((value for one in reversed(found) if (value := _value(one)) is not None), None)
 
 
