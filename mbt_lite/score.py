@@ -108,7 +108,10 @@ def score_file(
         )
     there = {row.question_id for row in sheet.rows}
     missing = [question_id for question_id in keys if question_id not in there]
-    counted = sheet.rows if skip_missing else [*sheet.rows, *(_nothing(keys[question_id]) for question_id in missing)]
+    # as many empty completions as the others have: at_k counts them, too
+    least = min(collections.Counter(row.question_id for row in sheet.rows).values())
+    unsaid = [_nothing(keys[question_id], index) for question_id in missing for index in range(least)]
+    counted = sheet.rows if skip_missing else [*sheet.rows, *unsaid]
     drawing: dict[str, Any] = {"samples": samples, "seed": seed}
     answers = aggregate(counted, **drawing, only=_ANSWER_METRICS)
     shows_traces = prefilled_think or tags.opened + tags.closed_alone > 0
@@ -124,7 +127,7 @@ def score_file(
         "unknown": {"n": len(sheet.unknown), "first": sheet.unknown[:_N_NAMED]},
         "notes": [*_tag_notes(tags, asked=prefilled_think), *_ending_notes(sheet)],
         "metrics": answers["metrics"] | others,
-        **aggregate_at_k(sheet.rows, **drawing),
+        **aggregate_at_k(counted, **drawing),
         "breakdown": break_down(counted, keys, **drawing, only=("exact_match", "f1")),
     }
 
@@ -252,8 +255,8 @@ def _score(given: Given, question: Question, prefilled_think: bool) -> Predictio
     return dataclasses.replace(scored, text="", phases=given.phases)
 
 
-def _nothing(question: Question) -> Prediction:
-    completion = Completion(question.question_id, 0, "", "stop", 0, 0)
+def _nothing(question: Question, index: int) -> Prediction:
+    completion = Completion(question.question_id, index, "", "stop", 0, 0)
     return score_answer(question, completion, _VARIANT, None)
 
 

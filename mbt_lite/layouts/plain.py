@@ -92,7 +92,7 @@ def _key(row: Row, where: str) -> dict[str, Any]:
 def _answer(row: Row, aliases: Iterable[str], where: str) -> tuple[str, bool]:
     answer = row.get("answer")
     # no number: what pandas has where an answer is missing
-    is_number = type(answer) in (int, float) and math.isfinite(answer)
+    is_number = not isinstance(answer, bool) and isinstance(answer, int | float) and math.isfinite(answer)
     said = text({"answer": repr(answer)} if is_number else row, "answer", where)
     if _LIST.fullmatch(said):
         raise DataError(
