@@ -20,6 +20,7 @@ from mbt_lite.records import Completion, PhaseSpan, Question
 from mbt_lite.rewards.mentions import contains_words
 from mbt_lite.rewards.terms import exact_term, redundancy_term
 from mbt_lite.text.normalize import normalize, words
+from mbt_lite.text.numbers import number_in, numbers_in
 from mbt_lite.text.paragraphs import paragraphs, sentences
 from mbt_lite.traces.drafts import parse_draft
 from mbt_lite.traces.phase_labels import are_in_order, has_other_labels, phases_by_order
@@ -124,7 +125,7 @@ def faults(
         "phases out of order": rules.min_phases > 0 and not are_in_order(spans),
         "repeats itself": _loops(text),
         "too long for training": is_too_long(text, question.answer, question, rules),
-        "does not reach the gold": not _concludes(text, question.answer),
+        "does not reach the gold": not _concludes(text, question),
     }
     yield from (reason for reason, found in checks.items() if found)
 
@@ -235,12 +236,16 @@ def is_too_long(text: str, answer: str, question: Question, rules: Rules) -> boo
     return rules.count_tokens is not None and rules.count_tokens(question, text, answer) > rules.max_tokens
 
 
-def _concludes(text: str, gold: str) -> bool:
+def _concludes(text: str, question: Question) -> bool:
     """Tell whether the last paragraph holds the gold: after its last "the answer is", if it says so."""
-    conclusion, wanted = paragraphs(text)[-1], normalize(gold)
+    gold, conclusion = question.answer, paragraphs(text)[-1]
+    wanted = normalize(gold)
     if wanted in OPPOSITES:
         return normalize(conclusion).rpartition(" ")[2] != OPPOSITES[wanted]
     stated = STATED.split(conclusion)[-1]
+    if question.answer_rule == "number":
+        found = (stated[:start].rstrip() for value, start, _ in numbers_in(stated) if value == number_in(gold))
+        return any(not before.endswith(DROPPED) for before in found)
     if not wanted:
         # a gold of articles or signs alone has no normalised words
         return gold.strip() in stated
