@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from mbt_lite.metrics.breakdown import break_down
 from mbt_lite.metrics.predictions import score_answer, score_completion
 from mbt_lite.metrics.repeated import aggregate_at_k
 from mbt_lite.records import Completion, FinishReason, Prediction, Question
-from mbt_lite.text.completion import THINK_CLOSE, THINK_OPEN
+from mbt_lite.text.completion import OTHER_THINK_OPEN, THINK_CLOSE, THINK_OPEN
 
 _ANSWER_METRICS = ("exact_match", "f1", "substring_match", "answered")
 _TRACE_METRICS = (
@@ -35,11 +34,6 @@ _NO_PHASES = "no prediction says its `phases`, and only the traces of a run tell
 _ENDING_METRICS = ("stopped", "degenerate")
 _LENGTH_METRICS = ("completion_tokens",)
 ENDINGS: dict[str, FinishReason] = {**dict.fromkeys(STOPPED, "stop"), **dict.fromkeys(CUT_OFF, "length")}
-# How other models open a trace.
-_OTHER_TAGS = re.compile(
-    r"<(?:\w+:)?think(?:ing)?>|<reasoning>|<\|begin_of_thought\|>|<\|channel\|>analysis|\[THINK\]|◁think▷",
-    re.IGNORECASE,
-)
 
 _VARIANT = "predictions"
 _N_NAMED = 5
@@ -59,7 +53,7 @@ class Tags:
         self.texts += 1
         self.opened += THINK_OPEN in text.partition(THINK_CLOSE)[0]
         self.closed_alone += _closes_alone(text)
-        self.others.update({tag[0] for tag in _OTHER_TAGS.finditer(text)} - {THINK_OPEN})
+        self.others.update({tag[0] for tag in OTHER_THINK_OPEN.finditer(text)} - {THINK_OPEN})
 
     @property
     def tell_prefilled(self) -> bool:

@@ -83,10 +83,24 @@ def test_rejection_of_an_empty_text(text: str) -> None:
     assert rejection(text, "stop", ask()) == "empty"
 
 
-@pytest.mark.parametrize("tag", ["<think>", "</think>", "<think >", "<answer>", "</answer>", "<answer >", "<|im_end|>"])
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "<think>",
+        "</think>",
+        "<think >",
+        "</THINK>",
+        "[THINK]",
+        "◁think▷",
+        "<answer>",
+        "</Answer>",
+        "<answer >",
+        "<|im_end|>",
+    ],
+)
 @pytest.mark.parametrize("place", ["{tag} {good}", "{good} {tag}"])
 def test_rejection_of_tags(tag: str, place: str) -> None:
-    reason = "nested think" if "think" in tag else "holds tags"
+    reason = "nested think" if "think" in tag.lower() else "holds tags"
     assert rejection(place.format(tag=tag, good=GOOD), "stop", ask()) == reason
 
 
