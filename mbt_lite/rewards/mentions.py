@@ -3,7 +3,7 @@
 A mention is a whole-word sequence in normalised form (see text/normalize.py). A gold shorter than three characters is
 never a mention; the length is the normalised form's, since "U.S." becomes "us", which any "let us see" would contain.
 Neither is "yes", as "no" is too short to be one: a trace that asks "yes or no?" has derived neither. A gold that is
-marked as a number is mentioned by numbers of its value, whatever their sign: `18.00` mentions 18, not 1800.
+marked as a number is mentioned by numbers of its value, whatever their sign: `180.0` mentions 180, not 1800.
 """
 
 from __future__ import annotations
