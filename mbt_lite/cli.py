@@ -248,7 +248,7 @@ def doctor(
     from mbt_lite.doctor.command import report
     from mbt_lite.recipe import load_recipe
 
-    loaded = None if recipe is None else load_recipe(recipe, settings or [])
+    loaded = None if recipe is None else load_recipe(recipe_file(recipe), settings or [])
     report(loaded, Path("runs") if recipe is None else _run_folder(recipe, out), as_json=as_json)
 
 

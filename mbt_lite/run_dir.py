@@ -117,9 +117,15 @@ class RunDir:
 
         With `redo`, that stage and those after it count as not begun: they are about to be set aside.
         """
-        if not (path / RECIPE_FILE).exists():
-            return
         kept = STAGES if redo is None else STAGES[: STAGES.index(redo)]
+        if not (path / RECIPE_FILE).exists():
+            noted = [stage for stage in kept if (path / stage / INPUTS_FILE).exists() and cls(path).has_begun(stage)]
+            if not noted:
+                return
+            raise RunError(
+                f"{path / RECIPE_FILE}: is gone, so nobody knows by which recipe {noted[0]} began; "
+                f"bring it back, use --out for a new run, or `mbt-lite {noted[0]} --overwrite` to redo it"
+            )
         begun = [stage for stage in kept if cls(path).has_begun(stage)]
         old = {_name_now(key, renamed): value for key, value in flatten(read_json(path / RECIPE_FILE)).items()}
         new = flatten(resolved)
@@ -152,7 +158,7 @@ class RunDir:
     def is_done(self, stage: str, inputs: Mapping[str, str]) -> bool:
         """Tell whether a stage has finished with these inputs (see `fingerprint`).
 
-        Raises RunError if it finished with others: its result is stale.
+        Raises RunError if it finished with others: its result is stale; or if a file that it made is not what it was.
         """
         mark = self.stage_dir(stage) / "done.json"
         if not mark.exists():
@@ -164,6 +170,7 @@ class RunDir:
                 f"{self.stage_dir(stage)}: {', '.join(changed)} changed since {stage} finished; "
                 f"run `mbt-lite {stage}` with --overwrite to redo it"
             )
+        self.check_outputs(stage)
         return True
 
     def fingerprint(self, paths: Iterable[Path]) -> dict[str, str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from mbt_lite.metrics.breakdown import break_down
 from mbt_lite.metrics.predictions import score_answer, score_completion
 from mbt_lite.metrics.repeated import aggregate_at_k
 from mbt_lite.records import Completion, FinishReason, Prediction, Question
-from mbt_lite.text.completion import THINK_CLOSE, THINK_OPEN
+from mbt_lite.text.completion import OTHER_THINK_OPEN, THINK_CLOSE, THINK_OPEN
 
 _ANSWER_METRICS = ("exact_match", "f1", "substring_match", "answered")
 _TRACE_METRICS = (
@@ -35,11 +34,6 @@ _NO_PHASES = "no prediction says its `phases`, and only the traces of a run tell
 _ENDING_METRICS = ("stopped", "degenerate")
 _LENGTH_METRICS = ("completion_tokens",)
 ENDINGS: dict[str, FinishReason] = {**dict.fromkeys(STOPPED, "stop"), **dict.fromkeys(CUT_OFF, "length")}
-# How other models open a trace.
-_OTHER_TAGS = re.compile(
-    r"<(?:\w+:)?think(?:ing)?>|<reasoning>|<\|begin_of_thought\|>|<\|channel\|>analysis|\[THINK\]|◁think▷",
-    re.IGNORECASE,
-)
 
 _VARIANT = "predictions"
 _N_NAMED = 5
@@ -59,7 +53,7 @@ class Tags:
         self.texts += 1
         self.opened += THINK_OPEN in text.partition(THINK_CLOSE)[0]
         self.closed_alone += _closes_alone(text)
-        self.others.update({tag[0] for tag in _OTHER_TAGS.finditer(text)} - {THINK_OPEN})
+        self.others.update({tag[0] for tag in OTHER_THINK_OPEN.finditer(text)} - {THINK_OPEN})
 
     @property
     def tell_prefilled(self) -> bool:
@@ -108,7 +102,10 @@ def score_file(
         )
     there = {row.question_id for row in sheet.rows}
     missing = [question_id for question_id in keys if question_id not in there]
-    counted = sheet.rows if skip_missing else [*sheet.rows, *(_nothing(keys[question_id]) for question_id in missing)]
+    # as many empty completions as the others have: at_k counts them, too
+    least = min(collections.Counter(row.question_id for row in sheet.rows).values())
+    unsaid = [_nothing(keys[question_id], index) for question_id in missing for index in range(least)]
+    counted = sheet.rows if skip_missing else [*sheet.rows, *unsaid]
     drawing: dict[str, Any] = {"samples": samples, "seed": seed}
     answers = aggregate(counted, **drawing, only=_ANSWER_METRICS)
     shows_traces = prefilled_think or tags.opened + tags.closed_alone > 0
@@ -124,7 +121,7 @@ def score_file(
         "unknown": {"n": len(sheet.unknown), "first": sheet.unknown[:_N_NAMED]},
         "notes": [*_tag_notes(tags, asked=prefilled_think), *_ending_notes(sheet)],
         "metrics": answers["metrics"] | others,
-        **aggregate_at_k(sheet.rows, **drawing),
+        **aggregate_at_k(counted, **drawing),
         "breakdown": break_down(counted, keys, **drawing, only=("exact_match", "f1")),
     }
 
@@ -252,8 +249,8 @@ def _score(given: Given, question: Question, prefilled_think: bool) -> Predictio
     return dataclasses.replace(scored, text="", phases=given.phases)
 
 
-def _nothing(question: Question) -> Prediction:
-    completion = Completion(question.question_id, 0, "", "stop", 0, 0)
+def _nothing(question: Question, index: int) -> Prediction:
+    completion = Completion(question.question_id, index, "", "stop", 0, 0)
     return score_answer(question, completion, _VARIANT, None)
 
 

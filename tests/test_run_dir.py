@@ -72,6 +72,16 @@ def test_open_refuses_a_change_and_names_key_values_and_stage(tmp_path: Path) ->
     assert read_json(tmp_path / "recipe.resolved.json") == RECIPE, "the refused recipe leaves no trace"
 
 
+def test_open_refuses_a_begun_run_without_its_recipe(tmp_path: Path) -> None:
+    with RunDir.open(tmp_path, RECIPE, RESUMABLE).locked("gen", {"a": "0"}):
+        (tmp_path / "recipe.resolved.json").unlink()
+    RunDir.open(tmp_path, RECIPE, RESUMABLE)
+    begin(RunDir(tmp_path), "gen")
+    with pytest.raises(RunError, match=r"recipe\.resolved\.json: is gone, .* by which recipe gen began; bring it back"):
+        RunDir.open(tmp_path, RECIPE, RESUMABLE)
+    RunDir.check(tmp_path, RECIPE, RESUMABLE, redo="gen")
+
+
 def test_open_refuses_every_change_at_once(tmp_path: Path) -> None:
     start_stage(tmp_path, "gen")
     with pytest.raises(RunError) as refusal:
@@ -161,6 +171,16 @@ def test_is_done_needs_the_mark_and_the_same_inputs(tmp_path: Path) -> None:
     run.mark_done("sft", run.fingerprint([traces]), {"rows": 1})
     assert run.is_done("sft", run.fingerprint([traces]))
     assert read_json(tmp_path / "sft" / "done.json")["summary"] == {"rows": 1}
+
+
+def test_is_done_refuses_a_stage_whose_files_are_gone(tmp_path: Path) -> None:
+    run = start_stage(tmp_path, "gen")
+    rows = run.stage_dir("gen") / "rows.jsonl"
+    run.mark_done("gen", {}, {}, [rows])
+    assert run.is_done("gen", {})
+    rows.unlink()
+    with pytest.raises(RunError, match=r"rows\.jsonl: is gone; bring it back, run `mbt-lite gen --overwrite`"):
+        run.is_done("gen", {})
 
 
 def test_is_done_refuses_stale_inputs_and_names_them(tmp_path: Path) -> None:

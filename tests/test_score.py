@@ -235,6 +235,9 @@ def test_score_file_takes_several_completions_of_a_question(scored: Callable[...
     found = scored(rows, skip_missing=True)
     assert found["metrics"]["exact_match"]["mean"] == 0.5
     assert found["at_k"]["pass@2"]["mean"] == 1
+    missing = scored(rows)
+    assert missing["metrics"]["exact_match"]["mean"] == missing["at_k"]["avg@2"]["mean"] == pytest.approx(0.5 / 3)
+    assert (missing["at_k"]["pass@2"]["mean"], missing["at_k"]["pass@2"]["n"]) == (pytest.approx(1 / 3), 3)
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mbt_lite.data.questions import read_questions
+from mbt_lite.data.tables import is_table
 from mbt_lite.errors import DataError
 from mbt_lite.recipe.schema import Questions
 from mbt_lite.records import Document, Question
 
-_QUESTION_FILES = (".json", ".jsonl")
+_JSON = (".json", ".jsonl")
 _NUMBER = re.compile(r"^\[\d+\]\s*")
 
 
@@ -33,11 +34,11 @@ def _document(line: str, number: int) -> Document:
 
 
 def read_file(path: Path) -> tuple[Document, ...] | list[Question]:
-    """Read documents, one a line, or the questions of a JSON or JSONL file; DataError if there is none."""
-    if path.suffix in _QUESTION_FILES:
+    """Read documents, one a line, or the questions of JSON, JSONL or a table; DataError if there is none."""
+    if path.suffix.lower() in _JSON or is_table(path):
         return read_questions(Questions(path=str(path)), seed=0)
     try:
-        documents = read_documents(path.read_text(encoding="utf-8").splitlines())
+        documents = read_documents(path.read_text(encoding="utf-8-sig").split("\n"))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read ({error}); give a text file, one document a line") from error
     if not documents:

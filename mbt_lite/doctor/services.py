@@ -14,7 +14,7 @@ from mbt_lite.architecture.families import EMBEDDED_PREFIX, RANDOM_PREFIX
 from mbt_lite.data.hub import PREFIX as HUB
 from mbt_lite.doctor.findings import Finding
 from mbt_lite.endpoint.served_student import answering_student, drafting_student
-from mbt_lite.recipe.endpoint import Endpoint
+from mbt_lite.recipe.endpoint import Endpoint, fits_header
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.student.embedded import CURE, PACKAGE
 
@@ -49,16 +49,18 @@ def _endpoints(recipe: Recipe) -> Iterator[tuple[Endpoint, list[str]]]:
 def _check_key(endpoint: Endpoint) -> Iterator[Finding]:
     variable = endpoint.api_key_env
     if variable is not None and endpoint.urls:
-        is_set = bool(os.environ.get(variable))
-        cure = None if is_set else f"export {variable}=..."
-        yield Finding(f"{endpoint.key} key {variable}", "set" if is_set else "not set", cure)
+        key = os.environ.get(variable, "")
+        said = "not set" if not key else "set" if fits_header(key) else "set, but cannot stand in a header"
+        yield Finding(f"{endpoint.key} key {variable}", said, None if said == "set" else f"export {variable}=...")
 
 
 def check_endpoint(endpoint: Endpoint, url: str, models: Sequence[str] = ()) -> Finding:
     """Ask a server for its models, which costs nothing, and look for those that will be asked."""
     check, asked, variable = f"{endpoint.key} {url}", f"{url.rstrip('/')}/models", endpoint.api_key_env
     key = os.environ.get(variable, "") if variable else ""
-    request = urllib.request.Request(asked, headers={"Authorization": f"Bearer {key}"} if key else {})
+    # an error about a header repeats it
+    headers = {"Authorization": f"Bearer {key}"} if key and fits_header(key) else {}
+    request = urllib.request.Request(asked, headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
             return _look_for(models, answer.read(MOST_BYTES), check, endpoint)

@@ -38,7 +38,7 @@ from mbt_lite.endpoint.replies import Reply, ReplyJournal, TeacherRequest, reque
 from mbt_lite.endpoint.servers import Server, Servers
 from mbt_lite.endpoint.session import Job, Session
 from mbt_lite.errors import TeacherError
-from mbt_lite.recipe.endpoint import Speaker
+from mbt_lite.recipe.endpoint import Speaker, fits_header
 from mbt_lite.screen import say
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def _read_key(settings: Speaker, base_url: str) -> str:
     key = os.environ.get(settings.api_key_env)
     if not key:
         raise TeacherError(f"{settings.key} {base_url}: no key; set the environment variable {settings.api_key_env}")
-    if not (key.isascii() and key.isprintable()) or key != key.strip():
+    if not fits_header(key):
         raise TeacherError(
             f"{settings.key} {base_url}: the key in {settings.api_key_env} cannot stand in a header; "
             "set it again, without line breaks, outer spaces and accents"

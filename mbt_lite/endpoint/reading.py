@@ -32,6 +32,8 @@ _UNCOUNTED_TOKENS = 2
 # How a reply ends whose reasoning was made, and is not there.
 HIDDEN_REASONING = "hidden reasoning"
 _REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
+# what a part calls its text
+_TEXT_FIELDS = ("text", "value", "content")
 # A server's count of the prompt below this share of ours, on prompts of so many tokens, means that it was cut.
 CUT_SHARE, CUT_FROM_TOKENS = 0.5, 200
 
@@ -190,20 +192,19 @@ def _split(message: Mapping[str, Any]) -> tuple[str, str]:
     content = message.get("content")
     if not isinstance(content, str | list | None):
         raise NoReplyError(f"content is neither text nor parts (got {type(content).__name__})")
-    parts = content if isinstance(content, list) else [content]
-    text = "".join(_text_of(part, ("text",)) for part in parts)
-    beside = next((said for name in _REASONING_FIELDS if isinstance(said := message.get(name), str) and said), "")
-    return text, beside or "".join(_text_of(part, _REASONING_FIELDS) for part in parts if isinstance(part, Mapping))
+    parts = content if isinstance(content, list) else []
+    beside = (_text_of(message.get(name), _TEXT_FIELDS) for name in (*_REASONING_FIELDS, "reasoning_details"))
+    within = (_text_of(part, _REASONING_FIELDS) for part in parts if isinstance(part, Mapping))
+    return _text_of(content, ("text",)), next(filter(None, beside), "") or "".join(within)
 
 
-def _text_of(part: object, names: tuple[str, ...]) -> str:
-    """Give the text of a part of the content under these names, itself text or a list of parts."""
-    if isinstance(part, str):
-        return part
-    if not isinstance(part, Mapping):
-        return ""
-    held = next((part[name] for name in names if name in part), "")
-    return "".join(_text_of(one, ("text",)) for one in held) if isinstance(held, list) else str(held or "")
+def _text_of(held: object, names: tuple[str, ...]) -> str:
+    """Give a text, that of a list of parts, or that of a part under the first of these names; "" for anything else."""
+    if isinstance(held, list):
+        return "".join(_text_of(part, names) for part in held)
+    if isinstance(held, Mapping):
+        return _text_of(next((held[name] for name in names if name in held), ""), _TEXT_FIELDS)
+    return held if isinstance(held, str) else ""
 
 
 def _count_tokens(usage: Mapping[str, Any], text: str) -> tuple[int | None, int | None]:

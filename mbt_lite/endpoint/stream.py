@@ -10,7 +10,7 @@ import openai
 
 from mbt_lite.endpoint.client import LOOPBACK
 from mbt_lite.errors import TeacherError
-from mbt_lite.recipe.endpoint import holds_secret
+from mbt_lite.recipe.endpoint import fits_header, holds_secret
 from mbt_lite.records import Message
 from mbt_lite.text.completion import THINK_CLOSE, THINK_OPEN
 
@@ -24,6 +24,10 @@ class StreamingEndpoint:
             raise TeacherError("--base-url: holds more than an address (one of @ ? #, or a key); leave it out")
         if url.scheme not in ("http", "https") or url.hostname is None:
             raise TeacherError(f"--base-url: not a URL (got {base_url}); give one such as http://localhost:8080/v1")
+        if key is not None and not fits_header(key):
+            raise TeacherError(
+                f"{base_url}: the key cannot stand in a header; set it without line breaks, outer spaces and accents"
+            )
         http = openai.DefaultHttpxClient(trust_env=url.hostname not in LOOPBACK)
         self._client = openai.OpenAI(base_url=base_url, api_key=key or "none", max_retries=0, http_client=http)
         self.url = base_url

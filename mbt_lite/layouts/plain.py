@@ -9,8 +9,8 @@
 1. Without an id the question's hash is its id: the same file gives the same ids.
 2. Which documents support the answer is not known, unless all of them say so: what needs it is off.
 3. Without documents the question is asked closed-book.
-4. An answer that is a number is compared as one (`1,800`, `$12.50`); of one with `####`, what follows the last of them
-   is the number. `answer_rule` of the recipe can say otherwise.
+4. An answer that is a number is compared as one (`1,800`, `$12.50`) if its aliases are numbers too; of one with
+   `####`, what follows the last of them is the number. `answer_rule` of the recipe can say otherwise.
 5. Other fields are not read, and `unread` names them; one that looks like a misspelt field of ours is refused.
 """
 
@@ -19,6 +19,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -27,6 +28,7 @@ from mbt_lite.errors import DataError
 from mbt_lite.layouts.fields import all_text, field, of_type, optional, shown, text
 from mbt_lite.layouts.layout import Layout, Row, tier_by_hops
 from mbt_lite.records import NUMBER_MARK, Document, Question
+from mbt_lite.text.normalize import normalize
 from mbt_lite.text.numbers import plain_number
 
 IDS = ("question_id", "id", "_id")
@@ -35,7 +37,9 @@ FIELDS = (*IDS, "question", "answer", "aliases", *DOCUMENTS, "hops", "question_t
 # so alike that it is a slip rather than another word
 _LIKENESS = 0.8
 _ID_DIGITS = 12
-_A_NUMBER = re.compile(r"[-+\u2212]?[$\u20ac\u00a3]?\d[\d,]*(\.\d+)?\s?%?")
+_A_NUMBER = re.compile(r"[-+\u2212]?[$\u20ac\u00a3]?(\d{1,3}(,\d{3})+|\d+)(\.\d+)?\s?%?")
+# how a list looks in a cell of a table, as JSON, Python or numpy writes it
+_LIST = re.compile(r"""\[\s*['"{].*\]""", re.DOTALL)
 
 
 def read_row(row: Row, where: str) -> Question:
@@ -72,10 +76,11 @@ def unread(names: Iterable[str]) -> list[str]:
 
 
 def _key(row: Row, where: str) -> dict[str, Any]:
-    answer, is_number = _answer(row, where)
+    aliases = _aliases(row, where)
+    answer, is_number = _answer(row, aliases, where)
     return {
         "answer": answer,
-        "aliases": _aliases(row, where),
+        "aliases": aliases,
         "source": "plain",
         "hops": _whole(row, "hops", where),
         "question_type": optional(row, "question_type", str, where),
@@ -84,28 +89,37 @@ def _key(row: Row, where: str) -> dict[str, Any]:
     }
 
 
-def _answer(row: Row, where: str) -> tuple[str, bool]:
+def _answer(row: Row, aliases: Iterable[str], where: str) -> tuple[str, bool]:
     answer = row.get("answer")
-    if type(answer) in (int, float):
-        answer = repr(answer)
-    said = text({"answer": answer} if isinstance(answer, str) else row, "answer", where)
+    # no number: what pandas has where an answer is missing
+    is_number = not isinstance(answer, bool) and isinstance(answer, int | float) and math.isfinite(answer)
+    said = text({"answer": repr(answer)} if is_number else row, "answer", where)
+    if _LIST.fullmatch(said):
+        raise DataError(
+            f'{where}: field "answer" is a list (got {shown(said)}); write one answer, the others as aliases'
+        )
     _, mark, number = said.rpartition(NUMBER_MARK)
     if not mark:
-        return said, _A_NUMBER.fullmatch(said) is not None
+        # by value, a word would never be right
+        return said, (is_number or _is_number(said)) and all(map(_is_number, aliases))
     if plain_number(number) is None:
         raise DataError(f'{where}: field "answer" has no number after {NUMBER_MARK} (got {shown(number)}); mend it')
     return plain_number(number) or "", True
 
 
+def _is_number(said: str) -> bool:
+    return _A_NUMBER.fullmatch(said) is not None
+
+
 def _aliases(row: Row, where: str) -> tuple[str, ...]:
-    given = row.get("aliases")
-    if given is None:
+    if row.get("aliases") is None:
         return ()
-    items = _from_cell(given) if isinstance(given, str) else given
-    if isinstance(items, str):
-        return (items,)
     place = f'{where}: field "aliases"'
-    return all_text(of_type(items, list, place), place)
+    found = all_text(_items(row["aliases"], place), place)
+    if blank := [one for one in found if not normalize(one)]:
+        # an empty answer would be right
+        raise DataError(f"{place}: one normalises to nothing (got {shown(blank[0])}); mend or delete it")
+    return found
 
 
 def _id(row: Row, where: str) -> str | None:
@@ -128,13 +142,9 @@ def _documents(row: Row, where: str) -> tuple[Document, ...]:
     name = next((name for name in DOCUMENTS if row.get(name) is not None), None)
     if name is None:
         return ()
-    items = _from_cell(row[name]) if isinstance(row[name], str) else row[name]
-    if isinstance(items, str):
-        items = [items]
     place = f'{where}: field "{name}"'
-    found = tuple(
-        _document(item, number, f"{place}, item {number}") for number, item in enumerate(of_type(items, list, place), 1)
-    )
+    items = enumerate(_items(row[name], place), 1)
+    found = tuple(_document(item, number, f"{place}, item {number}") for number, item in items)
     if any(one.is_supporting is None for one in found) and any(one.is_supporting is not None for one in found):
         raise DataError(f"{place}: some items say `is_supporting` and some do not; say it of all or of none")
     return found
@@ -150,14 +160,18 @@ def _document(item: Any, number: int, where: str) -> Document:
     return Document(title or f"Document {number}", field(item, "text", str, where), supporting)
 
 
-def _from_cell(cell: str) -> Any:
-    """Read a list out of a cell of a table, where it is written as JSON; else the text is the only item."""
-    if not cell.lstrip().startswith("["):
-        return cell
-    try:
-        return json.loads(cell)
-    except ValueError:
-        return cell
+def _items(given: Any, place: str) -> list[Any]:
+    """Give a list, also out of a cell of a table, where it is written as JSON; any other text is the only item."""
+    if isinstance(given, str):
+        try:
+            given = json.loads(given) if given.lstrip().startswith("[") else [given]
+        except (ValueError, RecursionError) as error:
+            if _LIST.fullmatch(given.strip()):
+                raise DataError(
+                    f'{place}: a list that is no JSON (got {shown(given)}); write it as ["a", "b"]'
+                ) from error
+            given = [given]
+    return list(of_type(given, list, place))
 
 
 LAYOUT = Layout("plain", ("question answer",), ("id answer",), read_row, read_key, "musique", tier_by_hops)

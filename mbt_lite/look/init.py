@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from mbt_lite.data.questions import closed_book_lines, read_questions
 from mbt_lite.data.stream import iter_records
 from mbt_lite.doctor.command import examine
 from mbt_lite.errors import DataError, MbtError, ModelError
-from mbt_lite.files import write_json, write_jsonl, write_text
+from mbt_lite.files import write_json, write_text
 from mbt_lite.generation.local import read_counts
 from mbt_lite.look.check import unread_lines
 from mbt_lite.plan.fit import fitting
@@ -95,7 +96,7 @@ def write_recipe(wanted: Wanted) -> Iterator[str]:
     write_json(schema, json_schema())
     findings = examine(load_recipe(wanted.out, []), Path("runs") / wanted.out.stem)
     yield from (str(finding) for finding in findings if finding.is_problem)
-    yield f"{wanted.out}: written; `mbt-lite run {wanted.out}` runs it, {schema.name} is for editors"
+    yield f"{wanted.out}: written; `mbt-lite run {shlex.quote(str(wanted.out))}` runs it, {schema.name} is for editors"
 
 
 def _split(wanted: Wanted) -> tuple[str, str]:
@@ -108,13 +109,19 @@ def _split(wanted: Wanted) -> tuple[str, str]:
     if len(rows) < 2:
         raise DataError(f"{path}: too few questions to hold any out (got {len(rows)}); add some, or name --dev")
     held_out = set(random.Random(0).sample(range(len(rows)), max(1, min(MOST_DEV, round(DEV_SHARE * len(rows))))))
-    parts: dict[str, list[Any]] = {"train": [], "dev": []}
+    lines: dict[str, list[str]] = {"train": [], "dev": []}
     for place, row in enumerate(rows):
-        parts["dev" if place in held_out else "train"].append(row)
-    files = {name: wanted.out.with_name(f"{wanted.out.stem}_{name}.jsonl") for name in parts}
-    for name, file in files.items():
-        write_jsonl(file, parts[name])
-    return str(files["train"]), str(files["dev"])
+        # a table has dates, which no layout reads; half a character stays the escape that it was
+        line = json.dumps(row, ensure_ascii=False, default=str).encode(errors="backslashreplace").decode()
+        lines["dev" if place in held_out else "train"].append(f"{line}\n")
+    files = {wanted.out.with_name(f"{wanted.out.stem}_{name}.jsonl"): "".join(part) for name, part in lines.items()}
+    for file, text in files.items():
+        if file.exists() and file.read_bytes() != text.encode():
+            raise DataError(f"{file}: is there already, with other records; name another recipe by --out, or move it")
+    for file, text in files.items():
+        write_text(file, text)
+    train, dev = map(str, files)
+    return train, dev
 
 
 def _prompt_limit(student: str, questions: Sequence[Question]) -> tuple[int, str]:

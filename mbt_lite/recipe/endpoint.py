@@ -39,6 +39,15 @@ def without_keys(text: str) -> str:
     return _KEY.sub("***", text)
 
 
+def fits_header(key: str) -> bool:
+    """Tell whether a key can be sent.
+
+    >>> [fits_header(key) for key in ("sk-1", "sk-1\\n", "schl\u00fcssel")]
+    [True, False, False]
+    """
+    return key.isascii() and key.isprintable() and key == key.strip()
+
+
 def is_variable(name: str) -> bool:
     """Tell whether a text is the name of an environment variable, and no key that happens to look like one.
 

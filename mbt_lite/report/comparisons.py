@@ -45,7 +45,7 @@ def uncompared(report: Report) -> list[str]:
     first, *others = report.runs
     return [
         f"{run.name} is not compared with {first.name}: they were asked different questions "
-        f"({len(run.questions.keys() & first.questions.keys())} in common)."
+        f"({len(_asked(run) & _asked(first))} in common)."
         for run in others
         if not same_questions(run, first)
     ]
@@ -69,7 +69,12 @@ def _between(report: Report) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def same_questions(run: Run, other: Run) -> bool:
     """Tell whether two runs were asked the same questions, so that they can be paired."""
-    return run.questions.keys() == other.questions.keys()
+    return _asked(run) == _asked(other)
+
+
+def _asked(run: Run) -> set[tuple[str, str]]:
+    """Give a run's questions by id and text: the ids of many files count from 0."""
+    return {(question_id, question.question) for question_id, question in run.questions.items()}
 
 
 def _comparison(pair: str, found: Mapping[str, Any]) -> Comparison:

@@ -180,6 +180,7 @@ def read_run(path: Path, variants: Sequence[str]) -> Run:
     folder = run_dir.stage_dir("eval")
     rewards = read_jsonl(run_dir.stage_dir("grpo") / "metrics.jsonl", step=int)
     judgements = {variant: read_jsonl(folder / variant / "judgements.jsonl") for variant in variants}
+    metrics = {variant: read_metrics(folder / variant / "metrics.json") for variant in variants}
     keys = {key for row in rewards for key in row}
     curves = [
         "reward",
@@ -191,8 +192,11 @@ def read_run(path: Path, variants: Sequence[str]) -> Run:
         recipe=read_json(path / RECIPE_FILE),
         environment=read_json(path / "environment.json", python=str, packages=dict),
         questions={question.question_id: question for question in read_asked(folder / "questions.jsonl")},
-        metrics={variant: read_metrics(folder / variant / "metrics.json") for variant in variants},
-        predictions={variant: read_predictions(folder / variant / "predictions.jsonl") for variant in variants},
+        metrics=metrics,
+        predictions={
+            variant: read_predictions(folder / variant / "predictions.jsonl", card["n_predictions"])
+            for variant, card in metrics.items()
+        },
         curves=(
             curve("sft", "loss", read_jsonl(run_dir.stage_dir("sft") / "metrics.jsonl", step=int)),
             *(curve("grpo", key, rewards) for key in curves),
@@ -264,7 +268,7 @@ def read_asked(path: Path) -> list[Question]:
 
 def read_metrics(path: Path) -> dict[str, Any]:
     """Read a variant's means; RunError if an older version counted other phases."""
-    metrics: dict[str, Any] = read_json(path, n_questions=int, metrics=dict)
+    metrics: dict[str, Any] = read_json(path, n_questions=int, n_predictions=int, metrics=dict)
     if "phases" not in metrics:
         raise RunError(
             f"{path}: does not say how its phases were read, the run was scored by an older version; "
@@ -273,9 +277,15 @@ def read_metrics(path: Path) -> dict[str, Any]:
     return metrics
 
 
-def read_predictions(path: Path) -> tuple[Prediction, ...]:
-    """Read scored completions; DataError names the line that is none."""
-    return tuple(from_row(Prediction, row, f"{path}:{number}") for number, row in enumerate(read_jsonl(path), 1))
+def read_predictions(path: Path, wanted: int) -> tuple[Prediction, ...]:
+    """Read scored completions; DataError names the line that is none, or a file that has not as many as were scored."""
+    rows = tuple(from_row(Prediction, row, f"{path}:{number}") for number, row in enumerate(read_jsonl(path), 1))
+    if len(rows) != wanted:
+        raise DataError(
+            f"{path}: holds {len(rows)} of the {wanted} predictions that were scored; "
+            "run `mbt-lite eval` again, it scores the stored completions anew"
+        )
+    return rows
 
 
 def curve(stage: str, key: str, rows: Iterable[Mapping[str, Any]]) -> Curve:

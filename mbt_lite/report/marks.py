@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from mbt_lite.records import PhaseSpan
-from mbt_lite.rewards.mentions import mentionable
+from mbt_lite.rewards.mentions import mentionable, number_mentions
 from mbt_lite.rewards.terms import NGRAM_WORDS
 from mbt_lite.text.completion import trace_span
 from mbt_lite.text.normalize import words
@@ -134,7 +134,8 @@ def mark(
     start, end = trace_span(text, prefilled_think=prefilled_think) or (0, 0)
     trace = [word for word in located if start <= word.start < end]
     repeated = repeated_words(trace)
-    mentions = _spans(text, located, occurrences(located, mentionable(golds)))
+    in_words = _spans(text, located, occurrences(located, mentionable(golds)))
+    mentions = _merged(sorted([*in_words, *number_mentions(text, golds)]))
     first = [mention for mention in mentions if start <= mention[0] < end][:1]
     edges = _edges(
         text,

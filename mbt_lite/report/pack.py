@@ -57,12 +57,14 @@ def _is_prefilled(row: Prediction) -> bool:
 
 def _content(report: Report, marked: Marked, limit: int) -> dict[str, Any]:
     """Join the completions by question and rollout: a tuned one stands beside its base."""
-    asked: dict[tuple[str, int], dict[str, Any]] = {}
+    asked: dict[tuple[str, str, int], dict[str, Any]] = {}
     for series, row, paragraphs in marked:
         question = series.run.questions[row.question_id]
-        entry = asked.setdefault((row.question_id, row.rollout_index), _question(question, row.rollout_index))
+        # two files may give one id to two questions
+        place = (row.question_id, question.question, row.rollout_index)
+        entry = asked.setdefault(place, _question(question, row.rollout_index))
         entry["predictions"][series.label] = _prediction(series, row, paragraphs, limit)
-    unit = "questions" if all(not rollout for _, rollout in asked) else "completions of questions"
+    unit = "questions" if all(not rollout for *_, rollout in asked) else "completions of questions"
     return {"unit": unit, "questions": list(asked.values())}
 
 

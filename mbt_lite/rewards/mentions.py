@@ -2,14 +2,16 @@
 
 A mention is a whole-word sequence in normalised form (see text/normalize.py). A gold shorter than three characters is
 never a mention; the length is the normalised form's, since "U.S." becomes "us", which any "let us see" would contain.
-Neither is "yes", as "no" is too short to be one: a trace that asks "yes or no?" has derived neither.
+Neither is "yes", as "no" is too short to be one: a trace that asks "yes or no?" has derived neither. A gold that is
+marked as a number is mentioned by numbers of its value, whatever their sign: `180.0` mentions 180, not 1800.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from mbt_lite.text.normalize import normalize
+from mbt_lite.text.normalize import normalize, words
+from mbt_lite.text.numbers import is_number_gold, number_in, numbers_in
 
 SHORTEST_MENTION_CHARACTERS = 3
 _VERDICTS = ("yes", "no")
@@ -25,7 +27,7 @@ def contains_words(text: str, sequence: str) -> bool:
     return f" {sequence} " in f" {text} "
 
 
-def words_through_first_mention(text: str, golds: Iterable[str]) -> int | None:
+def words_through_first_mention(text: str, golds: Sequence[str]) -> int | None:
     """Count the words of a text up to and including the first mention of any gold; None without a mention.
 
     The first mention is the one that is complete first: another alias can only bring it forward.
@@ -34,7 +36,7 @@ def words_through_first_mention(text: str, golds: Iterable[str]) -> int | None:
     4
     """
     padded = f" {normalize(text)} "
-    ends = []
+    ends = [len(words(text[:end])) for _, end in number_mentions(text, golds)[:1]]
     for gold in mentionable(golds):
         start = padded.find(f" {gold} ")
         if start >= 0:
@@ -42,13 +44,24 @@ def words_through_first_mention(text: str, golds: Iterable[str]) -> int | None:
     return min(ends, default=None)
 
 
+def number_mentions(text: str, golds: Iterable[str]) -> list[tuple[int, int]]:
+    """Give where a text mentions golds that are marked as numbers: beginnings and ends.
+
+    >>> number_mentions("$18.00 a day, so 1,800", ["#### 1800"])
+    [(17, 22)]
+    """
+    marked = [gold for gold in golds if is_number_gold(gold) and is_mentionable(normalize(gold))]
+    values = {abs(value) for gold in marked if (value := number_in(gold)) is not None}
+    return [(start, end) for value, start, end in numbers_in(text) if abs(value) in values] if values else []
+
+
 def mentionable(golds: Iterable[str]) -> list[str]:
-    """Give the normalised forms of the golds that can be mentioned.
+    """Give the normalised forms of the golds that can be mentioned as words.
 
     >>> mentionable(["The Beatles", "US", "A", "Yes"])
     ['beatles']
     """
-    return [gold for gold in map(normalize, golds) if is_mentionable(gold)]
+    return [form for gold in golds if not is_number_gold(gold) and is_mentionable(form := normalize(gold))]
 
 
 def is_mentionable(gold: str) -> bool:

@@ -14,9 +14,15 @@ Nothing is repaired: tags are matched byte for byte, and the trace keeps its whi
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Literal
 
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
+# how other models open a trace
+OTHER_THINK_OPEN = re.compile(
+    r"<(?:\w+:)?think(?:ing)?>|<reasoning>|<\|begin_of_thought\|>|<\|channel\|>analysis|\[THINK\]|◁think▷",
+    re.IGNORECASE,
+)
 ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
 
 Outcome = Literal["answered", "no_answer_tag", "unclosed_answer", "unclosed_think"]

@@ -1,12 +1,14 @@
 """Numbers in answers: the last number of a text, in one form, so that `$1,800.00` and `1800` are the same answer.
 
 A number is digits with thousands separators, a sign, a decimal point, an exponent, or a fraction of two whole numbers;
-units, currency and per cent signs around it do not count. LaTeX's `\\frac{3}{4}` is such a fraction.
+units, currency and per cent signs around it do not count. LaTeX's `\\frac{3}{4}` is such a fraction. What is longer
+than a thousand characters, as a loop writes it, is none: Python turns no more than 4300 digits into a number.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from fractions import Fraction
 
 from mbt_lite.records import NUMBER_MARK
@@ -18,6 +20,7 @@ NUMBER = re.compile(
     r"(?P<whole>\d{1,3}(?:[,\u00a0\u202f]\d{3})+(?!\d)|\d+)?(?P<rest>\.\d+)?(?P<power>[eE][-+]?\d{1,3})?"
     r"(?:\s*/\s*(?P<under>\d+))?"
 )
+_MOST_CHARACTERS = 1000
 
 
 def number_in(text: str) -> Fraction | None:
@@ -26,9 +29,19 @@ def number_in(text: str) -> Fraction | None:
     >>> number_in("5 + 13 = $1,818.50"), number_in("no idea")
     (Fraction(3637, 2), None)
     """
-    plain = _FRACTION.sub(r" \1/\2", text)
-    found = [one for one in NUMBER.finditer(plain) if one["whole"] or one["rest"]]
-    return next((value for one in reversed(found) if (value := _value(one)) is not None), None)
+    return next((value for value, *_ in reversed(list(numbers_in(_FRACTION.sub(r" \1/\2", text))))), None)
+
+
+def numbers_in(text: str) -> Iterator[tuple[Fraction, int, int]]:
+    """Give each number of a text but LaTeX's, with where it begins and ends.
+
+    >>> [(int(value), start, end) for value, start, end in numbers_in("$1,800, not 2")]
+    [(1800, 0, 6), (2, 12, 13)]
+    """
+    for one in NUMBER.finditer(text):
+        is_number = (one["whole"] or one["rest"]) and len(one[0]) <= _MOST_CHARACTERS
+        if is_number and (value := _value(one)) is not None:
+            yield value, *one.span()
 
 
 def _value(found: re.Match[str]) -> Fraction | None:

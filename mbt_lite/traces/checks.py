@@ -13,13 +13,15 @@ import collections
 import dataclasses
 import functools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from mbt_lite import prompts
 from mbt_lite.records import Completion, PhaseSpan, Question
 from mbt_lite.rewards.mentions import contains_words
 from mbt_lite.rewards.terms import exact_term, redundancy_term
+from mbt_lite.text.completion import OTHER_THINK_OPEN
 from mbt_lite.text.normalize import normalize, words
+from mbt_lite.text.numbers import number_in, numbers_in
 from mbt_lite.text.paragraphs import paragraphs, sentences
 from mbt_lite.traces.drafts import parse_draft
 from mbt_lite.traces.phase_labels import are_in_order, has_other_labels, phases_by_order
@@ -124,16 +126,21 @@ def faults(
         "phases out of order": rules.min_phases > 0 and not are_in_order(spans),
         "repeats itself": _loops(text),
         "too long for training": is_too_long(text, question.answer, question, rules),
-        "does not reach the gold": not _concludes(text, question.answer),
+        "does not reach the gold": not _concludes(text, question),
     }
     yield from (reason for reason, found in checks.items() if found)
+
+
+def holds(text: str, tags: Iterable[str]) -> bool:
+    """Tell whether a text holds one of these tags, however it spells them."""
+    return any(tag in text.lower() for tag in tags)
 
 
 def form_faults(text: str, rules: Rules) -> dict[str, bool]:
     """Tell which faults of form a reply has that may not be in any."""
     return {
-        "nested think": any(tag in text for tag in THINK_TAGS),
-        "holds tags": any(tag in text for tag in OTHER_TAGS) or bool(rules.controls(text)),
+        "nested think": holds(text, THINK_TAGS) or OTHER_THINK_OPEN.search(text) is not None,
+        "holds tags": holds(text, OTHER_TAGS) or bool(rules.controls(text)),
         "markdown": MARKDOWN.search(text) is not None,
     }
 
@@ -163,9 +170,9 @@ def row_fault(
     if trace is None or not trace.strip():
         return "no trace"
     row = f"{trace} {answer}"
-    if any(tag in row for tag in THINK_TAGS):
+    if holds(row, THINK_TAGS):
         return "nested think"
-    if any(tag in row for tag in OTHER_TAGS) or rules.controls(row):
+    if holds(row, OTHER_TAGS) or rules.controls(row):
         return "holds tags"
     said = trace.strip() if row_trace is None else row_trace
     return "too long for training" if is_too_long(said, answer, question, rules) else None
@@ -235,12 +242,16 @@ def is_too_long(text: str, answer: str, question: Question, rules: Rules) -> boo
     return rules.count_tokens is not None and rules.count_tokens(question, text, answer) > rules.max_tokens
 
 
-def _concludes(text: str, gold: str) -> bool:
+def _concludes(text: str, question: Question) -> bool:
     """Tell whether the last paragraph holds the gold: after its last "the answer is", if it says so."""
-    conclusion, wanted = paragraphs(text)[-1], normalize(gold)
+    gold, conclusion = question.answer, paragraphs(text)[-1]
+    wanted = normalize(gold)
     if wanted in OPPOSITES:
         return normalize(conclusion).rpartition(" ")[2] != OPPOSITES[wanted]
     stated = STATED.split(conclusion)[-1]
+    if question.answer_rule == "number":
+        found = (stated[:start].rstrip() for value, start, _ in numbers_in(stated) if value == number_in(gold))
+        return any(not before.endswith(DROPPED) for before in found)
     if not wanted:
         # a gold of articles or signs alone has no normalised words
         return gold.strip() in stated

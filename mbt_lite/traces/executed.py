@@ -19,7 +19,7 @@ from mbt_lite.records import Question, Trace
 from mbt_lite.text.names import fold, has, plain_title, read_names
 from mbt_lite.text.result_lines import StepLine, read_steps
 from mbt_lite.traces.build import build_trace
-from mbt_lite.traces.checks import OPPOSITES, OTHER_TAGS, THINK_TAGS, Rules, is_too_long
+from mbt_lite.traces.checks import OPPOSITES, OTHER_TAGS, THINK_TAGS, Rules, holds, is_too_long
 from mbt_lite.traces.comt import PLAN, letters_in, open_completion
 from mbt_lite.traces.kind import Kind
 
@@ -64,7 +64,7 @@ def _row(kind: Kind, plan: Trace, question: Question, rules: Rules) -> Trace | s
         return lines
     executed = dataclasses.replace(kind, name=f"{kind.name}_executed", completion=completion_text, row_rule="closed")
     text = f"{PLAN}{plan.text}\n\n" + "\n".join(lines)
-    if any(tag in text for tag in (*THINK_TAGS, *OTHER_TAGS)) or rules.controls(text):
+    if holds(text, (*THINK_TAGS, *OTHER_TAGS)) or rules.controls(text):
         return "holds tags"
     told = read_steps("\n".join(lines))
     if len(told) != len(lines) or any(step.is_plan or step.stated is not None for step in told):

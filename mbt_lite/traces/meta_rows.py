@@ -22,7 +22,7 @@ from mbt_lite.text.names import plain_title, read_names, split_sentences
 from mbt_lite.text.normalize import normalize
 from mbt_lite.traces.asking import Made
 from mbt_lite.traces.build import build_trace
-from mbt_lite.traces.checks import OTHER_TAGS, THINK_TAGS, Rules
+from mbt_lite.traces.checks import OTHER_TAGS, THINK_TAGS, Rules, holds
 from mbt_lite.traces.drafts import is_correct, is_opened_by_template, parse_draft
 from mbt_lite.traces.jobs import Job, rejected_row
 from mbt_lite.traces.kind import Kind
@@ -134,7 +134,7 @@ def _row(
         trace += f" We expect to be right {right_of_8} of {TRIES} times, in about {tokens} tokens."
     answer = write_forecast(chosen.links, right_of_8, max(1, tokens))
     said = f"{trace} {answer}"
-    if any(tag in said for tag in (*THINK_TAGS, *OTHER_TAGS)) or rules.controls(said):
+    if holds(said, (*THINK_TAGS, *OTHER_TAGS)) or rules.controls(said):
         return "holds tags"
     if rules.count_tokens is not None and rules.count_tokens(question, trace, answer) > rules.max_tokens:
         return "too long for training"

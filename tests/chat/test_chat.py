@@ -11,6 +11,8 @@ from typer.testing import CliRunner, Result
 pytest.importorskip("peft", reason="needs the training stack: pip install 'mbt-lite[train]'")
 
 from mbt_lite import cli
+from mbt_lite.endpoint.stream import StreamingEndpoint
+from mbt_lite.errors import TeacherError
 from mbt_lite.files import read_jsonl
 from mbt_lite.generation.decoding import Decoding
 from mbt_lite.generation.generate import generate
@@ -109,6 +111,11 @@ def test_a_mistake_is_one_line(arguments, problem, run: Path) -> None:
     assert result.exit_code == 2
     assert problem in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_a_key_that_cannot_be_sent_is_told() -> None:
+    with pytest.raises(TeacherError, match=r"^http://127\.0\.0\.1:9/v1: the key cannot stand in a header; "):
+        StreamingEndpoint("http://127.0.0.1:9/v1", "m", "schl\u00fcssel")
 
 
 def test_ctrl_c_in_mid_answer_keeps_what_was_written_and_ends_with_130(run: Path) -> None:

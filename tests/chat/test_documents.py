@@ -37,6 +37,20 @@ def test_read_file_reads_questions_of_a_question_file(tmp_path: Path) -> None:
     assert [one.question_id for one in read] == [json.loads(line)["question_id"] for line in lines]
 
 
+@pytest.mark.parametrize("name", ["q.csv", "q.TSV", "q.JSONL"])
+def test_read_file_reads_questions_of_every_question_file(name: str, tmp_path: Path) -> None:
+    row = {"question": "Who?", "answer": "Ann"}
+    lines = [json.dumps(row)] if name == "q.JSONL" else ["\t".join(row), "\t".join(row.values())]
+    (tmp_path / name).write_text("\n".join(lines))
+    [read] = read_file(tmp_path / name)
+    assert (read.question, read.answer) == ("Who?", "Ann")
+
+
+def test_read_file_splits_documents_at_line_breaks_alone(tmp_path: Path) -> None:
+    (tmp_path / "d.txt").write_bytes("\ufeffOslo: A\u2028town.\r\nRome: A city.".encode())
+    assert [one.title for one in read_file(tmp_path / "d.txt")] == ["Oslo", "Rome"]
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [(None, "cannot be read"), (b"\xff\xfe\x00", "cannot be read"), (b"\n \n", "no documents")],

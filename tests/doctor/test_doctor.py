@@ -287,6 +287,18 @@ def test_doctor_finds_a_key_that_is_not_set(server: str, monkeypatch: pytest.Mon
     assert found[f"teacher {server}"] == "export a valid MBT_TEST_KEY"
 
 
+@pytest.mark.parametrize("key", ["secret\n", "schl\u00fcssel-secret", " secret"])
+def test_doctor_finds_a_key_that_cannot_be_sent_and_never_prints_it(
+    key: str, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MBT_TEST_KEY", key)
+    found = list(
+        check_services(demo(f"teacher.base_url={server}", "teacher.model=x", "teacher.api_key_env=MBT_TEST_KEY"))
+    )
+    assert problems(found)["teacher key MBT_TEST_KEY"] == "export MBT_TEST_KEY=..."
+    assert "secret" not in "".join(map(str, found))
+
+
 def test_doctor_finds_a_key_that_is_refused_and_never_prints_it(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MBT_TEST_KEY", "wrong-and-secret")
     teacher = Teacher(base_url=server, model="big", api_key_env="MBT_TEST_KEY")
@@ -358,7 +370,7 @@ def test_command_prints_json_and_ends_with_2_on_a_problem(monkeypatch: pytest.Mo
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("mbt_lite.doctor.command.check_libraries", lambda card: iter(()))
     (tmp_path / "mbt-lite" / "smollm2-135m-1").mkdir(parents=True)
-    result = CliRunner().invoke(cli.app, ["doctor", "recipes/demo.yaml", "--json"])
+    result = CliRunner().invoke(cli.app, ["doctor", "demo", "--json"])
     assert result.exit_code == 2
     found = {row["check"]: row["cure"] for row in json.loads(result.stdout)}
     assert found["cache"].startswith("rm -r")

@@ -105,10 +105,11 @@ def test_read_reply_takes_no_tokens_of_an_empty_text_for_none() -> None:
         ),
         ([{"type": "reasoning", "reasoning": "Hm."}, {"text": "Rome"}], "Rome"),
         (["Rome"], "Rome"),
+        ([{"type": "text", "text": {"value": "Rome", "annotations": []}}], "Rome"),
         ([{"type": "image_url", "image_url": "x"}, {"type": "text", "text": None}], ""),
         ([], ""),
     ],
-    ids=["one part", "two parts", "mistral", "reasoning", "plain", "nothing to read", "none"],
+    ids=["one part", "two parts", "mistral", "reasoning", "plain", "with its notes", "nothing to read", "none"],
 )
 def test_read_reply_joins_the_parts_of_a_content(content: Any, text: str) -> None:
     assert read(completion(content))[0].text == text
@@ -129,10 +130,22 @@ def test_read_reply_puts_a_completion_together_again(field: str) -> None:
         (completion(WHOLE, reasoning_content=TRACE), WHOLE),
         (completion("", reasoning_content=TRACE, finish_reason="length"), f"<think>\n{TRACE}"),
         (completion(None, reasoning_content=WHOLE), WHOLE),
+        (completion(ANSWER, reasoning_details=[{"type": "reasoning.text", "text": TRACE}]), WHOLE),
+        (completion(ANSWER, reasoning={"content": TRACE}), WHOLE),
         (completion(WHOLE), WHOLE),
         (completion(ANSWER), ANSWER),
     ],
-    ids=["parts", "streamed", "in both places", "cut off", "all of it as reasoning", "inline", "no trace at all"],
+    ids=[
+        "parts",
+        "streamed",
+        "in both places",
+        "cut off",
+        "all of it as reasoning",
+        "details",
+        "an object",
+        "inline",
+        "no trace at all",
+    ],
 )
 def test_read_reply_gives_a_completion_as_the_student_wrote_it(answer: Answer, text: str) -> None:
     assert read(answer, is_completion=True)[0].text == text

@@ -8,6 +8,7 @@ import pytest
 from mbt_lite.errors import DataError
 from mbt_lite.layouts import layout_named, plain
 from mbt_lite.records import Document, Question, from_row, to_row
+from mbt_lite.rewards.terms import exact_term
 
 ASKED: dict[str, Any] = {"question": "Where was Judy Rice born?", "answer": "Oakford"}
 
@@ -53,6 +54,9 @@ def test_documents_are_texts_or_titles_and_texts(given: Any, read_as: tuple[Docu
         ("48/2 = <<48/2=24>>24\n#### 1,072", "1072", "number"),
         ("24 clips", "24 clips", "text"),
         ("1912-13", "1912-13", "text"),
+        ("3,5", "3,5", "text"),
+        ("1,00,000", "1,00,000", "text"),
+        (1e16, "1e+16", "number"),
     ],
 )
 def test_a_number_is_compared_as_one(answer: Any, held: str, rule: str) -> None:
@@ -62,11 +66,22 @@ def test_a_number_is_compared_as_one(answer: Any, held: str, rule: str) -> None:
     assert question.accepted == (held,)
 
 
+def test_a_number_with_an_alias_in_words_is_compared_as_text() -> None:
+    question = read(answer=3, aliases=["three"])
+    assert exact_term("Three", question.golds) == exact_term("3", question.golds) == 1.0
+    assert read(answer=3, aliases=["3.0"]).answer_rule == "number"
+
+
 REFUSED = {
     "no answer": ({"answer": None}, 'field "answer": is not text (got None)'),
     "an empty answer": ({"answer": " "}, 'field "answer" is empty'),
     "a truth value": ({"answer": True}, 'field "answer": is not text (got True)'),
     "a list of answers": ({"answer": ["a"]}, "is not text (got ['a'])"),
+    "no number": ({"answer": float("nan")}, 'field "answer": is not text (got nan)'),
+    "a cell with a list of answers": ({"answer": "['Rome', 'Paris']"}, 'field "answer" is a list'),
+    "aliases as Python writes them": ({"aliases": "['NYC', 'Big Apple']"}, 'field "aliases": a list that is no JSON'),
+    "documents as numpy writes them": ({"documents": "['One.' 'Two.']"}, 'field "documents": a list that is no JSON'),
+    "an alias of no words": ({"aliases": ["Rome", "The"]}, 'field "aliases": one normalises to nothing'),
     "a mark without a number": ({"answer": "so #### many"}, "no number after #### (got ' many')"),
     "a slip": ({"docments": ["x"]}, "unknown field 'docments'; did you mean documents?"),
     "a document of another kind": ({"documents": ["a", 3]}, 'field "documents", item 2: is neither a text nor {title'),

@@ -1,5 +1,6 @@
 """`mbt-lite init`: a file of questions in, a recipe out that runs."""
 
+import datetime
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,34 @@ def test_one_file_is_split_and_the_recipe_is_ready_to_run(folder: Path, student_
     again = init("--data", "own.csv", "--teacher", "embedded")
     assert again.exit_code == 2
     assert again.stderr == "recipe.yaml: is there already; name another by --out, or delete it\n"
+
+
+def test_a_split_keeps_what_json_cannot_write_and_writes_over_nothing(folder: Path, student_folder: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="needs the training stack: pip install 'mbt-lite[train]'")
+    from pyarrow import parquet
+
+    days = [
+        {"question": f"When did road {n} open?", "answer": f"Day {n}", "seen": datetime.date(2020, 1, n)}
+        for n in (1, 2)
+    ]
+    parquet.write_table(pyarrow.Table.from_pylist(days), "days.parquet")
+    result = init("--data", "days.parquet", "--student", str(student_folder), "--teacher", "embedded")
+    assert result.exit_code == 0, result.output
+    assert read_jsonl(Path("recipe_dev.jsonl"))[0]["seen"].startswith("2020-01-0")
+    Path("own_train.jsonl").write_text(
+        '{"question": "A?", "answer": "x", "note": "\\ud83d"}\n{"question": "B?", "answer": "y"}\n'
+    )
+    before = Path("own_train.jsonl").read_text()
+    result = init(
+        "--data", "own_train.jsonl", "--student", str(student_folder), "--teacher", "embedded", "--out", "own.yaml"
+    )
+    assert (result.exit_code, Path("own_train.jsonl").read_text()) == (2, before)
+    assert result.stderr.startswith("own_train.jsonl: is there already, with other records; ")
+    result = init(
+        "--data", "own_train.jsonl", "--student", str(student_folder), "--teacher", "embedded", "--out", "b.yaml"
+    )
+    assert result.exit_code == 0, result.output
+    assert "ud83d" in Path("b_train.jsonl").read_text() + Path("b_dev.jsonl").read_text()
 
 
 def test_a_card_too_small_for_the_settings_changes_them(folder: Path) -> None:

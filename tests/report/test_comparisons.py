@@ -1,9 +1,13 @@
+import base64
 import dataclasses
+import gzip
+import json
 from collections.abc import Callable
 
 from mbt_lite.metrics.paired import compare
 from mbt_lite.report.comparisons import COLUMNS, comparisons, uncompared
 from mbt_lite.report.contents import Report, Run
+from mbt_lite.report.pack import pack_traces
 from mbt_lite.report.table import Cell
 
 
@@ -39,6 +43,16 @@ def test_comparisons_between_runs_need_the_same_questions(make_run: Callable[...
     report = Report((make_run(8, name="one"), make_run(9, name="other")))
     assert comparisons(report) == []
     assert uncompared(report) == ["other is not compared with one: they were asked different questions (8 in common)."]
+
+
+def test_questions_that_share_their_ids_alone_are_not_compared(make_run: Callable[..., Run]) -> None:
+    one, other = make_run(8, name="one"), make_run(8, name="other")
+    others = {name: dataclasses.replace(question, question=f"{name}?") for name, question in other.questions.items()}
+    report = Report((one, dataclasses.replace(other, questions=others)))
+    assert comparisons(report) == []
+    assert uncompared(report) == ["other is not compared with one: they were asked different questions (0 in common)."]
+    packed = json.loads(gzip.decompress(base64.b64decode(pack_traces(report))))
+    assert [len(entry["predictions"]) for entry in packed["questions"]] == 16 * [3]
 
 
 def test_comparisons_of_several_answers_have_no_won_and_lost(make_run: Callable[..., Run]) -> None:

@@ -140,6 +140,19 @@ def test_read_run_names_a_line_that_is_no_prediction(tmp_path: Path, make_run: C
         read_run(path, ["sft"])
 
 
+@pytest.mark.parametrize("kept", [0, 1])
+def test_read_run_refuses_predictions_that_are_not_all_there(
+    kept: int, tmp_path: Path, make_run: Callable[..., Run]
+) -> None:
+    path = write_run(tmp_path, make_run(2))
+    file = path / "eval" / "sft" / "predictions.jsonl"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:kept]))
+    with pytest.raises(
+        DataError, match=rf"predictions\.jsonl: holds {kept} of the 2 predictions.*`mbt-lite eval` again"
+    ):
+        read_run(path, ["sft"])
+
+
 def test_read_run_refuses_a_run_without_its_questions(tmp_path: Path, make_run: Callable[..., Run]) -> None:
     path = write_run(tmp_path, make_run(1))
     (path / "eval" / "questions.jsonl").unlink()

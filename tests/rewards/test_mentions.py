@@ -28,6 +28,9 @@ GOLDS = st.lists(st.lists(WORDS, max_size=3).map(" ".join), min_size=1, max_size
         pytest.param("Is it yes or no? No.", ["no"], None, id="no is none either"),
         pytest.param("Is it yes? Yes, both", ["Yes", "yes, both"], 5, id="an alias that says more"),
         pytest.param("the year 812", ["812"], 2, id="three characters count"),
+        pytest.param("It costs $18.00, so 1,800 in all", ["#### 1800"], 5, id="a number by its value"),
+        pytest.param("2000 - 150 is it", ["#### 150.0"], 2, id="a number after a minus"),
+        pytest.param("we have 72 of them", ["#### 72"], None, id="a short number"),
     ],
 )
 def test_words_through_first_mention_counts_words(text: str, golds: list[str], expected: int | None) -> None:

@@ -1,5 +1,6 @@
 """The quality gate, reason by reason, on texts written by hand."""
 
+import dataclasses
 from typing import Any, get_args
 
 import pytest
@@ -82,10 +83,24 @@ def test_rejection_of_an_empty_text(text: str) -> None:
     assert rejection(text, "stop", ask()) == "empty"
 
 
-@pytest.mark.parametrize("tag", ["<think>", "</think>", "<think >", "<answer>", "</answer>", "<answer >", "<|im_end|>"])
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "<think>",
+        "</think>",
+        "<think >",
+        "</THINK>",
+        "[THINK]",
+        "◁think▷",
+        "<answer>",
+        "</Answer>",
+        "<answer >",
+        "<|im_end|>",
+    ],
+)
 @pytest.mark.parametrize("place", ["{tag} {good}", "{good} {tag}"])
 def test_rejection_of_tags(tag: str, place: str) -> None:
-    reason = "nested think" if "think" in tag else "holds tags"
+    reason = "nested think" if "think" in tag.lower() else "holds tags"
     assert rejection(place.format(tag=tag, good=GOOD), "stop", ask()) == reason
 
 
@@ -197,6 +212,21 @@ def test_rejection_of_the_opposite_of_yes_or_no() -> None:
 )
 def test_rejection_finds_odd_golds(answer: str, text: str, reason: str | None) -> None:
     assert rejection(text, "stop", ask(answer)) == reason
+
+
+@pytest.mark.parametrize(
+    ("answer", "text", "reason"),
+    [
+        ("2.5", "So the answer is 25.", "does not reach the gold"),
+        ("-7", "So the answer is 7.", "does not reach the gold"),
+        ("1800", "We have 1800. So the answer is $18.00.", "does not reach the gold"),
+        ("1800", "So it is 18, not 1800.", "does not reach the gold"),
+        ("12.50", "So the answer is $12.5.", None),
+        ("1,800", "So we have 1800 clips in all.", None),
+    ],
+)
+def test_rejection_compares_numbers_by_value(answer: str, text: str, reason: str | None) -> None:
+    assert rejection(text, "stop", dataclasses.replace(ask(answer), answer_rule="number")) == reason
 
 
 def test_rejection_gives_the_first_reason_of_many() -> None:
