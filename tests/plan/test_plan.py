@@ -196,6 +196,8 @@ def test_read_architecture_reads_a_local_folder(tmp_path: Path) -> None:
         ("{}", "no `model_type`"),
         ('{"model_type": "mistral"}', "does not know this family"),
         ('{"model_type": "llama", "hidden_size": 8}', "incomplete for a llama model"),
+        ('{"model_type": "llama", "num_hidden_layers": 0, "hidden_size": 8}', r"\(num_hidden_layers is 0\)"),
+        ('{"model_type": "llama", "num_hidden_layers": 2, "hidden_size": "8"}', r"\(hidden_size is '8'\)"),
     ],
 )
 def test_read_architecture_refuses_a_config_it_cannot_read(text: str, said: str, tmp_path: Path) -> None:
