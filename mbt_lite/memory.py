@@ -22,7 +22,7 @@ _SIGNS = ("out of memory", "_status_alloc_failed", "t allocate memory", "not eno
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Phase = Literal["load", "rollouts", "forward", "backward", "optimizer", "evaluation", "save", "training"]
+Phase = Literal["load", "rollouts", "scoring", "forward", "backward", "optimizer", "evaluation", "save", "training"]
 
 
 # Whoever is told of phases; None leaves the present one.

@@ -59,7 +59,7 @@ def _cures(recipe: Recipe, stage: str, phase: Phase) -> Iterator[tuple[str, str,
     """Give (what to do, key, value now, whether it can still be done), the cheapest first."""
     section: Any = getattr(recipe, stage)
     quantization, trains = recipe.model.quantization, stage in _TRAINING
-    if phase == "rollouts" or (phase != "load" and not trains):
+    if phase in ("rollouts", "scoring") or (phase != "load" and not trains):
         # the completions of one prompt are generated together, however small the batch
         least = {"gen": recipe.gen.rollouts_per_question, "grpo": recipe.grpo.group_size, "eval": 1}[stage]
         key = "rollout_batch_size" if stage == "grpo" else "batch_size"

@@ -115,6 +115,10 @@ CURES = {
         recipe(grpo=Grpo(rollout_batch_size=64)), "grpo", "rollouts",
         ["lower `grpo.rollout_batch_size` (got 64)", "lower `grpo.max_completion_tokens` (got 2048, starts grpo anew)"],
     ),
+    "dev rewards and pass rates": (
+        recipe(grpo=Grpo(rollout_batch_size=64)), "grpo", "scoring",
+        ["lower `grpo.rollout_batch_size` (got 64)", "lower `grpo.max_completion_tokens` (got 2048, starts grpo anew)"],
+    ),
     "rollouts, one prompt at a time": (
         recipe(grpo=Grpo(rollout_batch_size=8, group_size=8)), "grpo", "rollouts",
         ["lower `grpo.max_completion_tokens` (got 2048, starts grpo anew)",
