@@ -109,7 +109,8 @@ def _check_engine(model: schema.Model) -> None:
     if importlib.util.find_spec("vllm") is None:
         raise ModelError(f"{key}: vLLM is not installed (got vllm); `make setup-gpu-vllm`, or set it to local")
     if choose_dtype(model.dtype) != torch.bfloat16:
-        raise ModelError(f"{key}: vLLM needs a card that multiplies bfloat16 (got an older one); set it to local")
+        got = "an older one" if model.dtype == "auto" else f"model.dtype {model.dtype}"
+        raise ModelError(f"{key}: vLLM needs a card that multiplies bfloat16 (got {got}); set it to local")
 
 
 def choose_dtype(wanted: str) -> torch.dtype:
