@@ -67,7 +67,7 @@ def read_rates(recipe: Recipe, setup: Setup, target: Target, run_folder: Path) -
         for file in FILES
         for number, line in enumerate(read_jsonl(file), 1)
         if is_of_student(row := from_row(Measurement, line, f"{file}:{number}"), recipe)
-        and is_on_device(row, target, None if card is None else card[0])
+        and is_on_device(row, target, None if card is None else card.name)
     ]
     grpo = [(source, row) for source, row in rows if row.benchmark == "grpo"]
     sft = [(source, pace) for source, row in rows if row.benchmark == "sft" for pace in _sft_paces(row)]

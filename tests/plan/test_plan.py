@@ -215,6 +215,19 @@ def test_choose_target_asks_nvidia_smi(tmp_path: Path, monkeypatch: pytest.Monke
     assert choose_target(16).memory == 16 * GIB
 
 
+@pytest.mark.parametrize(("capability", "size"), [("6.1", 4), ("7.5", 2), ("8.6", 2), ("[N/A]", 2)])
+def test_make_setup_takes_the_precision_of_the_card_that_is_here(
+    capability: str, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\necho 'NVIDIA Some Card, 24564, 580.95.05, {capability}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    recipe = load_recipe(ROOT / "recipes/mbt_r.yaml", ["model.dtype=auto"])
+    setups = [make_setup(recipe, KNOWN["qwen3-4b"], choose_target(vram)) for vram in (None, 24)]
+    assert [setup.dtype_bytes for setup in setups] == [size, 2]
+
+
 @pytest.mark.parametrize("vram", ["inf", "nan", "1e300", "0", "24GiB"])
 def test_command_refuses_a_size_that_no_card_has(vram: str) -> None:
     result = CliRunner().invoke(cli.app, ["plan", "recipes/mbt_r.yaml", "--vram", vram])
