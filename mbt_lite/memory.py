@@ -13,16 +13,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
 
-from mbt_lite.errors import ModelError
+from mbt_lite.errors import MbtError, ModelError
 
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
-# What CUDA, cuBLAS and the CPU's allocators write.
-_SIGNS = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory", "not enough memory")
+# What CUDA and its libraries, the CPU's allocators and the kernel write, in lower case.
+_SIGNS = ("out of memory", "_status_alloc_failed", "t allocate memory", "not enough memory", "bad_alloc")
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Phase = Literal["load", "rollouts", "forward", "backward", "optimizer", "evaluation", "save", "training"]
+Phase = Literal["load", "rollouts", "scoring", "forward", "backward", "optimizer", "evaluation", "save", "training"]
 
 
 # Whoever is told of phases; None leaves the present one.
@@ -115,9 +115,9 @@ def in_phase(phase: Phase) -> Iterator[None]:
         _listener(phase)
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
+    except Exception as error:
         if is_out_of_memory(error) and not hasattr(error, "mbt_phase"):
-            error.mbt_phase = phase  # type: ignore[union-attr]
+            error.mbt_phase = phase  # type: ignore[attr-defined]
         raise
     finally:
         if _listener is not None:
@@ -148,4 +148,6 @@ def phase_of(error: BaseException) -> Phase:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether an exception means that memory ran out, on a GPU or on the CPU."""
-    return isinstance(error, MemoryError) or any(sign in str(error) for sign in _SIGNS)
+    # lines of ours may quote a server
+    said = "" if isinstance(error, MbtError) else str(error).lower()
+    return isinstance(error, MemoryError) or any(sign in said for sign in _SIGNS)

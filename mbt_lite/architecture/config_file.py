@@ -1,7 +1,6 @@
 """An architecture from a model's config.json, as transformers writes it.
 
-Keys that older files leave out stand for the format's own values: `head_dim` is hidden / heads, embeddings are tied in
-Gemma only, every layer of the other families has full attention.
+Keys that a file leaves out stand for the values of the family's class in transformers 5.17.
 """
 
 from __future__ import annotations
@@ -13,7 +12,15 @@ from typing import Any, cast
 from mbt_lite.architecture.numbers import FAMILIES, Architecture, Family
 from mbt_lite.errors import ModelError
 
-_TIED_IF_UNSAID = {"llama": False, "qwen2": False, "qwen3": False, "gemma3_text": True}
+_IF_UNSAID: dict[Family, dict[str, Any]] = {
+    "llama": {},
+    "qwen2": {"num_key_value_heads": 32, "sliding_window": 4096, "max_window_layers": 28},
+    "qwen3": {"num_key_value_heads": 32, "head_dim": 128, "sliding_window": 4096, "max_window_layers": 28},
+    "gemma3_text": {
+        "num_key_value_heads": 4, "head_dim": 256, "tie_word_embeddings": True, "sliding_window": 4096,
+        "sliding_window_pattern": 6,
+    },
+}  # fmt: skip
 
 
 def read_config(path: Path) -> Architecture:
@@ -28,37 +35,44 @@ def read_config(path: Path) -> Architecture:
     if family not in FAMILIES:
         raise ModelError(f"{path}: the plan does not know this family (got {family}; known: {', '.join(FAMILIES)})")
     try:
-        return _architecture(cast("Family", family), config)
-    except (KeyError, TypeError) as error:
+        return _architecture(cast("Family", family), _IF_UNSAID[family] | config)
+    except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: incomplete for a {family} model ({error}); download the model again") from error
 
 
 def _architecture(family: Family, config: dict[str, Any]) -> Architecture:
-    layers, hidden, heads = config["num_hidden_layers"], config["hidden_size"], config["num_attention_heads"]
+    sizes = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "vocab_size")
+    layers, hidden, inner, heads, vocabulary = (_size(name, config[name]) for name in sizes)
     sliding = _sliding_layers(family, config)
     return Architecture(
         family=family,
         layers=layers,
         hidden=hidden,
-        intermediate=config["intermediate_size"],
+        intermediate=inner,
         heads=heads,
-        kv_heads=config.get("num_key_value_heads") or heads,
-        head_size=config.get("head_dim") or hidden // heads,
-        vocabulary=config["vocab_size"],
-        is_tied=config.get("tie_word_embeddings", _TIED_IF_UNSAID[family]),
+        kv_heads=_size("num_key_value_heads", config.get("num_key_value_heads") or heads),
+        head_size=_size("head_dim", config.get("head_dim") or hidden // heads),
+        vocabulary=vocabulary,
+        is_tied=config.get("tie_word_embeddings", False),
         has_attention_bias=family != "qwen2" and bool(config.get("attention_bias")),
         sliding_window=config["sliding_window"] if sliding else 0,
         sliding_layers=sliding,
     )
 
 
+def _size(name: str, value: Any) -> int:
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} is {value!r}")
+    return value
+
+
 def _sliding_layers(family: Family, config: dict[str, Any]) -> int:
     """Count the layers with a sliding window; old Gemma files name their pattern, others say `use_sliding_window`."""
-    if "layer_types" in config:
+    layers = config["num_hidden_layers"]
+    if config.get("layer_types"):
         return int(sum(kind == "sliding_attention" for kind in config["layer_types"]))
     if family == "gemma3_text":
-        layers = config["num_hidden_layers"]
         return int(layers - layers // config["sliding_window_pattern"])
-    if config.get("use_sliding_window"):
-        return int(config["num_hidden_layers"] - config["max_window_layers"])
+    if config.get("use_sliding_window") and config["sliding_window"]:
+        return int(max(0, layers - config["max_window_layers"]))
     return 0

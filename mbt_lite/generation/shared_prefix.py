@@ -187,7 +187,9 @@ def is_supported(model: nn.Module) -> bool:
     """Tell whether every layer of the model attends fully, and through transformers' interface."""
     config = model.config.get_text_config()  # type: ignore[union-attr, operator]
     kinds = getattr(config, "layer_types", None)
-    return bool(model._supports_attention_backend) and (kinds is None or set(kinds) == {"full_attention"})
+    # Mistral, Phi-3 and others do not list their layers: with a window all have it
+    is_full = getattr(config, "sliding_window", None) is None if kinds is None else set(kinds) == {"full_attention"}
+    return bool(model._supports_attention_backend) and is_full
 
 
 @contextlib.contextmanager

@@ -35,10 +35,15 @@ def _all(row: Mapping[str, int], size: int, seen: int) -> float:
 
 
 def live_lines(grpo: Grpo, run_folder: Path) -> Iterator[str]:
-    """Say the share by group size, and the prompts a step that it takes; nothing where no pass rates were measured."""
+    """Say the share by group size, and the prompts a step that it takes; nothing where no pass rates were measured.
+
+    Questions that `grpo.prefilter` leaves out are in no step, and do not count.
+    """
     for source in ("grpo", "gen"):
         path = run_folder / source / "pass_rates.jsonl"
         rates = [row for row in read_jsonl(path, rollouts=int, correct=int) if row["rollouts"] > 1]
+        if grpo.prefilter != "off":
+            rates = [row for row in rates if 0 < row["correct"] < row["rollouts"]]
         if not rates:
             continue
         sizes = sorted({*_SIZES, grpo.group_size})

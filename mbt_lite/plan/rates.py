@@ -21,7 +21,7 @@ from mbt_lite.architecture.families import known_name
 from mbt_lite.files import read_json, read_jsonl
 from mbt_lite.plan.phases import Setup
 from mbt_lite.plan.target import Target, read_card
-from mbt_lite.recipe.schema import Recipe
+from mbt_lite.recipe.schema import Grpo, Recipe
 from mbt_lite.records import Measurement, from_row
 from mbt_lite.run_dir import RECIPE_FILE
 
@@ -67,7 +67,7 @@ def read_rates(recipe: Recipe, setup: Setup, target: Target, run_folder: Path) -
         for file in FILES
         for number, line in enumerate(read_jsonl(file), 1)
         if is_of_student(row := from_row(Measurement, line, f"{file}:{number}"), recipe)
-        and is_on_device(row, target, None if card is None else card[0])
+        and is_on_device(row, target, None if card is None else card.name)
     ]
     grpo = [(source, row) for source, row in rows if row.benchmark == "grpo"]
     sft = [(source, pace) for source, row in rows if row.benchmark == "sft" for pace in _sft_paces(row)]
@@ -146,10 +146,11 @@ def _train_rate(run_folder: Path) -> Rate | None:
     file = run_folder / "sft" / "metrics.jsonl"
     paces, before = [], 0.0
     for row in read_jsonl(file):
-        # an evaluation has no speed
-        if "speed/tokens_per_second" in row:
-            tokens = row["num_tokens"] - before
-            before = row["num_tokens"]
+        # an evaluation has no speed, and a step of next to none tells nothing
+        if row.get("speed/tokens_per_second"):
+            total = row["num_tokens"]
+            # a run that went on after a stop counts anew
+            tokens, before = total - (before if total > before else 0), total
             paces.append((tokens, tokens / row["speed/tokens_per_second"]))
     return rate_of_steps(paces, str(file))
 
@@ -157,11 +158,10 @@ def _train_rate(run_folder: Path) -> Rate | None:
 def _step_rate(run_folder: Path) -> Rate | None:
     """Give the completion tokens a second of the grpo steps that a run has made; None without any."""
     file = run_folder / "grpo" / "metrics.jsonl"
-    rows = [row for row in read_jsonl(file) if "step_time" in row]
+    rows = [row for row in read_jsonl(file) if row.get("step_time")]
     if not rows:
         return None
-    grpo = read_json(run_folder / RECIPE_FILE, grpo=dict)["grpo"]
-    completions = grpo["prompts_per_step"] * grpo["group_size"]
+    completions = Grpo.model_construct(**read_json(run_folder / RECIPE_FILE, grpo=dict)["grpo"]).completions_per_step
     return rate_of_steps([(completions * row["completions/mean_length"], row["step_time"]) for row in rows], str(file))
 
 

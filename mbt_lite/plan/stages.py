@@ -6,6 +6,7 @@ A phase is planned at its largest: full prompts, completions that run to their l
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from mbt_lite.plan.activations import MicroBatch
 from mbt_lite.plan.phases import (
@@ -116,7 +117,8 @@ def grpo_batch(recipe: Recipe, lengths: Lengths, *, shares: bool) -> MicroBatch:
 def _most_prompts(grpo: Grpo) -> int:
     """Count the prompts of the micro-batch that has most: neighbouring rows, groups one after the other."""
     rows, group = grpo.micro_batch_size, grpo.group_size
-    starts = range(0, grpo.completions_per_step, rows)
+    # whole micro-batches are whole groups again
+    starts = range(0, math.lcm(rows, group), rows)
     return max((start + rows - 1) // group - start // group + 1 for start in starts)
 
 

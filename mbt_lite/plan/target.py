@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from mbt_lite.architecture.numbers import Architecture
-from mbt_lite.cards import best_card, read_cards
+from mbt_lite.cards import Capability, Card, best_card, precision_of, read_cards
 from mbt_lite.errors import ModelError
 from mbt_lite.plan.phases import Setup
 from mbt_lite.recipe.schema import Recipe
@@ -25,11 +25,12 @@ _MEMORY_INFO = Path("/proc/meminfo")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Target:
-    """A device and its bytes; `said` names it."""
+    """A device and its bytes; `said` names it. `capability` is None of a processor, and of a card that is not known."""
 
     device: Literal["cpu", "cuda"]
     memory: int
     said: str
+    capability: Capability | None = dataclasses.field(default=None, compare=False)
 
     @property
     def kept(self) -> int:
@@ -48,22 +49,17 @@ def choose_target(vram_gib: float | None) -> Target:
         return Target("cuda", int(vram_gib * GIB), f"a {vram_gib:g} GiB card")
     card = read_card()
     if card is not None:
-        return Target("cuda", card[1], card[0])
+        # without memory of its own it has what is free of the machine's
+        return Target("cuda", card.memory or free_memory_bytes(), card.name, card.capability)
     return Target("cpu", free_memory_bytes(), "this machine's processor")
 
 
-def read_card() -> tuple[str, int] | None:
-    """Give name and memory in bytes of the card that stages use, as nvidia-smi tells them; None without one.
-
-    A card that shares the machine's memory has what is free there. Of a driver that does not answer, doctor tells.
-    """
+def read_card() -> Card | None:
+    """Give the card that stages use, as nvidia-smi tells it; None without one, or where its driver does not answer."""
     try:
-        card = best_card(read_cards())
+        return best_card(read_cards())
     except ModelError:
         return None
-    if card is None:
-        return None
-    return card.name, free_memory_bytes() if card.memory is None else card.memory
 
 
 def free_memory_bytes() -> int:
@@ -82,13 +78,16 @@ def _multiplies_bfloat16() -> bool:
 
 
 def make_setup(recipe: Recipe, architecture: Architecture, target: Target) -> Setup:
-    """Resolve `auto` keys for a target. On CUDA: 16 bits, and in each stage its backend, as `make setup-gpu` has it.
+    """Resolve `auto` keys for a target. On CUDA: the card's precision, 16 bits where it is not known, and in each stage
+    its backend, as `make setup-gpu` has it.
 
     Raises ModelError for a precision that the plan does not know.
     """
-    dtype = recipe.model.dtype
+    dtype: str = recipe.model.dtype
     if dtype == "auto":
-        dtype = "bfloat16" if target.device == "cuda" or _multiplies_bfloat16() else "float32"
+        on_cuda = target.device == "cuda"
+        dtype = "bfloat16" if on_cuda or _multiplies_bfloat16() else "float32"
+        dtype = precision_of(target.capability) if on_cuda and target.capability else dtype
     sizes = {"bfloat16": 2, "float16": 2, "float32": 4}
     if dtype not in sizes:
         raise ModelError(f"model.dtype: unknown to the plan (got {dtype}); use {' or '.join(sizes)}")

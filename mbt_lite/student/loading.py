@@ -5,6 +5,8 @@ What unsloth is told stands in `unsloth_backend.py`. Traps closed here (each has
    later gradients are wrong. The switch is turned off on every layer right after loading.
 2. A tokenizer without padding, or with padding equal to the end of the turn, teaches a model never to stop. Refused.
 3. Adapters in bfloat16 hardly move at small learning rates. Trainable weights are float32.
+4. A model's own generation_config.json (Qwen2.5 punishes repetition) fills what `generate` is not told, and log-probs
+   are then not the policy's. Of it the special tokens are kept.
 """
 
 from __future__ import annotations
@@ -107,7 +109,8 @@ def _check_engine(model: schema.Model) -> None:
     if importlib.util.find_spec("vllm") is None:
         raise ModelError(f"{key}: vLLM is not installed (got vllm); `make setup-gpu-vllm`, or set it to local")
     if choose_dtype(model.dtype) != torch.bfloat16:
-        raise ModelError(f"{key}: vLLM needs a card that multiplies bfloat16 (got an older one); set it to local")
+        got = "an older one" if model.dtype == "auto" else f"model.dtype {model.dtype}"
+        raise ModelError(f"{key}: vLLM needs a card that multiplies bfloat16 (got {got}); set it to local")
 
 
 def choose_dtype(wanted: str) -> torch.dtype:
@@ -187,6 +190,7 @@ def load_student(
     chat.check_rows(student.tokenizer, student.model.get_input_embeddings().weight.shape[0], model.name)
     close_cpu_repacking(student.model)
     train_in_float32(student.model)
+    decode_as_told(student.model)
     give_back_freed_memory()
     if student.device.type == "cuda":
         say(f"student: {model.name} by {student.backend} in {_precision(student)} on {_card_used()}")
@@ -288,6 +292,15 @@ def close_cpu_repacking(model: torch.nn.Module) -> int:
     for layer in layers:
         layer.support_avx512bf16_for_cpu = False
     return len(layers)
+
+
+def decode_as_told(model: Any) -> None:
+    """Drop all of a model's own way to decode but its special tokens (trap 4)."""
+    from transformers import GenerationConfig
+
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    tokens = ("bos_token_id", "eos_token_id", "pad_token_id")
+    base.generation_config = GenerationConfig(**{name: getattr(base.generation_config, name) for name in tokens})
 
 
 def train_in_float32(model: torch.nn.Module) -> None:

@@ -76,10 +76,7 @@ def step_of(checkpoint: Path) -> int:
 
 def is_complete(checkpoint: Path) -> bool:
     """Tell whether every file a resume needs is there, and whole as far as its format can tell."""
-    random_states = [path.name for path in checkpoint.glob(RANDOM_STATES)]
-    if not random_states or any(
-        not (checkpoint / name).is_file() or (checkpoint / name).stat().st_size == 0 for name in REQUIRED
-    ):
+    if not any(checkpoint.glob(RANDOM_STATES)) or not all((checkpoint / name).is_file() for name in REQUIRED):
         return False
     try:
         read_json(checkpoint / "adapter_config.json")
@@ -88,9 +85,9 @@ def is_complete(checkpoint: Path) -> bool:
         return False
     if state["global_step"] != step_of(checkpoint):
         return False
-    return _is_whole_safetensors(checkpoint / "adapter_model.safetensors") and all(
-        _is_whole_zip(checkpoint / name) for name in ("optimizer.pt", "scheduler.pt", *random_states)
-    )
+    # the loss scale of float16 too
+    written_by_torch = (*checkpoint.glob("*.pt"), *checkpoint.glob(RANDOM_STATES))
+    return _is_whole_safetensors(checkpoint / "adapter_model.safetensors") and all(map(_is_whole_zip, written_by_torch))
 
 
 def _is_whole_safetensors(path: Path) -> bool:
@@ -106,8 +103,10 @@ def _is_whole_safetensors(path: Path) -> bool:
 
 def _is_whole_zip(path: Path) -> bool:
     """torch.save writes a zip: its directory stands at the end, and each entry has a checksum."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except zipfile.BadZipFile:
-        return False
+    with path.open("rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                return archive.testzip() is None
+        # a damaged directory may name other bytes, methods, versions or places than zipfile knows
+        except Exception:
+            return False

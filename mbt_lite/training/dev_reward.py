@@ -17,6 +17,7 @@ from transformers import TrainerCallback
 from mbt_lite.files import Journal, read_jsonl, write_jsonl
 from mbt_lite.generation.decoding import Decoding
 from mbt_lite.generation.generate import generate
+from mbt_lite.memory import each_in_phase
 from mbt_lite.prompts import student_messages
 from mbt_lite.recipe.schema import Grpo
 from mbt_lite.records import Question
@@ -36,7 +37,7 @@ def score_greedily(
     """Answer questions greedily; give their number and means: reward, answer, exact, stop_rate, completion_tokens."""
     weights, prompts = grpo.reward.weights.model_dump(), [student_messages(question) for question in questions]
     sums = dict.fromkeys(("reward", "answer", "exact", "stop_rate", "completion_tokens"), 0.0)
-    for rollout in generate(
+    for rollout in each_in_phase("scoring", generate)(
         student,
         prompts,
         Decoding(

@@ -17,24 +17,27 @@ from mbt_lite.recipe import resumable_keys
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.training.checkpoints import find_newest_complete
 
+_TRAINING = ("sft", "grpo")
+
 
 @contextlib.contextmanager
 def naming_out_of_memory(recipe: Recipe, stage: str, folder: Path) -> Iterator[None]:
     """Turn running out of memory into a ModelError with phase, cure and what is kept; all else passes."""
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
+    except Exception as error:
         if not is_out_of_memory(error):
             raise
         phase = phase_of(error)
         wanted = re.search(r"[Tt]ried to allocate ([\d.]+ \w+)", str(error))
         size = f" (tried to allocate {wanted[1]})" if wanted else ""
         cures = " or ".join(cheapest_cures(recipe, stage, phase))
-        raise ModelError(f"{stage} {phase}: out of memory{size}; {cures}; {_kept(stage, folder)}") from error
+        where = f"{stage} {phase}" if phase != "training" else stage
+        raise ModelError(f"{where}: out of memory{size}; {cures}; {_kept(stage, folder)}") from error
 
 
 def _kept(stage: str, folder: Path) -> str:
-    if stage not in ("sft", "grpo"):
+    if stage not in _TRAINING:
         return "what was completed is kept"
     checkpoint = find_newest_complete(folder / "checkpoints")
     return f"the last checkpoint is kept: {checkpoint}" if checkpoint else "there is no checkpoint yet"
@@ -55,15 +58,15 @@ def cheapest_cures(recipe: Recipe, stage: str, phase: Phase) -> list[str]:
 def _cures(recipe: Recipe, stage: str, phase: Phase) -> Iterator[tuple[str, str, object, bool]]:
     """Give (what to do, key, value now, whether it can still be done), the cheapest first."""
     section: Any = getattr(recipe, stage)
-    quantization = recipe.model.quantization
-    if phase == "rollouts":
+    quantization, trains = recipe.model.quantization, stage in _TRAINING
+    if phase in ("rollouts", "scoring") or (phase != "load" and not trains):
         # the completions of one prompt are generated together, however small the batch
         least = {"gen": recipe.gen.rollouts_per_question, "grpo": recipe.grpo.group_size, "eval": 1}[stage]
         key = "rollout_batch_size" if stage == "grpo" else "batch_size"
         yield "lower", f"{stage}.{key}", getattr(section, key), getattr(section, key) > least
         yield "lower", f"{stage}.max_completion_tokens", section.max_completion_tokens, True
         yield "lower", "data.max_prompt_tokens", recipe.data.max_prompt_tokens, True
-    if phase in ("forward", "backward", "evaluation", "training"):
+    elif phase in ("forward", "backward", "evaluation", "training"):
         checkpointing = section.gradient_checkpointing
         yield "switch on", f"{stage}.gradient_checkpointing", checkpointing, not checkpointing and phase != "evaluation"
         yield "lower", f"{stage}.micro_batch_size", section.micro_batch_size, section.micro_batch_size > 1
@@ -73,6 +76,6 @@ def _cures(recipe: Recipe, stage: str, phase: Phase) -> Iterator[tuple[str, str,
             yield "lower", "grpo.max_completion_tokens", recipe.grpo.max_completion_tokens, True
     yield "set to nf4", "model.quantization", quantization, quantization != "nf4"
     yield "set to bfloat16", "model.dtype", recipe.model.dtype, recipe.model.dtype == "float32"
-    yield "lower", "lora.rank", recipe.lora.rank, stage in ("sft", "grpo") and phase != "load" and recipe.lora.rank > 1
+    yield "lower", "lora.rank", recipe.lora.rank, trains and phase != "load" and recipe.lora.rank > 1
     yield "take a smaller", "model.name", recipe.model.name, True
     yield "lower", "data.max_prompt_tokens", recipe.data.max_prompt_tokens, phase != "load"

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from mbt_lite.errors import DataError, RecipeError
 from mbt_lite.files import Journal, read_jsonl
+from mbt_lite.memory import each_in_phase
 from mbt_lite.progress import counting
 from mbt_lite.prompts import student_messages
 from mbt_lite.recipe.schema import Grpo, Recipe
@@ -115,7 +116,8 @@ def _sample(
     grpo = grpo.model_copy(update={"rollout_batch_size": rows})
     wanted = {index for index, question in enumerate(questions) if question.question_id not in done}
     correct: dict[int, list[bool]] = {index: [] for index in wanted}
-    for rollout in sample_by_student(student, prompts, grpo, samples, seed, wanted=wanted):
+    sampling = each_in_phase("scoring", sample_by_student)
+    for rollout in sampling(student, prompts, grpo, samples, seed, wanted=wanted):
         question, found = questions[rollout.prompt_index], correct[rollout.prompt_index]
         answer = parse_completion(rollout.text, prefilled_think=student.prefills_think).answer
         found.append(rollout.finish_reason == "stop" and exact_term(answer, question.golds) == 1.0)

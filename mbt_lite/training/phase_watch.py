@@ -126,7 +126,7 @@ class PhaseWatch:
         if taken >= max(STALL_SECONDS, STALL_TIMES * usual):
             self._said.add("stall")
             meaning = (
-                f"{time_text(taken)} in {phase}, {taken / usual:.0f} times the median; "
+                f"{time_text(taken)} in {phase}, {taken / max(usual, 1e-3):.0f} times the median; "
                 f"`py-spy dump --pid {os.getpid()}` shows where it stands, Ctrl-C keeps the last checkpoint"
             )
             self.warn(Noticed(self.step + 1, f"time/{phase}_seconds", round(taken, 2), round(usual, 2), meaning))

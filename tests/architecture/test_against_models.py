@@ -1,6 +1,7 @@
 """Exact sizes against the real thing: transformers' classes on the meta device, bitsandbytes' storage on the CPU."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 pytest.importorskip("torch", reason="needs the training stack: pip install 'mbt-lite[train]'")
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from mbt_lite.architecture.config_file import read_config
 from mbt_lite.architecture.families import KNOWN
@@ -87,3 +88,28 @@ def test_kv_bytes_per_token_are_those_of_a_cache(name: str) -> None:
 def test_read_config_gives_back_what_transformers_writes(name: str, tmp_path: Path) -> None:
     to_config(KNOWN[name]).save_pretrained(tmp_path)
     assert read_config(tmp_path / "config.json") == KNOWN[name]
+
+
+SIZES = {"vocab_size": 1003, "hidden_size": 64, "intermediate_size": 176, "num_hidden_layers": 3,
+         "num_attention_heads": 4}  # fmt: skip
+WINDOWS = {"use_sliding_window": True, "sliding_window": 32, "num_key_value_heads": 2}
+
+
+@pytest.mark.parametrize(
+    ("family", "said"),
+    [
+        ("llama", {}), ("llama", {"num_key_value_heads": 1, "head_dim": 24, "tie_word_embeddings": True}),
+        ("qwen2", {}), ("qwen2", {**WINDOWS, "max_window_layers": 1}), ("qwen2", WINDOWS),
+        ("qwen2", {**WINDOWS, "max_window_layers": 1, "sliding_window": None}), ("qwen2", {"layer_types": None}),
+        ("qwen3", {}), ("qwen3", {"num_key_value_heads": 2}),
+        ("gemma3_text", {}), ("gemma3_text", {"num_key_value_heads": 1, "sliding_window_pattern": 2}),
+    ],
+)  # fmt: skip
+def test_read_config_knows_what_a_file_leaves_out(family: str, said: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": family, **SIZES, **said}))
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(tmp_path))
+    found, kinds = read_config(tmp_path / "config.json"), getattr(model.config, "layer_types", ())
+    assert found.parameters == sum(parameter.numel() for parameter in model.parameters())
+    assert found.sliding_layers == list(kinds).count("sliding_attention")
+    assert found.sliding_window == (model.config.sliding_window if found.sliding_layers else 0)

@@ -68,11 +68,14 @@ def run_step(name: str, limit: float, bundle: Path | None, *, small: bool) -> di
     except subprocess.TimeoutExpired as error:
         code, out, err = None, _text(error.stdout), _text(error.stderr)
     seconds = round(time.monotonic() - began, 1)
-    last = (out.strip().splitlines() or [""])[-1]
+    lines = out.strip().splitlines()
     ended = {0: "passed", SKIPPED: "skipped", None: f"over its limit of {limit:.0f} s"}.get(code, f"failed ({code})")
-    found = (
-        json.loads(last) if code == 0 else {"said": (last if code == SKIPPED else "\n".join(err.splitlines()[-12:]))}
-    )
+    # libraries say goodbye behind it
+    told = [line for line in lines if line.startswith('{"')][-1:] if code == 0 else []
+    if code == 0 and not told:
+        ended = "failed (told nothing)"
+    said = lines[-1:] if code == SKIPPED else err.splitlines()[-12:]
+    found = json.loads(told[0]) if told else {"said": "\n".join(said)}
     return {"step": name, "ended": ended, "seconds": seconds, "found": found}
 
 

@@ -19,7 +19,8 @@ if step == "decode": time.sleep(60)
 if step == "numbers": print("no card"); sys.exit(77)
 print("words before")
 path = os.environ["PYTHONPATH"].split(os.pathsep)[2:]
-print(json.dumps({"rate": 12.3456, "path": path, "small": "--small" in sys.argv}))
+print(json.dumps({"rate": 12.3456, "path": path, "small": "--small" in sys.argv}) if step != "grpo-1" else "nothing")
+print("words after")
 """
 
 
@@ -61,7 +62,9 @@ def test_every_step_has_a_limit_and_a_function() -> None:
 def test_it_goes_on_after_a_failed_step_and_says_how_each_ended(
     check: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = run(check, monkeypatch, "probe", "load", "sft", "decode", "numbers", "unsloth-sft", "--out", str(tmp_path))
+    code = run(
+        check, monkeypatch, "probe", "load", "sft", "decode", "numbers", "grpo-1", "grpo-8", "--out", str(tmp_path)
+    )
     assert code == 1
     results = json.loads((tmp_path / "results.json").read_text())["results"]
     assert {row["step"]: row["ended"] for row in results} == {
@@ -70,7 +73,8 @@ def test_it_goes_on_after_a_failed_step_and_says_how_each_ended(
         "sft": "failed (-6)",
         "decode": "over its limit of 1 s",
         "numbers": "skipped",
-        "unsloth-sft": "passed",
+        "grpo-1": "failed (told nothing)",
+        "grpo-8": "passed",
     }
     assert "out of memory" in results[1]["found"]["said"]
     assert "rate 12.35" in (tmp_path / "results.md").read_text()

@@ -38,3 +38,14 @@ def test_live_lines_tell_what_a_step_takes_and_nothing_without_rates(tmp_path: P
     assert line.startswith("live groups by 10 pass rates (")
     assert f"{live_share(rows, 6):.0%} of groups of 6" in line
     assert f"{16 * live_share(rows, 6):.1f} a step of 16 x 6, 8 in steps of " in line
+
+
+@pytest.mark.parametrize("prefilter", ["off", "gen", "start"])
+def test_live_lines_leave_out_what_the_prefilter_does(tmp_path: Path, prefilter: str) -> None:
+    (tmp_path / "grpo").mkdir()
+    rows = [{"question_id": str(index), "rollouts": 4, "correct": index % 5} for index in range(10)]
+    write_jsonl(tmp_path / "grpo" / "pass_rates.jsonl", rows)
+    kept = rows if prefilter == "off" else [row for row in rows if row["correct"] in (1, 2, 3)]
+    (line,) = live_lines(Grpo(prefilter=prefilter, group_size=8), tmp_path)
+    assert line.startswith(f"live groups by {len(kept)} pass rates (")
+    assert f"{live_share(kept, 8):.0%} of groups of 8" in line

@@ -196,6 +196,8 @@ def test_read_architecture_reads_a_local_folder(tmp_path: Path) -> None:
         ("{}", "no `model_type`"),
         ('{"model_type": "mistral"}', "does not know this family"),
         ('{"model_type": "llama", "hidden_size": 8}', "incomplete for a llama model"),
+        ('{"model_type": "llama", "num_hidden_layers": 0, "hidden_size": 8}', r"\(num_hidden_layers is 0\)"),
+        ('{"model_type": "llama", "num_hidden_layers": 2, "hidden_size": "8"}', r"\(hidden_size is '8'\)"),
     ],
 )
 def test_read_architecture_refuses_a_config_it_cannot_read(text: str, said: str, tmp_path: Path) -> None:
@@ -211,6 +213,19 @@ def test_choose_target_asks_nvidia_smi(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     assert choose_target(None) == Target("cuda", 24564 * 2**20, "NVIDIA Some Card")
     assert choose_target(16).memory == 16 * GIB
+
+
+@pytest.mark.parametrize(("capability", "size"), [("6.1", 4), ("7.5", 2), ("8.6", 2), ("[N/A]", 2)])
+def test_make_setup_takes_the_precision_of_the_card_that_is_here(
+    capability: str, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\necho 'NVIDIA Some Card, 24564, 580.95.05, {capability}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    recipe = load_recipe(ROOT / "recipes/mbt_r.yaml", ["model.dtype=auto"])
+    setups = [make_setup(recipe, KNOWN["qwen3-4b"], choose_target(vram)) for vram in (None, 24)]
+    assert [setup.dtype_bytes for setup in setups] == [size, 2]
 
 
 @pytest.mark.parametrize("vram", ["inf", "nan", "1e300", "0", "24GiB"])

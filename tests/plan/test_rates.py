@@ -165,6 +165,24 @@ def test_read_rates_takes_the_runs_own_steps_first(tmp_path: Path) -> None:
     assert rates.generate == Rate(8.0, 16.0 / 0.4, ("runs/a/grpo/metrics.jsonl", row))
 
 
+def test_read_rates_of_a_run_that_went_on_after_a_stop_and_hardly_moved(tmp_path: Path) -> None:
+    recipe, run = recipe_of("Qwen/Qwen3-4B"), write_run(tmp_path / "a")
+    with (run / "sft/metrics.jsonl").open("a") as file:
+        for tokens, speed in ((600.0, 60.0), (601.0, 0.0), (900.0, 59.8)):
+            file.write(json.dumps({"step": 3, "num_tokens": tokens, "speed/tokens_per_second": speed}) + "\n")
+        file.write('{"step": 6, "num_tok')
+    train = read_rates(recipe, setup_of(recipe), CPU, run).train
+    assert train == Rate(50.0, 100.0, (f"{run}/sft/metrics.jsonl",))
+
+
+def test_read_rates_counts_both_groups_of_a_masa_step(tmp_path: Path) -> None:
+    recipe, run = recipe_of("Qwen/Qwen3-4B"), write_run(tmp_path / "a")
+    resolved = json.loads((run / "recipe.resolved.json").read_text())
+    write(run / "recipe.resolved.json", resolved | {"grpo": resolved["grpo"] | {"method": "masa"}})
+    step = read_rates(recipe, setup_of(recipe), CPU, run).step
+    assert step == Rate(16.0, 32.0, (f"{run}/grpo/metrics.jsonl",))
+
+
 def test_read_rates_leaves_another_students_run_alone(tmp_path: Path) -> None:
     recipe = recipe_of("Qwen/Qwen3-4B")
     rates = read_rates(recipe, setup_of(recipe), CPU, write_run(tmp_path / "a", "random:qwen3-8b"))

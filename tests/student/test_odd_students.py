@@ -21,6 +21,8 @@ from odd_students import (
 
 from mbt_lite.errors import ModelError
 from mbt_lite.export.ollama import ollama_template
+from mbt_lite.generation.decoding import Decoding
+from mbt_lite.generation.library import complete_by_library
 from mbt_lite.prompts import student_messages
 from mbt_lite.recipe.schema import Lora, Model
 from mbt_lite.records import Document, Question
@@ -66,6 +68,22 @@ def test_a_damaged_model_is_one_line_with_its_place(student_folder, tmp_path, ch
     with pytest.raises(ModelError, match=rf"{folder}: cannot be loaded \(.+\); give") as caught:
         loading.load_student(model(folder))
     assert "\n" not in str(caught.value)
+
+
+def with_its_own_decoding(folder):
+    path = folder / "generation_config.json"
+    own = {"repetition_penalty": 1.5, "no_repeat_ngram_size": 1, "min_new_tokens": 9, "typical_p": 0.5}
+    path.write_text(json.dumps(json.loads(path.read_text()) | own))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0], ids=["greedy", "sampled"])
+def test_a_model_decodes_as_it_is_told_and_not_by_its_own_file(student_folder, tmp_path, temperature):
+    folder = odd_student(tmp_path / "odd", student_folder, with_its_own_decoding)
+    decoding = Decoding(max_completion_tokens=12, temperature=temperature)
+    odd, plain = (loading.load_student(model(one)) for one in (folder, student_folder))
+    assert odd.stop_ids == plain.stop_ids
+    prompt = prompt_ids(plain.tokenizer, student_messages(QUESTION))
+    assert complete_by_library(odd, [prompt], decoding, [12]) == complete_by_library(plain, [prompt], decoding, [12])
 
 
 def with_code(folder):

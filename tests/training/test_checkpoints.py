@@ -51,9 +51,11 @@ def test_newest_complete_sets_a_checkpoint_without_a_file_aside(tmp_path, name):
     assert not newer.exists()
 
 
-@pytest.mark.parametrize("name", [*REQUIRED, "rng_state.pth"])
+@pytest.mark.parametrize("name", [*REQUIRED, "rng_state.pth", "scaler.pt"])
 def test_is_complete_refuses_a_file_cut_in_half(tmp_path, name):
     checkpoint = make_checkpoint(tmp_path, 3)
+    torch.save({"scale": 1.0}, checkpoint / "scaler.pt")
+    assert is_complete(checkpoint)
     content = (checkpoint / name).read_bytes()
     (checkpoint / name).write_bytes(content[: len(content) // 2])
     assert not is_complete(checkpoint)
@@ -63,6 +65,17 @@ def test_is_complete_refuses_a_file_cut_in_half(tmp_path, name):
 def test_is_complete_refuses_a_state_of_another_form(tmp_path, content):
     checkpoint = make_checkpoint(tmp_path, 3)
     (checkpoint / "trainer_state.json").write_bytes(content)
+    assert not is_complete(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"), [(6, 255), (8, 32), (10, 99), (46, 255)], ids=["version", "flags", "method", "name"]
+)
+def test_is_complete_refuses_a_damaged_directory(tmp_path, place, value):
+    checkpoint = make_checkpoint(tmp_path, 3)
+    content = bytearray((checkpoint / "optimizer.pt").read_bytes())
+    content[content.find(b"PK\1\2") + place] = value
+    (checkpoint / "optimizer.pt").write_bytes(content)
     assert not is_complete(checkpoint)
 
 

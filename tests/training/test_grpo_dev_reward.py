@@ -12,15 +12,17 @@ from safetensors.torch import load_file
 from toy_grpo import adapt
 from transformers import TrainerState
 
-from mbt_lite.files import read_jsonl
+from mbt_lite.files import Journal, read_jsonl
 from mbt_lite.generation.decoding import Decoding
 from mbt_lite.generation.generate import generate
+from mbt_lite.memory import phase_of
 from mbt_lite.prompts import student_messages
 from mbt_lite.recipe.schema import Grpo, Reward, RewardWeights
 from mbt_lite.records import Document, Question
 from mbt_lite.rewards.terms import RewardLimits
 from mbt_lite.training.dev_reward import BestByDev, score_greedily
 from mbt_lite.training.grpo_rollouts import rows_beside_steps
+from mbt_lite.training.pass_rates import measure_pass_rates
 
 
 class Run:
@@ -116,3 +118,21 @@ def test_score_greedily_gives_the_means_of_the_law(student):
     assert scored["reward"] == pytest.approx(2 * sum(terms) / 2)
     assert scored["completion_tokens"] == sum(lengths) / 2
     assert (scored["questions"], scored["answer"], scored["exact"]) == (2, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("sampling", ["dev rewards", "pass rates"])
+def test_running_out_of_memory_beside_steps_is_that_of_scoring(student, monkeypatch, tmp_path, sampling):
+    def run_out(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr("mbt_lite.generation.generate.RowSlots", run_out)
+    question = Question("q", "we", "x", (), (Document("a", "b", True),), "test")
+    grpo = Grpo(max_completion_tokens=16, reward=Reward(overlong_buffer_tokens=8))
+    with Journal(tmp_path / "rates.jsonl") as journal:
+        run = {
+            "dev rewards": lambda: score_greedily(student, [question], grpo, RewardLimits(16, 40, 8)),
+            "pass rates": lambda: measure_pass_rates(student, [question], grpo, journal, list),
+        }[sampling]
+        with pytest.raises(torch.OutOfMemoryError) as caught:
+            run()
+    assert phase_of(caught.value) == "scoring"

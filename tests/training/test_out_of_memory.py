@@ -1,3 +1,5 @@
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -6,7 +8,7 @@ pytest.importorskip("torch", reason="needs the training stack: pip install 'mbt-
 
 import torch
 
-from mbt_lite.errors import ModelError
+from mbt_lite.errors import ModelError, TeacherError
 from mbt_lite.memory import each_in_phase, in_phase, is_out_of_memory, phase_of
 from mbt_lite.recipe.schema import Data, Gen, Grpo, Lora, Model, Questions, Recipe, Sft
 from mbt_lite.training.out_of_memory import cheapest_cures, naming_out_of_memory
@@ -70,6 +72,9 @@ def test_each_in_phase_names_what_the_iteration_raises_and_nothing_that_its_user
         "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
         "allocate 64 bytes. Error code 12 (Cannot allocate memory)",
         "[enforce fail at alloc_cpu.cpp:80] data. DefaultCPUAllocator: not enough memory: you tried to allocate 4 B.",
+        "unable to mmap 536870912 bytes from file <model.safetensors>: Cannot allocate memory (12)",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "std::bad_alloc",
     ],
 )
 def test_is_out_of_memory_knows_what_the_allocators_write(message: str) -> None:
@@ -110,6 +115,10 @@ CURES = {
         recipe(grpo=Grpo(rollout_batch_size=64)), "grpo", "rollouts",
         ["lower `grpo.rollout_batch_size` (got 64)", "lower `grpo.max_completion_tokens` (got 2048, starts grpo anew)"],
     ),
+    "dev rewards and pass rates": (
+        recipe(grpo=Grpo(rollout_batch_size=64)), "grpo", "scoring",
+        ["lower `grpo.rollout_batch_size` (got 64)", "lower `grpo.max_completion_tokens` (got 2048, starts grpo anew)"],
+    ),
     "rollouts, one prompt at a time": (
         recipe(grpo=Grpo(rollout_batch_size=8, group_size=8)), "grpo", "rollouts",
         ["lower `grpo.max_completion_tokens` (got 2048, starts grpo anew)",
@@ -131,6 +140,15 @@ CURES = {
     "eval": (
         recipe(), "eval", "rollouts",
         ["lower `eval.batch_size` (got 16)", "lower `eval.max_completion_tokens` (got 2048, starts eval anew)"],
+    ),
+    "eval, outside of its rollouts": (
+        recipe(), "eval", "training",
+        ["lower `eval.batch_size` (got 16)", "lower `eval.max_completion_tokens` (got 2048, starts eval anew)"],
+    ),
+    "gen, one prompt at a time, outside of its rollouts": (
+        recipe(gen=Gen(batch_size=4, rollouts_per_question=4)), "gen", "training",
+        ["lower `gen.max_completion_tokens` (got 2048, starts gen anew)",
+         "lower `data.max_prompt_tokens` (got 300, starts gen anew)"],
     ),
     "eval, load": (
         recipe(), "eval", "load",
@@ -162,6 +180,21 @@ def test_naming_out_of_memory_of_gen_says_that_completions_are_kept(tmp_path: Pa
         in_phase("rollouts"),
     ):
         ask_cuda_for_too_much()
+
+
+@pytest.mark.parametrize("stage", ["gen", "sft", "grpo", "eval"])
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))], ids=type)
+def test_naming_out_of_memory_names_the_stage_alone_where_no_phase_was(
+    tmp_path: Path, stage: str, error: Exception
+) -> None:
+    said = rf"^{stage}: out of memory; lower `{stage}\."
+    with pytest.raises(ModelError, match=said), naming_out_of_memory(recipe(), stage, tmp_path):
+        raise error
+
+
+def test_naming_out_of_memory_is_not_for_a_server_that_says_so(tmp_path: Path) -> None:
+    with pytest.raises(TeacherError, match="CUDA"), naming_out_of_memory(recipe(), "gen", tmp_path):
+        raise TeacherError("teacher.base_url: answers 500 (CUDA out of memory)")
 
 
 def test_naming_out_of_memory_lets_other_errors_pass(tmp_path: Path) -> None:

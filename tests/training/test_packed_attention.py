@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("torch", reason="needs the training stack: pip install 'mbt-lite[train]'")
 
 import torch
-from transformers import Gemma3ForCausalLM, Gemma3TextConfig, Qwen3Config, Qwen3ForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from mbt_lite.generation.shared_prefix import is_supported
 from mbt_lite.training import packed_attention
@@ -83,7 +83,11 @@ def test_end_to_end_is_what_pack_makes_of_rows_alone():
     assert torch.equal(packed.position_ids, batch["position_ids"])
 
 
-def test_is_supported_refuses_sliding_windows():
-    config = Gemma3TextConfig(vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=6, head_dim=8,
-                              num_attention_heads=4, num_key_value_heads=2)  # fmt: skip
-    assert not is_supported(Gemma3ForCausalLM(config))
+@pytest.mark.parametrize("kind", ["gemma3_text", "mistral", "phi3"])
+def test_is_supported_refuses_sliding_windows(kind):
+    sizes = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=6, head_dim=8, num_attention_heads=4)
+    config = AutoConfig.for_model(kind, vocab_size=64, num_key_value_heads=2, sliding_window=4, pad_token_id=0, **sizes)
+    assert not is_supported(AutoModelForCausalLM.from_config(config))
+    if kind != "gemma3_text":
+        config.sliding_window = None
+        assert is_supported(AutoModelForCausalLM.from_config(config))

@@ -144,6 +144,15 @@ def test_look_says_nothing_before_it_knows_what_is_usual_nor_of_short_phases(wat
     assert not watched.noticed
 
 
+def test_look_names_a_stall_in_a_phase_that_took_no_time_before(watched: Watched) -> None:
+    for _ in range(3):
+        watched.pass_step(save=0)
+    with in_phase("save"):
+        watched.now += 300
+        watched.watch.look()
+    assert watched.noticed[0].meaning.startswith("5 min in save, ")
+
+
 HANGING = """
 import signal, time
 from mbt_lite.memory import in_phase

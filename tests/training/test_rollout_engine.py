@@ -204,21 +204,23 @@ def test_engine_of_has_room_for_prompt_and_completion() -> None:
 
 
 @pytest.mark.parametrize(
-    ("here", "said"),
+    ("here", "dtype", "said"),
     [
         (
             set(),
+            "auto",
             r"through unsloth on CUDA only, and one of them is not here \(got model.backend auto\); set it to local",
         ),
-        ({"unsloth"}, "through unsloth on CUDA only"),
-        ({"cuda"}, "through unsloth on CUDA only"),
-        ({"unsloth", "cuda"}, r"vLLM is not installed \(got vllm\); `make setup-gpu-vllm`"),
-        ({"unsloth", "cuda", "vllm"}, "needs a card that multiplies bfloat16"),
+        ({"unsloth"}, "auto", "through unsloth on CUDA only"),
+        ({"cuda"}, "auto", "through unsloth on CUDA only"),
+        ({"unsloth", "cuda"}, "auto", r"vLLM is not installed \(got vllm\); `make setup-gpu-vllm`"),
+        ({"unsloth", "cuda", "vllm"}, "auto", r"needs a card that multiplies bfloat16 \(got an older one\)"),
+        ({"unsloth", "cuda", "vllm"}, "float32", r"multiplies bfloat16 \(got model.dtype float32\)"),
     ],
-    ids=["nothing", "unsloth", "cuda", "no vllm", "an old card"],
+    ids=["nothing", "unsloth", "cuda", "no vllm", "an old card", "another precision"],
 )
 def test_load_student_refuses_an_engine_before_anything_loads(
-    here: set[str], said: str, monkeypatch: pytest.MonkeyPatch
+    here: set[str], dtype: Any, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def find(name: str) -> object:
         return name in here or None
@@ -231,6 +233,6 @@ def test_load_student_refuses_an_engine_before_anything_loads(
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
     monkeypatch.setattr(students, "import_backend", loads)
     # as a stage settles `auto`
-    model = schema.Model(name="tiny", backend="unsloth" if "unsloth" in here else "auto")
+    model = schema.Model(name="tiny", backend="unsloth" if "unsloth" in here else "auto", dtype=dtype)
     with pytest.raises(ModelError, match=f"grpo.rollout_engine: .*{said}"):
         students.load_student(model, engine=Engine(0.5, 4096, 32))
