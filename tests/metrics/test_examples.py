@@ -7,8 +7,8 @@ import pytest
 
 MODULES = {
     "text.normalize": 2, "text.completion": 3, "text.paragraphs": 4, "text.overlap": 1, "text.names": 1,
-    "text.numbers": 3, "text.confidence": 3,
-    "rewards.mentions": 3, "rewards.terms": 8, "rewards.law": 2, "rewards.meta": 3, "rewards.gating": 4,
+    "text.numbers": 4, "text.confidence": 3,
+    "rewards.mentions": 4, "rewards.terms": 8, "rewards.law": 2, "rewards.meta": 3, "rewards.gating": 4,
     "metrics.answers": 8, "metrics.traces": 7, "metrics.efficiency": 3, "metrics.intervals": 2,
     "metrics.paired": 1, "metrics.repeated": 1, "metrics.phase_reader": 1, "metrics.breakdown": 1,
     "metrics.calibration": 6, "metrics.agreement": 1,
