@@ -36,6 +36,7 @@ from mbt_lite.records import to_row
 STAGES = ("gen", "sft", "grpo", "eval")
 RECIPE_FILE = "recipe.resolved.json"
 INPUTS_FILE = "inputs.json"
+ENVIRONMENT_FILE = "environment.json"
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 # what a start leaves behind before it has done anything
 STARTED = (".lock", INPUTS_FILE, "template.json", "usage.json", "servers.json")
@@ -120,7 +121,8 @@ class RunDir:
         kept = STAGES if redo is None else STAGES[: STAGES.index(redo)]
         if not (path / RECIPE_FILE).exists():
             noted = [stage for stage in kept if (path / stage / INPUTS_FILE).exists() and cls(path).has_begun(stage)]
-            if not noted:
+            # stages of another run, copied here to go on from, have neither of the two
+            if not noted or not (path / ENVIRONMENT_FILE).exists():
                 return
             raise RunError(
                 f"{path / RECIPE_FILE}: is gone, so nobody knows by which recipe {noted[0]} began; "
@@ -297,7 +299,7 @@ class RunDir:
         # another process may have begun since it was first checked
         self.check(self.path, *self._recipe)
         write_json(self.path / RECIPE_FILE, self._recipe[0])
-        write_json(self.path / "environment.json", _environment())
+        write_json(self.path / ENVIRONMENT_FILE, _environment())
 
 
 def adapter_files(folder: Path) -> list[Path]:

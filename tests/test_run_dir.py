@@ -1,6 +1,7 @@
 """The run folder: what survives a kill, what may be resumed, what is refused."""
 
 import errno
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -80,6 +81,9 @@ def test_open_refuses_a_begun_run_without_its_recipe(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"recipe\.resolved\.json: is gone, .* by which recipe gen began; bring it back"):
         RunDir.open(tmp_path, RECIPE, RESUMABLE)
     RunDir.check(tmp_path, RECIPE, RESUMABLE, redo="gen")
+    # a stage that was copied into a folder of its own is gone on from
+    shutil.copytree(tmp_path / "gen", tmp_path / "other" / "gen")
+    RunDir.open(tmp_path / "other", RECIPE, RESUMABLE)
 
 
 def test_open_refuses_every_change_at_once(tmp_path: Path) -> None:
