@@ -7,7 +7,9 @@ there are, and partial folders are set aside.
 
 from __future__ import annotations
 
+import errno
 import zipfile
+import zlib
 from pathlib import Path
 
 from rich.console import Console
@@ -107,6 +109,11 @@ def _is_whole_zip(path: Path) -> bool:
         try:
             with zipfile.ZipFile(file) as archive:
                 return archive.testzip() is None
-        # a damaged directory may name other bytes, methods, versions or places than zipfile knows
-        except Exception:
+        # a damaged directory may name other bytes, methods, versions or lengths than zipfile knows
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError):
+            return False
+        except OSError as error:
+            # or a place before the file; anything else is the machine's
+            if error.errno != errno.EINVAL:
+                raise
             return False
