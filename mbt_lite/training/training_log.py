@@ -66,6 +66,7 @@ class TrainingLog(TrainerCallback):
         """Drop rows that will be repeated, start the watch and the bar."""
         for path in filter(Path.exists, (self.path, self.warnings)):
             write_jsonl(path, [row for row in read_jsonl(path, step=int) if row["step"] <= state.global_step])
+        self.put_back_lost(state)
         self.journal = Journal(self.path)
         self.watch = PhaseWatch(self.stage, state.global_step, self.warn)
         self.started = self.step_began = time.monotonic()
@@ -78,6 +79,20 @@ class TrainingLog(TrainerCallback):
             self.progress = Progress(*counts, *times, said, console=self.console, speed_estimate_period=3600)
             self.task = self.progress.add_task(self.stage, total=state.max_steps, completed=state.global_step, said="")
             self.progress.start()
+
+    def put_back_lost(self, state: Any) -> None:
+        """Put rows back that a damaged file has lost, as the checkpoint remembers them: without speed and memory."""
+        rows = read_jsonl(self.path, step=int)
+        there = {(row["step"], "dev/loss" in row) for row in rows}
+        lost = [
+            {"step": logs["step"], **(self.dev_values(logs) if "eval_loss" in logs else _finite(logs))}
+            for logs in state.log_history
+            if (logs["step"], "eval_loss" in logs) not in there and "train_runtime" not in logs
+        ]
+        if lost:
+            write_jsonl(self.path, sorted([*rows, *lost], key=lambda row: row["step"]))
+            said = f"{self.stage}: {self.path.name} had lost {len(lost)} rows; the checkpoint's are put in their place"
+            self.console.print(said, highlight=False, soft_wrap=True)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Start the clock of a step: saving and evaluating stand between steps."""
@@ -164,3 +179,8 @@ class TrainingLog(TrainerCallback):
             self.progress.stop()
         if self.journal is not None:
             self.journal.close()
+
+
+def _finite(logs: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what is no number, as the gradient norm of a step that float16's loss scale skipped."""
+    return {key: value for key, value in logs.items() if not isinstance(value, float) or math.isfinite(value)}

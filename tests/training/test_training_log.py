@@ -21,7 +21,8 @@ from mbt_lite.training.training_log import TrainingLog
 class Run:
     """Play a trainer of four steps to a log, with a clock that stands still until it is moved."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, *, step: int = 0, terminal: bool = False) -> None:
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, *, step: int = 0, terminal: bool = False,
+                 remembered: tuple[dict[str, Any], ...] = ()) -> None:  # fmt: skip
         self.now, self.tracked = 0.0, []
         monkeypatch.setattr(training_log.time, "monotonic", lambda: self.now)
         monkeypatch.setattr(training_log, "peak_bytes", lambda: int(1.25 * 2**30))
@@ -32,7 +33,9 @@ class Run:
             folder / "metrics.jsonl", "sft", "loss", console, lambda step: [f"q{step}:0", "q9:1"],
             lambda values, step: self.tracked.append((step, values)),
         )  # fmt: skip
-        self.state = types.SimpleNamespace(global_step=step, max_steps=4, num_input_tokens_seen=0)
+        self.state = types.SimpleNamespace(
+            global_step=step, max_steps=4, num_input_tokens_seen=0, log_history=remembered
+        )
         self.path = folder / "metrics.jsonl"
         self.log.on_train_begin(None, self.state, None)
 
@@ -87,6 +90,23 @@ def test_on_log_counts_time_and_tokens_from_where_a_run_goes_on(
     run.step(5.0, loss=3.0, num_tokens=100.0)
     run.log.close()
     assert run.text.getvalue() == "sft step 3/4  loss 3.000  20 tokens/s  1.2 GiB  5 s left\n"
+
+
+def test_rows_that_a_damaged_file_lost_come_from_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_jsonl(tmp_path / "metrics.jsonl", [{"step": 2, "loss": 2.0, "seconds": 1.0}])
+    remembered = (
+        {"step": 1, "loss": 3.0, "grad_norm": math.inf},
+        {"step": 2, "loss": 2.0},
+        {"step": 2, "eval_loss": 1.5, "eval_runtime": 1.0},
+    )
+    run = Run(tmp_path, monkeypatch, step=2, remembered=remembered)
+    run.log.close()
+    assert read_jsonl(run.path) == [
+        {"step": 1, "loss": 3.0}, {"step": 2, "loss": 2.0, "seconds": 1.0}, {"step": 2, "dev/loss": 1.5},
+    ]  # fmt: skip
+    assert run.text.getvalue() == "sft: metrics.jsonl had lost 2 rows; the checkpoint's are put in their place\n"
 
 
 def test_on_log_shows_the_same_on_a_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
