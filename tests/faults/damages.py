@@ -44,7 +44,8 @@ def _in_a_killed_stage(lab: Lab, name: str, chance: random.Random) -> list[str]:
     running = lab.start(stage, out)
     time.sleep(chance.uniform(0.2, 1.0) * lab.seconds[stage])
     running.kill()
-    if not (out / stage).exists():
+    # finished before the signal, it guards what other stages read; the rest is the reader's
+    if not (out / stage).exists() or (out / stage / "done.json").exists():
         shutil.rmtree(out, ignore_errors=True)
         return []
     what = _damage(out / stage, chance)

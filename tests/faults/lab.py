@@ -129,6 +129,7 @@ def made(stage: str, out: Path) -> dict[str, Any]:
             f"{name}/{file}" for name in ("base", "sft", "grpo") for file in ("predictions.jsonl", "judgements.jsonl")
         ],
     }[stage]
-    found |= {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    files = {name: folder / name for name in names}
+    found |= {name: hashlib.sha256(at.read_bytes()).hexdigest() if at.exists() else None for name, at in files.items()}
     rows = read_jsonl(folder / "metrics.jsonl")
     return found | {f"loss of step {place}": (row["step"], row.get("loss")) for place, row in enumerate(rows)}

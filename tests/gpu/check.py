@@ -11,13 +11,16 @@ on a tiny student, wherever this is: it shows that no line fails for a silly rea
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 ROOT = Path(__file__).parents[2]
 STEPS = Path(__file__).with_name("steps.py")
@@ -60,13 +63,22 @@ def run_step(name: str, limit: float, bundle: Path | None, *, small: bool) -> di
     """Run a step; give how it ended, its seconds, and what its last line says."""
     command = [sys.executable, str(STEPS), name, *(["--small"] if small else [])]
     began = time.monotonic()
-    try:
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment(bundle, name), capture_output=True, text=True, timeout=limit, check=False
+    with _scratch() as written, _scratch() as complained:
+        # files, not pipes, and a group of its own: what a step started holds nothing up, and ends with it
+        step = subprocess.Popen(
+            command, cwd=ROOT, env=environment(bundle, name), stdout=written, stderr=complained, start_new_session=True
         )
-        code, out, err = done.returncode, done.stdout, done.stderr
-    except subprocess.TimeoutExpired as error:
-        code, out, err = None, _text(error.stdout), _text(error.stderr)
+        try:
+            code = step.wait(limit)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(step.pid, signal.SIGKILL)
+            step.wait()
+        written.seek(0)
+        complained.seek(0)
+        out, err = written.read(), complained.read()
     seconds = round(time.monotonic() - began, 1)
     lines = out.strip().splitlines()
     ended = {0: "passed", SKIPPED: "skipped", None: f"over its limit of {limit:.0f} s"}.get(code, f"failed ({code})")
@@ -79,8 +91,8 @@ def run_step(name: str, limit: float, bundle: Path | None, *, small: bool) -> di
     return {"step": name, "ended": ended, "seconds": seconds, "found": found}
 
 
-def _text(said: bytes | str | None) -> str:
-    return said.decode(errors="replace") if isinstance(said, bytes) else said or ""
+def _scratch() -> IO[str]:
+    return tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
 
 
 def table(results: list[dict[str, Any]]) -> str:

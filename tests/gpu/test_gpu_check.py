@@ -1,6 +1,7 @@
 """The card check's runner: what it writes after each step, whatever a step does. The steps themselves need minutes."""
 
 import ast
+import contextlib
 import importlib.util
 import json
 from pathlib import Path
@@ -11,11 +12,11 @@ import pytest
 
 FOLDER = Path(__file__).parent
 FAKE = """
-import json, os, sys, time
+import json, os, subprocess, sys, time
 step = sys.argv[1]
 if step == "load": raise RuntimeError("CUDA error: out of memory")
 if step == "sft": os.abort()
-if step == "decode": time.sleep(60)
+if step == "decode": subprocess.run([sys.executable, "-c", "import time; time.sleep(60)", os.environ["MARK"]])
 if step == "numbers": print("no card"); sys.exit(77)
 print("words before")
 path = os.environ["PYTHONPATH"].split(os.pathsep)[2:]
@@ -62,6 +63,7 @@ def test_every_step_has_a_limit_and_a_function() -> None:
 def test_it_goes_on_after_a_failed_step_and_says_how_each_ended(
     check: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("MARK", str(tmp_path))
     code = run(
         check, monkeypatch, "probe", "load", "sft", "decode", "numbers", "grpo-1", "grpo-8", "--out", str(tmp_path)
     )
@@ -78,6 +80,16 @@ def test_it_goes_on_after_a_failed_step_and_says_how_each_ended(
     }
     assert "out of memory" in results[1]["found"]["said"]
     assert "rate 12.35" in (tmp_path / "results.md").read_text()
+    assert str(tmp_path) not in _running(), "the child of a stopped step lives on"
+
+
+def _running() -> str:
+    """Give the command lines of all processes, as far as this system shows them."""
+    lines = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            lines.append(process.read_text(errors="replace"))
+    return "\n".join(lines)
 
 
 def test_results_are_on_disk_before_the_next_step(
