@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 Settings = Mapping[str, Any]
+DEMO_FILES = {f"data.{part}.path": Path(f"data_samples/demo_{part}.jsonl") for part in ("train", "dev")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +44,18 @@ class Arms:
         """Run a stage in a process of its own; one that is done says so and ends."""
         words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
         subprocess.run([sys.executable, "-m", "mbt_lite", stage, self.recipe, "--out", str(out), *words], check=True)
+
+
+def half_unanswerable(files: Mapping[str, Path], out: Path) -> dict[str, Path]:
+    """Write the questions, every second one of two hops without its supporting documents; give the new files by key."""
+    made = {key: out / file.name for key, file in files.items()}
+    out.mkdir(parents=True, exist_ok=True)
+    for key, file in files.items():
+        questions = [json.loads(line) for line in file.read_text().splitlines()]
+        for question in [one for one in questions if one["question_type"] == "bridge"][::2]:
+            question["documents"] = [one for one in question["documents"] if not one["is_supporting"]]
+        made[key].write_text("".join(json.dumps(question) + "\n" for question in questions))
+    return made
 
 
 def folder(out: Path, name: str, seed: int) -> Path:

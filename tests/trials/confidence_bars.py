@@ -3,10 +3,12 @@
     mbt-lite run recipes/demo.yaml                                      first: its adapter is where all begin
     python tests/trials/confidence_bars.py --out runs/confidence_bars   an hour; the same command goes on after a stop
     python tests/trials/confidence_bars.py --out runs/confidence_bars --report-only
+    python tests/trials/confidence_bars.py --out runs/confidence_known --half-unanswerable
 
 It drafts on 256 questions made on the spot: of those that it has trained on the adapter gets more right than of others.
 Drafts and rows are made once. Each seed trains the lines; all answer the same 96 dev questions greedily, and so does
 the adapter that they began with, by the prompt that it knows.
+`--half-unanswerable` takes the evidence from every second question of two hops: then doubt has a reason.
 """
 
 import argparse
@@ -17,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from arms import read_card, shown
+from arms import DEMO_FILES, half_unanswerable, read_card, shown
 
 from mbt_lite.data.synthetic import DEMO, SampleFile, generate_questions
 from mbt_lite.files import write_jsonl
@@ -40,11 +42,13 @@ def mbt_lite(stage: str, out: Path, settings: dict[str, Any]) -> None:
     subprocess.run([sys.executable, "-m", "mbt_lite", stage, RECIPE, "--out", str(out), *words], check=True)
 
 
-def train(out: Path, seeds: Sequence[int], more: dict[str, Any]) -> None:
+def train(out: Path, seeds: Sequence[int], more: dict[str, Any], is_half_unanswerable: bool) -> None:
     """Run everything that is not there yet; `more` may name other questions."""
-    unseen = out / "unseen.jsonl"
-    write_jsonl(unseen, map(to_row, generate_questions(UNSEEN)))
-    more = {"data.train.path": unseen, **more}
+    files = DEMO_FILES | {"data.train.path": out / "unseen.jsonl"}
+    write_jsonl(files["data.train.path"], map(to_row, generate_questions(UNSEEN)))
+    if is_half_unanswerable:
+        files = half_unanswerable(files, out / "questions")
+    more = {**files, **more}
     mbt_lite("gen", out / "begun", SIZE | more)
     mbt_lite("eval", out / "before", SIZE | more | BEFORE)
     for seed in seeds:
@@ -110,10 +114,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the runs")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of sft")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="over the recipe, in all runs")
+    parser.add_argument("--half-unanswerable", action="store_true", help="half of the questions lack their evidence")
     parser.add_argument("--report-only", action="store_true", help="train nothing")
     given = parser.parse_args()
     if not given.report_only:
-        train(given.out, given.seeds, dict(setting.split("=", 1) for setting in given.set))
+        settings = dict(setting.split("=", 1) for setting in given.set)
+        train(given.out, given.seeds, settings, given.half_unanswerable)
     print(*lines(given.out, given.seeds), sep="\n")
 
 

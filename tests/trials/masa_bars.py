@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from arms import Arms, folder, read_card, run_trial, shown, trial_parser
+from arms import DEMO_FILES, Arms, folder, half_unanswerable, read_card, run_trial, shown, trial_parser
 
 from mbt_lite.metrics.calibration import auroc
 from mbt_lite.rewards.meta import TRIES, rate_term
@@ -35,16 +35,6 @@ ARMS = Arms(
 )  # fmt: skip
 _RESAMPLES = 2000
 LEAST_PARSED, LEAST_GAIN, LEAST_SAVED = 0.95, 0.05, 0.2
-
-
-def half_unanswerable(source: Path, target: Path) -> str:
-    """Write the questions, every second bridge question without its supporting documents; give the file's name."""
-    questions = [json.loads(line) for line in source.read_text().splitlines()]
-    for question in [one for one in questions if one["question_type"] == "bridge"][::2]:
-        question["documents"] = [one for one in question["documents"] if not one["is_supporting"]]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text("".join(json.dumps(question) + "\n" for question in questions))
-    return str(target)
 
 
 def tokens_by_step(run: Path) -> list[float]:
@@ -137,9 +127,5 @@ if __name__ == "__main__":
     options.add_argument("--half-unanswerable", action="store_true", help="half of the questions lack their evidence")
     given = options.parse_args()
     if given.half_unanswerable:
-        given.set += [
-            f"data.{part}.path="
-            + half_unanswerable(Path(f"data_samples/demo_{part}.jsonl"), given.out / f"{part}.jsonl")
-            for part in ("train", "dev")
-        ]
+        given.set += [f"{key}={path}" for key, path in half_unanswerable(DEMO_FILES, given.out).items()]
     run_trial(given, ARMS, lines)
