@@ -8,6 +8,7 @@ there are, and partial folders are set aside.
 from __future__ import annotations
 
 import errno
+import pickle
 import zipfile
 import zlib
 from pathlib import Path
@@ -89,7 +90,9 @@ def is_complete(checkpoint: Path) -> bool:
         return False
     # the loss scale of float16 too
     written_by_torch = (*checkpoint.glob("*.pt"), *checkpoint.glob(RANDOM_STATES))
-    return _is_whole_safetensors(checkpoint / "adapter_model.safetensors") and all(map(_is_whole_zip, written_by_torch))
+    return _is_whole_safetensors(checkpoint / "adapter_model.safetensors") and all(
+        map(_is_whole_archive, written_by_torch)
+    )
 
 
 def _is_whole_safetensors(path: Path) -> bool:
@@ -103,17 +106,28 @@ def _is_whole_safetensors(path: Path) -> bool:
         return False
 
 
-def _is_whole_zip(path: Path) -> bool:
+def _is_whole_archive(path: Path) -> bool:
     """torch.save writes a zip: its directory stands at the end, and each entry has a checksum."""
+    import torch
+    from transformers.trainer_pt_utils import safe_globals
+
     with path.open("rb") as file:
+        # where it does not begin as one, zipfile looks for it further on and torch reads a pickle
+        if file.read(4) != b"PK\x03\x04":
+            return False
         try:
             with zipfile.ZipFile(file) as archive:
-                return archive.testzip() is None
-        # a damaged directory may name other bytes, methods, versions or lengths than zipfile knows
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError):
+                if archive.testzip() is not None:
+                    return False
+            # the directory holds more than zipfile looks at; tensors are not read again
+            with safe_globals():
+                torch.load(path, map_location="meta", weights_only=True)
+        # a damaged directory may name other bytes, methods, versions or lengths than these know
+        except (zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, EOFError, RuntimeError, ValueError):
             return False
         except OSError as error:
             # or a place before the file; anything else is the machine's
             if error.errno != errno.EINVAL:
                 raise
             return False
+    return True

@@ -69,13 +69,22 @@ def test_is_complete_refuses_a_state_of_another_form(tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    ("place", "value"), [(6, 255), (8, 32), (10, 99), (46, 255)], ids=["version", "flags", "method", "name"]
+    ("place", "value"),
+    [(6, 255), (8, 32), (10, 99), (46, 255), (29, 255)],
+    ids=["version", "flags", "method", "name", "name length"],
 )
 def test_is_complete_refuses_a_damaged_directory(tmp_path, place, value):
     checkpoint = make_checkpoint(tmp_path, 3)
     content = bytearray((checkpoint / "optimizer.pt").read_bytes())
     content[content.find(b"PK\1\2") + place] = value
     (checkpoint / "optimizer.pt").write_bytes(content)
+    assert not is_complete(checkpoint)
+
+
+@pytest.mark.parametrize("before", [b"\xff\xfe", b"<<<<<<< HEAD\n", b"PK"])
+def test_is_complete_refuses_an_archive_behind_other_bytes(tmp_path, before):
+    checkpoint = make_checkpoint(tmp_path, 3)
+    (checkpoint / "optimizer.pt").write_bytes(before + (checkpoint / "optimizer.pt").read_bytes())
     assert not is_complete(checkpoint)
 
 
