@@ -32,7 +32,8 @@ def mismatch(sampled: Sequence[Tensor], trained: Sequence[Tensor]) -> dict[str, 
     log_weights = [ours.double() - theirs.double() for theirs, ours in zip(sampled, trained, strict=True)]
     tokens = torch.cat(log_weights)
     return {
-        _KL: float((tokens.expm1() - tokens).mean()),
+        # what is no number is as far away as can be
+        _KL: float((tokens.expm1() - tokens).mean().nan_to_num(nan=math.inf, posinf=math.inf)),
         "mismatch/token_ess": _effective_share(tokens),
         "mismatch/completion_ess": _effective_share(torch.stack([one.sum() for one in log_weights])),
         "mismatch/largest": float(tokens.abs().max()),
