@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mbt_lite.metrics.aggregate import Estimate, undefined
+from mbt_lite.metrics.aggregate import Estimate, undefined, without_interval
 from mbt_lite.metrics.intervals import percentile_interval
 
 N_BINS = 10
 # Simulated outcomes of confidences that are perfect.
 _NULL_SAMPLES = 1000
+# One unit, no overlap at all, or one constant: the bootstrap would take that for certain.
+_SAME_IN_ALL = "no interval: whichever rows are drawn, it is the same"
 
 
 def bin_of(confidence: float) -> int:
@@ -92,7 +94,7 @@ def auroc(
     units: Sequence[object] | None = None,
     one_class: str = "all rows alike: none is true, or all are",
 ) -> Estimate:
-    """Give the chance that a true one scores above a false one, ties half, with its bootstrap interval.
+    """Give the chance that a true one scores above a false one, ties half, with its bootstrap interval if it has width.
 
     `units` names what is drawn with all its rows (the question of each); None draws rows. `one_class` is the reason
     where there is nothing to tell apart.
@@ -112,10 +114,14 @@ def auroc(
         total = true.sum() * false.sum()
         return float(true @ (np.cumsum(false) - false / 2) / total) if total else None
 
+    whole = area(np.ones(n))
+    assert whole is not None, n
     generator = np.random.default_rng(seed)
     drawn = (np.bincount(generator.integers(n_units, size=n_units), minlength=n_units) for _ in range(samples))
     low, high = percentile_interval([one for times in drawn if (one := area(times[unit_of])) is not None])
-    return {"mean": area(np.ones(n)), "low": low, "high": high, "n": n, "undefined_reason": None}
+    if low == high:
+        return without_interval(whole, n, _SAME_IN_ALL)
+    return {"mean": whole, "low": low, "high": high, "n": n, "undefined_reason": None}
 
 
 def overconfident(confidences: Sequence[float], rights: Sequence[int], at_least: float = 0.8) -> float | None:

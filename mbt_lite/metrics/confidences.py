@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mbt_lite.metrics import calibration
-from mbt_lite.metrics.aggregate import Estimate, estimates, undefined
+from mbt_lite.metrics.aggregate import Estimate, estimates, undefined, without_interval
 from mbt_lite.metrics.answers import voting_form
 from mbt_lite.records import Prediction, Question, StepConfidences
 from mbt_lite.text.completion import parse_completion
@@ -162,7 +162,7 @@ def _calibrated(rows: Sequence[_Row], missing: int, samples: int, seed: int) -> 
 
 
 def _figure(value: float | None, n: int) -> Estimate:
-    return undefined(n, _NO_INTERVAL) | {"mean": value} if value is not None else undefined(0, "there are no such rows")
+    return without_interval(value, n, _NO_INTERVAL) if value is not None else undefined(0, "there are no such rows")
 
 
 def without_evidence(

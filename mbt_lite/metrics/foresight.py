@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mbt_lite.metrics.aggregate import Estimate, estimates, undefined
+from mbt_lite.metrics.aggregate import Estimate, estimates, undefined, without_interval
 from mbt_lite.metrics.calibration import auroc
 from mbt_lite.records import Completion, Prediction, Question
 from mbt_lite.rewards.meta import (
@@ -107,7 +107,8 @@ def _constant(pairs: Sequence[tuple[Question, Solved]], tolerance: float, law: R
         return {f"constant_{name}": undefined(0, "no predictions") for name in names}
     earned = best_constant(pairs, tolerance=tolerance, law=law).earned
     return {
-        f"constant_{name}": undefined(len(pairs), "no interval: it is the best in hindsight")
-        | {"mean": float(getattr(earned, name))}
+        f"constant_{name}": without_interval(
+            float(getattr(earned, name)), len(pairs), "no interval: it is the best in hindsight"
+        )
         for name in names
     }

@@ -88,7 +88,8 @@ def modal(question: Question, drafts: Sequence[Completion]) -> Modal | None:
 def _said(modals: Sequence[Modal], rights: Sequence[bool], fitted: Sequence[float], seed: int) -> str:
     """Say whether agreement tells right answers from wrong ones: if not, rows teach one number."""
     found = auroc([one.consistency for one in modals], rights, _SAMPLES, seed)
-    spread = "" if found["mean"] is None else f", AUROC {found['mean']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
+    bounds = "" if found["low"] is None else f" [{found['low']:.2f}, {found['high']:.2f}]"
+    spread = "" if found["mean"] is None else f", AUROC {found['mean']:.2f}{bounds}"
     return (
         f"the most frequent answer is right for {sum(rights)} of {len(rights)} questions, by agreement "
         f"{min(fitted):.0%} to {max(fitted):.0%}{spread}; at 0.5 agreement tells nothing that rows could teach"
