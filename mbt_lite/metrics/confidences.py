@@ -185,13 +185,14 @@ def without_evidence(
     columns: dict[str, list[float | None]] = {}
     for name, both in values.items():
         means = [[_mean(side[one], found) for one in asked] for side, found in zip(rows, both, strict=True)]
-        pairs = [pair for pair in zip(*means, strict=True) if None not in pair]
+        pairs = [pair if None not in pair else (None, None) for pair in zip(*means, strict=True)]
         columns[f"{name}_with"], columns[f"{name}_without"] = ([pair[side] for pair in pairs] for side in (0, 1))
-        columns[f"{name}_difference"] = [after - before for before, after in pairs]
+        columns[f"{name}_difference"] = [None if before is None else after - before for before, after in pairs]
     differences = [name for name in columns if name.endswith("_difference")]
+    unread = dict.fromkeys(columns, "no question has a reading both with and without")
     reasons = collections.Counter(why for one in questions if (why := why_no_evidence(one)) is not None)
     return {
-        "metrics": estimates(columns, samples=samples, seed=seed, counts=differences),
+        "metrics": estimates(columns, samples=samples, seed=seed, counts=differences, reasons=unread),
         "left_out": dict(reasons),
     }
 

@@ -68,7 +68,11 @@ def foresight(
     pairs = [(told[question_id].right_of_8, one.rate) for question_id, one in found.items()]
     known = [(right, rate) for right, rate in pairs if right is not None]
     metrics["auroc"] = auroc(
-        [right for right, _ in known], [rate >= 0.5 for _, rate in known], samples, seed, one_class=_ALIKE
+        [right for right, _ in known],
+        [rate >= 0.5 for _, rate in known],
+        samples,
+        seed,
+        one_class=_ALIKE if known else "no forecast tells a rate",
     )
     metrics |= _constant([(questions[question_id], one) for question_id, one in found.items()], tolerance, law)
     return {

@@ -96,3 +96,8 @@ def test_without_bridges_nothing_is_said_of_them() -> None:
     assert found["metrics"]["bridge_recall"]["mean"] is None
     assert found["metrics"]["bridge_recall"]["undefined_reason"] == "no question has gold bridges"
     assert card({"Silent": 2}, FORECASTS, bridges_are_titles=True)["bridges_are_titles"] is True
+
+
+def test_where_no_forecast_tells_a_rate_that_is_the_reason() -> None:
+    found = card({"Wild": 1}, FORECASTS[2:])["metrics"]["auroc"]
+    assert (found["mean"], found["n"], found["undefined_reason"]) == (None, 0, "no forecast tells a rate")
