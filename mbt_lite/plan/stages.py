@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from mbt_lite.architecture.storage import kv_bytes_per_token, prompt_slots
 from mbt_lite.plan.activations import MicroBatch
 from mbt_lite.plan.phases import (
     Phase,
@@ -77,6 +78,7 @@ def sft_batch(recipe: Recipe, lengths: Lengths) -> MicroBatch:
 
 
 def _grpo(recipe: Recipe, setup: Setup, lengths: Lengths) -> list[Phase]:
+    recipe = within_cache(recipe, setup, lengths)
     grpo = recipe.grpo
     local = rollout(setup, **grpo_rollout(recipe, lengths), has_adapter=True, is_training=True)
     is_local = grpo.rollout_engine == "local" or _rolls_out_beside_steps(grpo)
@@ -86,6 +88,22 @@ def _grpo(recipe: Recipe, setup: Setup, lengths: Lengths) -> list[Phase]:
     reference = [log_probs(setup, batch)] if grpo.kl_coefficient > 0 else []
     phases = [load(setup), rollouts, *reference, step, optimizer(setup, rolls_out=True)]
     return [beside_engine(setup, one) for one in phases]
+
+
+def within_cache(recipe: Recipe, setup: Setup, lengths: Lengths) -> Recipe:
+    """Give the recipe with as many rollouts at once as `grpo.rollout_cache_gib` lets go, one at least."""
+    grpo, a = recipe.grpo, setup.architecture
+    if grpo.rollout_cache_gib is None:
+        return recipe
+    most = grpo.rollout_cache_gib * 2**30 / kv_bytes_per_token(a.layers, a.kv_size, setup.dtype_bytes)
+
+    def fits(rows: int) -> bool:
+        prompts = prompt_slots(rows, grpo.group_size) if setup.computing.packs_rows else rows
+        return rows * grpo.max_completion_tokens + prompts * lengths.prompt <= most
+
+    # where the longest prompt that is planned for does not fit, those that there are may
+    rows = next(filter(fits, range(grpo.rollout_batch_size, 1, -1)), 1)
+    return recipe.model_copy(update={"grpo": grpo.model_copy(update={"rollout_batch_size": rows})})
 
 
 def grpo_rollout(recipe: Recipe, lengths: Lengths) -> dict[str, int]:

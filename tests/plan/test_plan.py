@@ -274,3 +274,17 @@ def test_plan_with_the_engine_keeps_the_cache_of_rollouts_that_stay_local(own: d
     stages = plan_on(with_settings(recipe, settings), card(24)).stages
     assert all(("vLLM" in one.causes) == (stage == "grpo") for stage, phases in stages.items() for one in phases)
     assert ("KV cache" in stages["grpo"][1].causes) == bool(own)
+
+
+# a row holds 2,048 tokens, and up to three rows a prompt of 3,072 each
+@pytest.mark.parametrize(("cache_gib", "rows"), [(2.2, 3), (2, 2), (0.001, 1)], ids=["three", "two", "less than one"])
+def test_rollouts_are_planned_within_the_limit_of_their_cache(cache_gib: float, rows: int) -> None:
+    """The longest prompt of the data may be shorter than the planned one, so too small a limit is not refused here."""
+    free, limited = (
+        plan_on(load_recipe(ROOT / "recipes/mbt_r.yaml", settings), card(24)).stages["grpo"]
+        for settings in ([], [f"grpo.rollout_cache_gib={cache_gib}"])
+    )
+    caches = [next(one for one in phases if one.name == "rollout").causes["KV cache"] for phases in (free, limited)]
+    assert caches[0] > 4 * 2**30
+    assert caches[1] == rows * (2048 + 3072) * 147_456
+    assert [one for one in free if one.name == "backward"] == [one for one in limited if one.name == "backward"]
