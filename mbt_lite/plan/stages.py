@@ -29,10 +29,19 @@ from mbt_lite.traces.kinds import kind_named
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Lengths:
-    """Tokens of the longest prompt and of the longest training row (prompt and trace)."""
+    """Tokens of the longest prompt, of the longest training row (prompt and trace), and of eval's longest prompt.
+
+    Eval has prompts of its own, with a system prompt or of forecasts; None: its longest is as the others.
+    """
 
     prompt: int
     row: int
+    exam: int | None = None
+
+    @property
+    def in_eval(self) -> int:
+        """The tokens of eval's longest prompt."""
+        return self.prompt if self.exam is None else self.exam
 
 
 def phases_of(recipe: Recipe, setup: Setup, lengths: Lengths) -> dict[str, list[Phase]]:
@@ -145,7 +154,7 @@ def _eval(recipe: Recipe, setup: Setup, lengths: Lengths) -> list[Phase]:
         setup,
         rows=recipe.eval.batch_size,
         samples=1,
-        prompt_tokens=lengths.prompt,
+        prompt_tokens=lengths.in_eval,
         completion_tokens=recipe.eval.max_completion_tokens,
         has_adapter=any(variant.adapter != NO_ADAPTER for variant in recipe.eval.full_variants),
     )

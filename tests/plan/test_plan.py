@@ -149,11 +149,32 @@ def test_lengths_come_from_the_data_where_all_of_it_is_counted(tmp_path: Path) -
     assert workload.n_questions == len(train)
 
 
+@pytest.mark.parametrize("foresight", ["true", "false"])
+@pytest.mark.parametrize("variants", ["[sft]", "[metacognitive, sft]"])
+def test_eval_is_planned_for_its_own_prompts(tmp_path: Path, variants: str, foresight: str) -> None:
+    """A system prompt of 150 tokens was planned as none."""
+    settings = [f"eval.variants={variants}", f"eval.foresight={foresight}"]
+    # nothing is trimmed
+    settings += ["data.max_prompt_tokens=500", "sft.max_sequence_tokens=900"]
+    recipe = load_recipe(ROOT / "recipes/demo.yaml", settings)
+    if read_token_counter(recipe.model.name) is None:
+        pytest.skip("needs the embedded student in the cache: any run of the demo makes it")
+    pytest.importorskip("torch", reason="needs the training stack: pip install 'mbt-lite[train]'")
+    from mbt_lite import prompts
+    from mbt_lite.stages.exam import set_exam
+
+    exam, metacognitive = set_exam(recipe), "metacognitive" in variants
+    asked = [prompts.student_messages, *([prompts.meta_messages] if foresight == "true" else [])]
+    longest = max(exam.counts.prompt(ask(q, metacognitive=metacognitive)) for ask in asked for q in exam.questions)
+    assert read_workload(recipe, tmp_path).lengths.in_eval == longest
+
+
 def test_without_a_tokenizer_the_limits_are_planned_and_counts_are_estimates(tmp_path: Path) -> None:
     recipe = load_recipe(ROOT / "recipes/demo.yaml", ["model.name=Qwen/Qwen3-4B"])
     workload = read_workload(recipe, tmp_path)
     assert all(counted.is_estimate for counted in workload.counted)
-    assert workload.lengths == Lengths(recipe.data.max_prompt_tokens, recipe.sft.max_sequence_tokens)
+    prompt, row = recipe.data.max_prompt_tokens, recipe.sft.max_sequence_tokens
+    assert workload.lengths == Lengths(prompt, row, prompt)
     assert workload.notes == ("Qwen/Qwen3-4B: no tokenizer on this disk, so tokens are estimated by characters",)
 
 
