@@ -47,7 +47,7 @@ class Watch:
         """
         warnings = []
         for rule in self.table:
-            if rule.name not in row or math.isnan(row[rule.name]) or row["step"] < rule.from_step:
+            if rule.name not in row or not math.isfinite(row[rule.name]) or row["step"] < rule.from_step:
                 continue
             value = row[rule.name]
             side = rule.side(value)
