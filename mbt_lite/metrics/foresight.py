@@ -62,8 +62,9 @@ def foresight(
         **{name: [float(getattr(one, name)) for one in truths] for name in ("links", "tokens", "rate", "total")},
         **{name: [one[name] for one in bridges] for name in ("bridge_precision", "bridge_recall", "bridge_chance")},
     }
-    reasons = dict.fromkeys(("bridge_recall", "bridge_chance"), "no question has gold bridges")
-    reasons["bridge_precision"] = "no forecast of a question with gold bridges names anything"
+    reasons = dict.fromkeys(bridges[0] if bridges else (), "no question has gold bridges")
+    if any(one["bridge_recall"] is not None for one in bridges):
+        reasons["bridge_precision"] = "no forecast of a question with gold bridges names anything"
     metrics = estimates(columns, samples=samples, seed=seed, reasons=reasons)
     pairs = [(told[question_id].right_of_8, one.rate) for question_id, one in found.items()]
     known = [(right, rate) for right, rate in pairs if right is not None]

@@ -94,7 +94,10 @@ def test_a_forecast_that_was_cut_off_is_none() -> None:
 def test_without_bridges_nothing_is_said_of_them() -> None:
     found = card({"Silent": 2, "Lost": 0, "Wild": 0}, FORECASTS, bridges=())
     assert found["metrics"]["bridge_recall"]["mean"] is None
-    assert found["metrics"]["bridge_recall"]["undefined_reason"] == "no question has gold bridges"
+    for name in ("bridge_precision", "bridge_recall", "bridge_chance"):
+        assert found["metrics"][name]["undefined_reason"] == "no question has gold bridges"
+    unnamed = card({"Wild": 1}, FORECASTS[2:])["metrics"]["bridge_precision"]
+    assert unnamed["undefined_reason"] == "no forecast of a question with gold bridges names anything"
     assert card({"Silent": 2}, FORECASTS, bridges_are_titles=True)["bridges_are_titles"] is True
 
 
