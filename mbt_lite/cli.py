@@ -287,6 +287,9 @@ def _run_stages(
         return
     from mbt_lite.console import Screen
 
+    if command == "run" and launch.leads:
+        # what speaks against a later stage is said before an earlier one is paid for
+        list(_plans(stages, recipe, RunDir(path)))
     run_dir = _open(recipe, path, redo) if launch.leads else RunDir(path, leads=False)
     if launch.processes > 1:
         importlib.import_module("mbt_lite.training.processes").wait_for_all()
@@ -337,9 +340,13 @@ def _print_plan(stages: Sequence[str], recipe: Recipe, path: Path, redo: str | N
     for stage in STAGES[STAGES.index(redo) :] if redo is not None else ():
         if run_dir.has_begun(stage):
             say(f"{stage}: would be set aside")
+    for line in _plans(stages, recipe, run_dir):
+        say(line)
+
+
+def _plans(stages: Sequence[str], recipe: Recipe, run_dir: RunDir) -> Iterator[str]:
     for stage in stages:
-        for line in importlib.import_module(f"mbt_lite.stages.{stage}").plan(recipe, run_dir):
-            say(line)
+        yield from importlib.import_module(f"mbt_lite.stages.{stage}").plan(recipe, run_dir)
 
 
 def _interrupt(signal_number: int, frame: object) -> NoReturn:

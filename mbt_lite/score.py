@@ -102,8 +102,9 @@ def score_file(
         )
     there = {row.question_id for row in sheet.rows}
     missing = [question_id for question_id in keys if question_id not in there]
+    given = collections.Counter(row.question_id for row in sheet.rows)
     # as many empty completions as the others have: at_k counts them, too
-    least = min(collections.Counter(row.question_id for row in sheet.rows).values())
+    least = min(given.values())
     unsaid = [_nothing(keys[question_id], index) for question_id in missing for index in range(least)]
     counted = sheet.rows if skip_missing else [*sheet.rows, *unsaid]
     drawing: dict[str, Any] = {"samples": samples, "seed": seed}
@@ -119,7 +120,7 @@ def score_file(
         "n_predictions": len(sheet.rows),
         "missing": {"n": len(missing), "first": missing[:_N_NAMED], "counted_as_wrong": not skip_missing},
         "unknown": {"n": len(sheet.unknown), "first": sheet.unknown[:_N_NAMED]},
-        "notes": [*_tag_notes(tags, asked=prefilled_think), *_ending_notes(sheet)],
+        "notes": [*_tag_notes(tags, asked=prefilled_think), *_ending_notes(sheet), *_count_notes(given)],
         "metrics": answers["metrics"] | others,
         **aggregate_at_k(counted, **drawing),
         "breakdown": break_down(counted, keys, **drawing, only=("exact_match", "f1")),
@@ -194,6 +195,18 @@ def _ending_notes(sheet: Sheet) -> Iterator[str]:
         yield f"endings: {sheet.endings.total()} predictions end neither by stop nor by length ({said}), {fate}"
     if silent and (sheet.with_ending or sheet.endings):
         yield f"endings: {silent} predictions do not say how they ended, {fate}"
+
+
+def _count_notes(given: Mapping[str, int]) -> Iterator[str]:
+    """Say where some questions have fewer predictions than others: figures at k are of what all have."""
+    least, most = min(given.values()), max(given.values())
+    if least < most:
+        fewer = [question_id for question_id, count in given.items() if count < most]
+        fate = f"end at k = {least}" if least > 1 else "are left out"
+        yield (
+            f"completions: {len(fewer)} of {len(given)} questions have fewer than {most} predictions (the least is "
+            f"{least}), so figures at k {fate} ({_named({'n': len(fewer), 'first': fewer[:_N_NAMED]})})"
+        )
 
 
 def _read_sheet(path: Path, keys: Mapping[str, Question], *, prefilled_think: bool) -> Sheet:
@@ -281,4 +294,6 @@ def _named(counted: Mapping[str, Any]) -> str:
 def _line(name: str, estimate: Mapping[str, Any]) -> str:
     if estimate["mean"] is None:
         return f"{name:<40} undefined: {estimate['undefined_reason']}"
-    return f"{name:<40} {estimate['mean']:10.4f}  [{estimate['low']:.4f}, {estimate['high']:.4f}]  n={estimate['n']}"
+    low, high = estimate["low"], estimate["high"]
+    bounds = estimate["undefined_reason"] if low is None else f"[{low:.4f}, {high:.4f}]"
+    return f"{name:<40} {estimate['mean']:10.4f}  {bounds}  n={estimate['n']}"

@@ -26,9 +26,13 @@ lora: {rank: 4}
 
 
 class Calls(list[tuple[str, str, int]]):
-    """What the stand-in stages were asked: (verb, stage, lora.rank); `failure` is what the next `run` raises."""
+    """What the stand-in stages were asked: (verb, stage, lora.rank).
+
+    `failure` is what the next `run` raises; `unplannable` is the stage whose `plan` refuses.
+    """
 
     failure: BaseException | None = None
+    unplannable: str | None = None
 
 
 @pytest.fixture
@@ -50,6 +54,8 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
 
         def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
             noted.append(("plan", stage, recipe.lora.rank))
+            if noted.unplannable == stage:
+                raise DataError("train.jsonl: 3 questions are too few")
             return [f"{stage}: would run in {run_dir.path}"]
 
         module.__dict__.update(run=run, plan=plan)
@@ -82,7 +88,7 @@ def test_a_stage_command_runs_its_stage_in_the_default_folder(stage: str, calls:
 
 def test_run_calls_all_stages_in_order_and_says_where(calls: Calls) -> None:
     result = invoke("run", "a.yaml", "--out", "elsewhere")
-    assert calls == [("run", stage, 4) for stage in ("gen", "sft", "grpo", "eval")]
+    assert calls == [(verb, stage, 4) for verb in ("plan", "run") for stage in ("gen", "sft", "grpo", "eval")]
     assert result.stdout.endswith("all stages are done: elsewhere\n")
 
 
@@ -91,7 +97,15 @@ def test_run_stops_at_the_stage_that_fails(calls: Calls) -> None:
     result = invoke("run", "a.yaml")
     assert result.exit_code == 2
     assert result.stderr == "train.jsonl: no such file; give the path of a question file\n"
-    assert calls == [("run", "gen", 4)]
+    assert [stage for verb, stage, _ in calls if verb == "run"] == ["gen"]
+
+
+def test_run_starts_nothing_where_a_later_stage_is_refused(calls: Calls) -> None:
+    calls.unplannable = "grpo"
+    result = invoke("run", "a.yaml")
+    assert (result.exit_code, result.stderr) == (2, "train.jsonl: 3 questions are too few\n")
+    assert all(verb == "plan" for verb, *_ in calls)
+    assert not Path("runs").exists()
 
 
 def test_set_overrides_the_recipe(calls: Calls) -> None:

@@ -13,7 +13,7 @@ from mbt_lite.data import stream
 from mbt_lite.data.answer_keys import read_answer_keys
 from mbt_lite.errors import DataError
 from mbt_lite.files import write_jsonl
-from mbt_lite.score import score_file
+from mbt_lite.score import report_lines, score_file
 
 SAMPLES = Path(__file__).parents[1] / "data_samples"
 QUESTIONS = [
@@ -359,3 +359,24 @@ def test_every_real_file_is_held_against_its_golds(shared_data: Path) -> None:
 @pytest.mark.parametrize("path", sorted(SAMPLES.glob("*.jsonl")), ids=lambda path: path.stem)
 def test_golds_of_every_sample_file_score_1(tmp_path: Path, path: Path) -> None:
     hold_golds_against(path, tmp_path, len(path.read_text(encoding="utf-8").splitlines()))
+
+
+def test_score_file_says_where_questions_have_fewer_completions_than_others(
+    scored: Callable[..., dict[str, Any]],
+) -> None:
+    several = [{"id": "2hop__1", "answer": "Rome", "rollout_index": index} for index in range(4)]
+    one = {"id": "3hop1__2", "answer": "Rome"}
+    more = [{**one, "rollout_index": 1}, {**one, "rollout_index": 2}]
+    said = "completions: 1 of 2 questions have fewer than 4 predictions (the least is {}), so figures at k {}"
+    for rows, least, fate in (([one], 1, "are left out"), ([one, *more], 3, "end at k = 3")):
+        assert scored([*several, *rows])["notes"] == [f"{said.format(least, fate)} (3hop1__2)"]
+    assert scored([*several])["notes"] == []
+
+
+def test_command_says_why_a_figure_of_one_question_has_no_interval(tmp_path: Path) -> None:
+    (tmp_path / "one.jsonl").write_text(json.dumps(QUESTIONS[0]))
+    (tmp_path / "p.jsonl").write_text(json.dumps({"id": "2hop__1", "answer": "old Rome"}))
+    lines = report_lines(score_file(tmp_path / "p.jsonl", tmp_path / "one.jsonl", samples=20))
+    assert [line.split(maxsplit=2)[1:] for line in lines if line.startswith("f1 ")] == [
+        ["0.6667", "no interval: it is of one question  n=1"]
+    ]

@@ -8,11 +8,13 @@ batch.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Container, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 
+from mbt_lite.errors import ModelError
 from mbt_lite.generation import kv_cache, shared_prefix
 from mbt_lite.generation.decode_graphs import recorder
 from mbt_lite.generation.decoding import Decoding, Rollout
@@ -166,8 +168,13 @@ def check_cache(student: Student, longest: int, decoding: Decoding) -> None:
 
 
 def to_rollout(student: Student, prompt_index: int, sample_index: int, written: Written, prompt_tokens: int) -> Rollout:
-    """Decode a completion and say how it ended."""
+    """Decode a completion and say how it ended; ModelError where its log-probabilities are no numbers."""
     ids, log_probs = written
+    if wrong := [one for one in log_probs or () if not math.isfinite(one)]:
+        raise ModelError(
+            f"rollouts: the student's log-probabilities are no numbers (got {wrong[0]}, prompt {prompt_index + 1}); "
+            "set `model.dtype` to float32, or look at the adapter"
+        )
     stopped = bool(ids) and ids[-1] in student.stop_ids
     text = student.tokenizer.decode(ids[:-1] if stopped else ids, skip_special_tokens=True)
     return Rollout(

@@ -23,6 +23,8 @@ from mbt_lite.text.phases import PHASES
 
 Measure = Callable[[Prediction], float | None]
 Estimate = dict[str, Any]
+# Drawn again and again it is always itself, which would look like certainty.
+ONE_QUESTION = "no interval: it is of one question"
 ByQuestion = Mapping[str, Sequence[Prediction]]
 
 
@@ -128,12 +130,14 @@ def aggregate_aes(
     mean, reason = aes([math.fsum(column) / len(ours) for column in values.T])
     if mean is None:
         return undefined(len(ours), str(reason))
+    if len(ours) == 1:
+        return without_interval(mean, 1, ONE_QUESTION)
     defined = [value for means in resampled_means(values, samples, seed) if (value := aes(means)[0]) is not None]
     if len(defined) < samples:
         gone = (
             f"no interval: undefined in {samples - len(defined)} of {samples} resamples, where base has nothing right"
         )
-        return {"mean": mean, "low": None, "high": None, "n": len(ours), "undefined_reason": gone}
+        return without_interval(mean, len(ours), gone)
     low, high = percentile_interval(defined)
     return {"mean": mean, "low": low, "high": high, "n": len(ours), "undefined_reason": None}
 
@@ -195,8 +199,11 @@ def estimates(
             reason = (reasons or {}).get(name, "no predictions") if columns[name] else "no predictions"
             found[name] = undefined(0, reason)
             continue
-        low, high = bounds[name] if name in bounds else wilson_interval(round(sum(values)), len(values))
         mean = math.fsum(values) / len(values)
+        if len(values) == 1 and name in bounds:
+            found[name] = without_interval(mean, 1, ONE_QUESTION)
+            continue
+        low, high = bounds[name] if name in bounds else wilson_interval(round(sum(values)), len(values))
         found[name] = {"mean": mean, "low": low, "high": high, "n": len(values), "undefined_reason": None}
     return found
 
@@ -218,3 +225,8 @@ def _bootstrap(columns: Mapping[str, Sequence[float]], samples: int, seed: int) 
 def undefined(n: int, reason: str) -> Estimate:
     """Give the estimate that is none, with the reason."""
     return {"mean": None, "low": None, "high": None, "n": n, "undefined_reason": reason}
+
+
+def without_interval(mean: float, n: int, reason: str) -> Estimate:
+    """Give the estimate whose interval is unknown, with the reason."""
+    return undefined(n, reason) | {"mean": mean}

@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mbt_lite.metrics.aggregate import Estimate, undefined
+from mbt_lite.metrics.aggregate import Estimate, undefined, without_interval
 from mbt_lite.metrics.intervals import percentile_interval
 
 N_BINS = 10
 # Simulated outcomes of confidences that are perfect.
 _NULL_SAMPLES = 1000
+# One unit, no overlap at all, or one constant: the bootstrap would take that for certain.
+_SAME_IN_ALL = "no interval: whichever rows are drawn, it is the same"
 
 
 def bin_of(confidence: float) -> int:
@@ -92,7 +94,7 @@ def auroc(
     units: Sequence[object] | None = None,
     one_class: str = "all rows alike: none is true, or all are",
 ) -> Estimate:
-    """Give the chance that a true one scores above a false one, ties half, with its bootstrap interval.
+    """Give the chance that a true one scores above a false one, ties half, with its bootstrap interval if it has width.
 
     `units` names what is drawn with all its rows (the question of each); None draws rows. `one_class` is the reason
     where there is nothing to tell apart.
@@ -112,10 +114,14 @@ def auroc(
         total = true.sum() * false.sum()
         return float(true @ (np.cumsum(false) - false / 2) / total) if total else None
 
+    whole = area(np.ones(n))
+    assert whole is not None, n
     generator = np.random.default_rng(seed)
     drawn = (np.bincount(generator.integers(n_units, size=n_units), minlength=n_units) for _ in range(samples))
     low, high = percentile_interval([one for times in drawn if (one := area(times[unit_of])) is not None])
-    return {"mean": area(np.ones(n)), "low": low, "high": high, "n": n, "undefined_reason": None}
+    if low == high:
+        return without_interval(whole, n, _SAME_IN_ALL)
+    return {"mean": whole, "low": low, "high": high, "n": n, "undefined_reason": None}
 
 
 def overconfident(confidences: Sequence[float], rights: Sequence[int], at_least: float = 0.8) -> float | None:
@@ -125,13 +131,18 @@ def overconfident(confidences: Sequence[float], rights: Sequence[int], at_least:
 
 
 def risk_coverage(confidences: Sequence[float], rights: Sequence[int]) -> list[float]:
-    """Give the share wrong of the surest 1, 2, ... n rows; rows equally sure keep their order. The mean is the AURC.
+    """Give the share wrong to expect of the surest 1, 2, ... n rows; the mean is the AURC.
+
+    Which of rows equally sure come first is chance, not their order in a file: each counts as their mean.
 
     >>> risk_coverage([0.2, 0.9, 0.6], [1, 1, 0])
     [0.0, 0.5, 0.3333333333333333]
     """
-    ranked = sorted(zip(confidences, rights, strict=True), key=lambda row: -row[0])
-    wrong = itertools.accumulate(1 - right for _, right in ranked)
+    equal: dict[float, list[int]] = {}
+    for one, right in zip(confidences, rights, strict=True):
+        equal.setdefault(one, []).append(1 - right)
+    shares = (sum(wrong) / len(wrong) for _, wrong in sorted(equal.items(), reverse=True) for _ in wrong)
+    wrong = itertools.accumulate(shares)
     return [total / k for k, total in enumerate(wrong, 1)]
 
 

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mbt_lite.metrics import calibration
-from mbt_lite.metrics.aggregate import Estimate, estimates, undefined
+from mbt_lite.metrics.aggregate import Estimate, estimates, undefined, without_interval
 from mbt_lite.metrics.answers import voting_form
 from mbt_lite.records import Prediction, Question, StepConfidences
 from mbt_lite.text.completion import parse_completion
@@ -162,7 +162,7 @@ def _calibrated(rows: Sequence[_Row], missing: int, samples: int, seed: int) -> 
 
 
 def _figure(value: float | None, n: int) -> Estimate:
-    return undefined(n, _NO_INTERVAL) | {"mean": value} if value is not None else undefined(0, "there are no such rows")
+    return without_interval(value, n, _NO_INTERVAL) if value is not None else undefined(0, "there are no such rows")
 
 
 def without_evidence(
@@ -185,13 +185,14 @@ def without_evidence(
     columns: dict[str, list[float | None]] = {}
     for name, both in values.items():
         means = [[_mean(side[one], found) for one in asked] for side, found in zip(rows, both, strict=True)]
-        pairs = [pair for pair in zip(*means, strict=True) if None not in pair]
+        pairs = [pair if None not in pair else (None, None) for pair in zip(*means, strict=True)]
         columns[f"{name}_with"], columns[f"{name}_without"] = ([pair[side] for pair in pairs] for side in (0, 1))
-        columns[f"{name}_difference"] = [after - before for before, after in pairs]
+        columns[f"{name}_difference"] = [None if before is None else after - before for before, after in pairs]
     differences = [name for name in columns if name.endswith("_difference")]
+    unread = dict.fromkeys(columns, "no question has a reading both with and without")
     reasons = collections.Counter(why for one in questions if (why := why_no_evidence(one)) is not None)
     return {
-        "metrics": estimates(columns, samples=samples, seed=seed, counts=differences),
+        "metrics": estimates(columns, samples=samples, seed=seed, counts=differences, reasons=unread),
         "left_out": dict(reasons),
     }
 

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mbt_lite.metrics.aggregate import Estimate, estimates, undefined
+from mbt_lite.metrics.aggregate import Estimate, estimates, undefined, without_interval
 from mbt_lite.metrics.calibration import auroc
 from mbt_lite.records import Completion, Prediction, Question
 from mbt_lite.rewards.meta import (
@@ -62,13 +62,18 @@ def foresight(
         **{name: [float(getattr(one, name)) for one in truths] for name in ("links", "tokens", "rate", "total")},
         **{name: [one[name] for one in bridges] for name in ("bridge_precision", "bridge_recall", "bridge_chance")},
     }
-    reasons = dict.fromkeys(("bridge_recall", "bridge_chance"), "no question has gold bridges")
-    reasons["bridge_precision"] = "no forecast of a question with gold bridges names anything"
+    reasons = dict.fromkeys(bridges[0] if bridges else (), "no question has gold bridges")
+    if any(one["bridge_recall"] is not None for one in bridges):
+        reasons["bridge_precision"] = "no forecast of a question with gold bridges names anything"
     metrics = estimates(columns, samples=samples, seed=seed, reasons=reasons)
     pairs = [(told[question_id].right_of_8, one.rate) for question_id, one in found.items()]
     known = [(right, rate) for right, rate in pairs if right is not None]
     metrics["auroc"] = auroc(
-        [right for right, _ in known], [rate >= 0.5 for _, rate in known], samples, seed, one_class=_ALIKE
+        [right for right, _ in known],
+        [rate >= 0.5 for _, rate in known],
+        samples,
+        seed,
+        one_class=_ALIKE if known else "no forecast tells a rate",
     )
     metrics |= _constant([(questions[question_id], one) for question_id, one in found.items()], tolerance, law)
     return {
@@ -107,7 +112,8 @@ def _constant(pairs: Sequence[tuple[Question, Solved]], tolerance: float, law: R
         return {f"constant_{name}": undefined(0, "no predictions") for name in names}
     earned = best_constant(pairs, tolerance=tolerance, law=law).earned
     return {
-        f"constant_{name}": undefined(len(pairs), "no interval: it is the best in hindsight")
-        | {"mean": float(getattr(earned, name))}
+        f"constant_{name}": without_interval(
+            float(getattr(earned, name)), len(pairs), "no interval: it is the best in hindsight"
+        )
         for name in names
     }

@@ -63,7 +63,7 @@ def paired_differences(
 ) -> dict[str, dict[str, float | None]]:
     """Give mean difference, 95 % interval and p of per-question differences, all of one length.
 
-    Where no question differs there is nothing to draw from: no interval, and p is 1.
+    Where no question differs, or there is one alone, there is nothing to draw from: no interval, and p is 1.
     """
     values: Matrix = np.array(list(columns.values()), dtype=np.float64).T
     means = values.mean(axis=0)
@@ -74,7 +74,7 @@ def paired_differences(
         if not values[:, place].any():
             found[name] = {"difference": 0.0, "low": None, "high": None, "p": 1.0}
             continue
-        low, high = percentile_interval(resampled[:, place])
+        low, high = percentile_interval(resampled[:, place]) if len(values) > 1 else (None, None)
         p = (1 + int(as_extreme[:, place].sum())) / (1 + samples)
         found[name] = {"difference": float(means[place]), "low": low, "high": high, "p": p}
     return found

@@ -59,10 +59,8 @@ def plan_with(recipe: Recipe, setup: Setup, target: Target, workload: Workload) 
     """Plan with what was read already; a recipe whose limits are lower now has shorter texts."""
     kind, count = kind_named(recipe.gen.kind), workload.n_questions
     requests = None if count is None else kind.count_requests(recipe.gen, count)
-    lengths = Lengths(
-        min(workload.lengths.prompt, recipe.data.max_prompt_tokens),
-        min(workload.lengths.row, recipe.sft.max_sequence_tokens),
-    )
+    read, most = workload.lengths, recipe.data.max_prompt_tokens
+    lengths = Lengths(min(read.prompt, most), min(read.row, recipe.sft.max_sequence_tokens), min(read.in_eval, most))
     workload = dataclasses.replace(workload, lengths=lengths)
     stages = phases_of(recipe, setup, lengths)
     return Plan(setup, target, workload, stages, merge_phase(setup), _disk(recipe, setup), requests)

@@ -14,7 +14,7 @@ from typing import Any
 
 from mbt_lite.errors import ModelError
 from mbt_lite.plan.phases import CUDA_CONTEXT, Setup
-from mbt_lite.plan.stages import Lengths
+from mbt_lite.plan.stages import Lengths, within_cache
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.student import process
 from mbt_lite.student.backend import backend_of
@@ -40,13 +40,15 @@ def simulate(stage: str, recipe: Recipe, lengths: Lengths, setup: Setup, *, whol
     """
     if setup.device == "cpu":
         raise ModelError("plan: only a card can be simulated (got this machine's processor); name one by --vram")
-    how = dataclasses.replace(setup, backend="transformers", backends={}).computing
+    setup = dataclasses.replace(setup, backend="transformers", backends={})
+    how = setup.computing
     if not (how.packs_rows and how.joins_lora and setup.dtype_bytes == 2):
         raise ModelError(
             "plan: only full attention, plain LoRA and bfloat16 can be simulated "
             f"(got {recipe.model.name}, lora.variant {recipe.lora.variant}, lora.dropout {recipe.lora.dropout:g}, "
             f"{8 * setup.dtype_bytes} bits); leave --simulate out"
         )
+    recipe = within_cache(recipe, setup, lengths)
     peaks = _peaks("mbt_lite.plan.simulation", "transformers", stage, recipe, lengths, whole=whole)
     return {phase: size + CUDA_CONTEXT for phase, size in peaks.items()}
 

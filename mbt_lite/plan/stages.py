@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from mbt_lite.architecture.storage import kv_bytes_per_token, prompt_slots
 from mbt_lite.plan.activations import MicroBatch
 from mbt_lite.plan.phases import (
     Phase,
@@ -28,10 +29,19 @@ from mbt_lite.traces.kinds import kind_named
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Lengths:
-    """Tokens of the longest prompt and of the longest training row (prompt and trace)."""
+    """Tokens of the longest prompt, of the longest training row (prompt and trace), and of eval's longest prompt.
+
+    Eval has prompts of its own, with a system prompt or of forecasts; None: its longest is as the others.
+    """
 
     prompt: int
     row: int
+    exam: int | None = None
+
+    @property
+    def in_eval(self) -> int:
+        """The tokens of eval's longest prompt."""
+        return self.prompt if self.exam is None else self.exam
 
 
 def phases_of(recipe: Recipe, setup: Setup, lengths: Lengths) -> dict[str, list[Phase]]:
@@ -77,6 +87,7 @@ def sft_batch(recipe: Recipe, lengths: Lengths) -> MicroBatch:
 
 
 def _grpo(recipe: Recipe, setup: Setup, lengths: Lengths) -> list[Phase]:
+    recipe = within_cache(recipe, setup, lengths)
     grpo = recipe.grpo
     local = rollout(setup, **grpo_rollout(recipe, lengths), has_adapter=True, is_training=True)
     is_local = grpo.rollout_engine == "local" or _rolls_out_beside_steps(grpo)
@@ -86,6 +97,22 @@ def _grpo(recipe: Recipe, setup: Setup, lengths: Lengths) -> list[Phase]:
     reference = [log_probs(setup, batch)] if grpo.kl_coefficient > 0 else []
     phases = [load(setup), rollouts, *reference, step, optimizer(setup, rolls_out=True)]
     return [beside_engine(setup, one) for one in phases]
+
+
+def within_cache(recipe: Recipe, setup: Setup, lengths: Lengths) -> Recipe:
+    """Give the recipe with as many rollouts at once as `grpo.rollout_cache_gib` lets go, one at least."""
+    grpo, a = recipe.grpo, setup.architecture
+    if grpo.rollout_cache_gib is None:
+        return recipe
+    most = grpo.rollout_cache_gib * 2**30 / kv_bytes_per_token(a.layers, a.kv_size, setup.dtype_bytes)
+
+    def fits(rows: int) -> bool:
+        prompts = prompt_slots(rows, grpo.group_size) if setup.computing.packs_rows else rows
+        return rows * grpo.max_completion_tokens + prompts * lengths.prompt <= most
+
+    # where the longest prompt that is planned for does not fit, those that there are may
+    rows = next(filter(fits, range(grpo.rollout_batch_size, 1, -1)), 1)
+    return recipe.model_copy(update={"grpo": grpo.model_copy(update={"rollout_batch_size": rows})})
 
 
 def grpo_rollout(recipe: Recipe, lengths: Lengths) -> dict[str, int]:
@@ -127,7 +154,7 @@ def _eval(recipe: Recipe, setup: Setup, lengths: Lengths) -> list[Phase]:
         setup,
         rows=recipe.eval.batch_size,
         samples=1,
-        prompt_tokens=lengths.prompt,
+        prompt_tokens=lengths.in_eval,
         completion_tokens=recipe.eval.max_completion_tokens,
         has_adapter=any(variant.adapter != NO_ADAPTER for variant in recipe.eval.full_variants),
     )

@@ -47,7 +47,10 @@ def heading(plan: Plan) -> Iterator[str]:
     )
     for counted in plan.workload.counted:
         yield _said(counted)
-    yield f"planned for prompts of {lengths.prompt:,} tokens, sft rows of {lengths.row:,}, completions at their limits"
+    prompts = f"{lengths.prompt:,} tokens"
+    if lengths.in_eval != lengths.prompt:
+        prompts += f" ({lengths.in_eval:,} in eval)"
+    yield f"planned for prompts of {prompts}, sft rows of {lengths.row:,}, completions at their limits"
     yield from plan.workload.notes
     if setup.engine_bytes:
         yield "vLLM holds its whole share of the card while grpo runs; `--measure` measures local rollouts"

@@ -7,6 +7,7 @@ limits are planned for, and what is said about lengths is called an estimate, or
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from mbt_lite.methods import choose_method
 from mbt_lite.methods.method import Ask
 from mbt_lite.plan.stages import Lengths
 from mbt_lite.plan.student_files import CountTokens, read_token_counter
-from mbt_lite.prompts import student_messages
+from mbt_lite.prompts import meta_messages, student_messages
 from mbt_lite.recipe.schema import Questions, Recipe
 from mbt_lite.records import Message
 
@@ -83,6 +84,7 @@ def read_workload(recipe: Recipe, run_folder: Path) -> Workload:
     ask, seed = choose_method(recipe.grpo).asks[-1], recipe.data.seed
     train, n_questions = _count_questions(TRAIN_PROMPTS, recipe.data.train, seed, ask, count, notes)
     dev, n_dev_questions = _count_questions("dev prompts", recipe.data.dev, seed, student_messages, count, notes)
+    exam, _ = _count_questions("eval prompts", recipe.data.dev, seed, _asked_in_eval(recipe), count, notes)
     rows, completion_tokens = _count_rows(run_folder / "gen" / "traces.jsonl", count)
     prompts = [counted for counted in (train, dev) if counted is not None]
     if prompts and count is None:
@@ -90,6 +92,7 @@ def read_workload(recipe: Recipe, run_folder: Path) -> Workload:
     lengths = Lengths(
         _longest(prompts if len(prompts) == 2 else [], recipe.data.max_prompt_tokens),
         _longest([rows] if rows else [], recipe.sft.max_sequence_tokens),
+        _longest([exam] if exam else [], recipe.data.max_prompt_tokens),
     )
     return Workload(
         counted=(*prompts, *([rows] if rows else [])),
@@ -99,6 +102,13 @@ def read_workload(recipe: Recipe, run_folder: Path) -> Workload:
         completion_tokens=completion_tokens,
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _asked_in_eval(recipe: Recipe) -> Ask:
+    """Give the longest prompt that eval has for a question: of the variants, and that of a forecast is the longer."""
+    metacognitive = any(variant.is_metacognitive for variant in recipe.eval.full_variants)
+    messages = meta_messages if recipe.eval.foresight else student_messages
+    return functools.partial(messages, metacognitive=metacognitive)
 
 
 def _longest(counted: Sequence[Counted], limit: int) -> int:

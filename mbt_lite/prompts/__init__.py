@@ -132,10 +132,11 @@ def student_messages(question: Question, *, metacognitive: bool = False) -> list
     return [metacognitive_message(question), *messages] if metacognitive else messages
 
 
-def meta_messages(question: Question) -> list[Message]:
+def meta_messages(question: Question, *, metacognitive: bool = False) -> list[Message]:
     """Give the prompt by which the student foresees its tries: the same documents and question in the same order."""
     request = render(named_for("meta", question), **shown(question))
-    return [{"role": "user", "content": request}]
+    messages: list[Message] = [{"role": "user", "content": request}]
+    return [metacognitive_message(question), *messages] if metacognitive else messages
 
 
 def metacognitive_message(question: Question | None = None) -> Message:

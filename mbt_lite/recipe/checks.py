@@ -19,6 +19,8 @@ from mbt_lite.recipe.variants import NO_ADAPTER, WORDS, AdapterStage
 
 # The largest of vLLM's `MaxLoRARanks`.
 VLLM_MAX_RANK = 512
+# `FEWEST_FORECASTS` of `rewards/gating.py`.
+_LEAST_FORECASTS = 3
 _DRAFTED_BY_STUDENT = ("mbt_r", "distill_r", "self_distill", "meta_expert", "confidence")
 _WRITES_NO_STEPS = ("mbt_r", "mbt_s", "direct_r", "distill_r")
 ADAPTERS = (NO_ADAPTER, *get_args(AdapterStage))
@@ -252,6 +254,12 @@ def _masa(recipe: Recipe) -> Iterator[Conflict]:
             ("grpo.kl_coefficient", "grpo.method"),
             f"`grpo.kl_coefficient` is {grpo.kl_coefficient:g}, which `grpo.method` masa has not been tried with; "
             "set it to 0",
+        )
+    if grpo.masa.sequential_after is not None and grpo.group_size < _LEAST_FORECASTS:
+        yield Conflict(
+            ("grpo.group_size", "grpo.masa.sequential_after"),
+            f"`grpo.group_size` is {grpo.group_size}, but `grpo.masa.sequential_after` gates a question by "
+            f"{_LEAST_FORECASTS} forecasts that agree, so it never would; raise it, or remove `sequential_after`",
         )
     if grpo.masa.sequential_after is not None and grpo.rollout_engine == "vllm":
         yield Conflict(

@@ -102,15 +102,16 @@ def named(series: Series) -> Row:
 
 
 def bounded(name: str, estimate: Mapping[str, Any], scale: float) -> Row:
-    """Give an estimate as fields `name`, `name_low`, `name_high`, `name_n`, `name_text`; None stays None."""
+    """Give an estimate as fields `name`, `name_low`, `name_high`, `name_n`, `name_text`; None stays None.
+
+    Without an interval both ends are the mean: a line of no length.
+    """
     kind: Kind = "share" if scale == 100 else "tokens"
     mean, low, high = estimate["mean"], estimate["low"], estimate["high"]
     text = "-" if mean is None else shown(kind, mean, unit=True)
     bounds = "" if low is None else f" [{shown(kind, low)}, {shown(kind, high)}]"
-    scaled = {
-        name if part == "mean" else f"{name}_{part}": None if estimate[part] is None else scale * estimate[part]
-        for part in ("mean", "low", "high")
-    }
+    ends = {name: mean, f"{name}_low": mean if low is None else low, f"{name}_high": mean if high is None else high}
+    scaled = {key: None if end is None else scale * end for key, end in ends.items()}
     return scaled | {f"{name}_n": estimate["n"], f"{name}_text": text + bounds}
 
 

@@ -215,7 +215,7 @@ def _terminal_cell(cell: Cell) -> Text:
 
 def remarks(metrics: Metrics) -> list[str]:
     """Give the lines under the table: what the brackets are, what is undefined and why, what was left out."""
-    lines = ["[low, high]: 95 % interval (Wilson for shares, else bootstrap over questions); n: questions"]
+    lines = ["[low, high]: 95 % interval over questions if known (Wilson for shares, else bootstrap); n: questions"]
     return [
         *lines,
         *_in_train(metrics),

@@ -44,9 +44,13 @@ def _sentence(series: Series, rival: Series, paired: Mapping[str, Any]) -> str:
     if not paired["n"]:
         return f"{said}; nothing is paired."
     found = paired["metrics"]["exact_match"]
-    if found["low"] is None:
+    if found["low"] is None and not found["difference"]:
         return f"{said}: the same questions, so no difference.{_trained_on(series)}"
-    bounds = f"[{100 * found['low']:+.1f}, {100 * found['high']:+.1f}]"
+    bounds = (
+        "(one question: no interval)"
+        if found["low"] is None
+        else f"[{100 * found['low']:+.1f}, {100 * found['high']:+.1f}]"
+    )
     luck = "may be luck" if found["p"] >= LUCK else "hardly luck"
     return (
         f"{said}: {100 * found['difference']:+.1f} points {bounds}, {p_text(found['p'])}, {luck}.{_trained_on(series)}"

@@ -111,8 +111,8 @@ def stated_confidence(span: Span) -> float:
 def token_confidence(span: Span, ids: Sequence[int], log_probs: Sequence[float], decode: Decode) -> float:
     """Give exp(mean log-probability) of the tokens that wrote a span: a product would punish long names."""
     places = token_places(ids, decode, span.start, span.end)
-    # rounding may lift a certain token above 0
-    return min(1.0, math.exp(math.fsum(log_probs[place] for place in places) / len(places)))
+    # rounding may lift a certain token above 0; what is no number stays none
+    return min(math.exp(math.fsum(log_probs[place] for place in places) / len(places)), 1.0)
 
 
 def span_score(confidence: float, right: bool, law: SpanLaw = "proper") -> float:

@@ -22,7 +22,7 @@ from mbt_lite.metrics.confidences import (
 from mbt_lite.metrics.predictions import score_completion
 from mbt_lite.recipe.schema import Eval, Variant
 from mbt_lite.records import AnswerProbability, Message, Prediction, Question, StepConfidences, to_row
-from mbt_lite.stages.exam import Exam, meta_messages_of
+from mbt_lite.stages.exam import Exam
 from mbt_lite.strategies import single
 from mbt_lite.strategies.rounds import Answers, Place, Played, play
 from mbt_lite.strategies.strategy import Settings
@@ -65,7 +65,7 @@ def asked_besides(eval_: Eval, variant: Variant, exam: Exam) -> Iterator[Further
     """Give what a variant is asked besides: a greedy forecast, the question without what supports its answer."""
 
     def messages(question: Question) -> tuple[Message, ...]:
-        return tuple(meta_messages_of(question, metacognitive=variant.is_metacognitive))
+        return tuple(prompts.meta_messages(question, metacognitive=variant.is_metacognitive))
 
     if eval_.foresight:
         settings = Settings(messages, 0.0, eval_.max_completion_tokens)

@@ -15,7 +15,7 @@ from mbt_lite.errors import DataError
 from mbt_lite.metrics.answers import rules_for
 from mbt_lite.metrics.confidences import why_no_evidence
 from mbt_lite.recipe.schema import Recipe
-from mbt_lite.records import Message, Question
+from mbt_lite.records import Question
 from mbt_lite.student.token_counts import TokenCounts
 
 
@@ -65,16 +65,10 @@ def set_exam(recipe: Recipe) -> Exam:
         asked = counts.prompt(prompts.student_messages(question, metacognitive=metacognitive))
         if not recipe.eval.foresight:
             return asked
-        return max(asked, counts.prompt(meta_messages_of(question, metacognitive=metacognitive)))
+        return max(asked, counts.prompt(prompts.meta_messages(question, metacognitive=metacognitive)))
 
     fitted = trim_questions(questions, limit, count_tokens, recipe.data.dev.path)
     refuse_control_tokens(fitted.questions, counts.controls, recipe.data.dev)
     reason = f"prompt longer than {limit} tokens even without distractors"
     left_out = tuple({"question_id": one.question_id, "reason": reason} for one in fitted.too_long)
     return Exam(fitted.questions, left_out, fitted.n_trimmed, counts)
-
-
-def meta_messages_of(question: Question, *, metacognitive: bool) -> list[Message]:
-    """Ask for a forecast as a variant is asked."""
-    meta = prompts.meta_messages(question)
-    return [prompts.metacognitive_message(question), *meta] if metacognitive else meta

@@ -91,7 +91,8 @@ class Fitted:
 
 
 def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
-    """Say what a run would do: reads the questions, loads no model, sends no request."""
+    """Say what a run would do: reads the questions, loads no model, sends no request; what it lacks is refused."""
+    _earlier_files(recipe.gen)
     found, gen = read_questions(recipe.data.train, recipe.data.seed), recipe.gen
     kind, questions = kind_named(gen.kind), len(found)
     requests = sum(kind.count_requests(gen, questions).values())

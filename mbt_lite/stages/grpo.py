@@ -21,6 +21,7 @@ import functools
 
 from rich.console import Console
 
+from mbt_lite.data.held_out import read_left_over
 from mbt_lite.data.overlap import read_overlap
 from mbt_lite.data.questions import read_questions
 from mbt_lite.errors import DataError, RecipeError, RunError
@@ -34,7 +35,8 @@ from mbt_lite.training.trackers import check_tracker
 
 
 def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
-    """Say what a run would do, without loading a model."""
+    """Say what a run would do, without loading a model; DataError where the questions are too few for it."""
+    check_questions(recipe)
     grpo = recipe.grpo
     groups = grpo.groups_per_question
     asked = "prompts" if groups == 1 else f"questions x {groups} prompts"
@@ -48,6 +50,19 @@ def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
         scorings = 1 + -(-grpo.steps // grpo.save_every_steps)
         lines.append(f"grpo: {scorings} scorings of {grpo.dev_questions} held-out questions; keeps {grpo.keep_adapter}")
     return [*lines, *bridge_lines(recipe), *read_overlap(recipe.data).lines]
+
+
+def check_questions(recipe: Recipe) -> None:
+    """Refuse, before anything loads, fewer questions than a step has, or than checkpoints are to be scored on."""
+    grpo, data = recipe.grpo, recipe.data
+    found = len(read_questions(data.train, data.seed))
+    if found < grpo.prompts_per_step:
+        raise DataError(
+            f"{data.train.path}: {found} questions are too few for a step of grpo (got grpo.prompts_per_step "
+            f"{grpo.prompts_per_step}); give more, raise data.train.limit, or lower it"
+        )
+    if grpo.dev_questions:
+        read_left_over(data.dev, data.seed, grpo.dev_questions)
 
 
 def bridge_lines(recipe: Recipe) -> list[str]:
@@ -87,6 +102,7 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
     if run_dir.is_done("grpo", inputs):
         console.print(f"grpo: done already, adapter in {run_dir.stage_dir('grpo') / 'adapter'}", highlight=False)
         return
+    check_questions(recipe)
     for line in [*bridge_lines(recipe), *read_overlap(recipe.data).lines]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     check_reference(recipe)

@@ -24,7 +24,9 @@ from mbt_lite.training.trackers import check_tracker
 
 
 def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
-    """Say what a run would do, without loading a model."""
+    """Say what a run would do, without loading a model; an adapter or a tracker that it lacks is refused."""
+    earlier_adapter(recipe)
+    check_tracker(recipe.tracking.tracker)
     traces = read_jsonl(run_dir.stage_dir("gen") / "traces.jsonl")
     batch = recipe.sft.micro_batch_size * recipe.sft.gradient_accumulation_steps
     counts = f"{len(traces)} traces, {recipe.sft.epochs:g} epochs, {batch} rows a step"

@@ -53,9 +53,13 @@ def confidence_rows(
     found = [(question, modal(question, own[question.question_id])) for question in questions]
     modals = [one for _, one in found if one is not None]
     if len(modals) < LEAST_QUESTIONS:
+        written = [draft for question in questions for draft in own[question.question_id]]
+        cut = sum(draft.finish_reason != "stop" for draft in written)
+        key = "gen.max_completion_tokens" if 2 * cut > len(written) else "data.train.limit"
         raise DataError(
-            f"gen: {len(modals)} of {len(questions)} questions have a draft with an answer, `gen.kind` confidence "
-            f"wants {LEAST_QUESTIONS} to tell how often agreement is right; raise `data.train.limit`"
+            f"gen: {len(modals)} of {len(questions)} questions have a draft with an answer, {cut} of {len(written)} "
+            f"drafts were cut off, and `gen.kind` confidence wants {LEAST_QUESTIONS} to tell how often agreement is "
+            f"right; raise `{key}`"
         )
     rights = [is_correct(one.draft, one.question) for one in modals]
     fitted = isotonic([one.consistency for one in modals], rights)
@@ -88,7 +92,8 @@ def modal(question: Question, drafts: Sequence[Completion]) -> Modal | None:
 def _said(modals: Sequence[Modal], rights: Sequence[bool], fitted: Sequence[float], seed: int) -> str:
     """Say whether agreement tells right answers from wrong ones: if not, rows teach one number."""
     found = auroc([one.consistency for one in modals], rights, _SAMPLES, seed)
-    spread = "" if found["mean"] is None else f", AUROC {found['mean']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
+    bounds = "" if found["low"] is None else f" [{found['low']:.2f}, {found['high']:.2f}]"
+    spread = "" if found["mean"] is None else f", AUROC {found['mean']:.2f}{bounds}"
     return (
         f"the most frequent answer is right for {sum(rights)} of {len(rights)} questions, by agreement "
         f"{min(fitted):.0%} to {max(fitted):.0%}{spread}; at 0.5 agreement tells nothing that rows could teach"

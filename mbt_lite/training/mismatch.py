@@ -7,6 +7,7 @@ Nothing here corrects for that; it is measured, so that a run which learns badly
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 
 import torch
@@ -32,7 +33,8 @@ def mismatch(sampled: Sequence[Tensor], trained: Sequence[Tensor]) -> dict[str, 
     log_weights = [ours.double() - theirs.double() for theirs, ours in zip(sampled, trained, strict=True)]
     tokens = torch.cat(log_weights)
     return {
-        _KL: float((tokens.expm1() - tokens).mean()),
+        # what is no number is as far away as a number can be, so that it is warned of
+        _KL: float((tokens.expm1() - tokens).mean().nan_to_num(nan=sys.float_info.max)),
         "mismatch/token_ess": _effective_share(tokens),
         "mismatch/completion_ess": _effective_share(torch.stack([one.sum() for one in log_weights])),
         "mismatch/largest": float(tokens.abs().max()),

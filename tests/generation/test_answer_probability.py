@@ -10,6 +10,7 @@ import torch
 from toy_student import student as student
 from toy_student import tokenizer as tokenizer
 
+from mbt_lite.errors import ModelError
 from mbt_lite.generation.answer_probability import answer_probability
 from mbt_lite.generation.decoding import Decoding, Rollout
 from mbt_lite.generation.generate import generate
@@ -71,3 +72,12 @@ def test_a_rollouts_answer_is_as_probable_as_a_forward_pass_says(student) -> Non
     made = dataclasses.replace(rollout, text=text, token_ids=tuple(ids), log_probs=told)
     found = answer_probability(made, student.tokenizer, prefilled_think=False)
     assert found == pytest.approx(float(wanted.mean().exp()), abs=1e-4)
+
+
+def test_log_probabilities_that_are_no_numbers_stop_the_rollouts(student) -> None:
+    """What is no number once counted as certain."""
+    with torch.no_grad():
+        student.model.get_output_embeddings().weight.fill_(torch.nan)
+    decoding = Decoding(max_completion_tokens=4, log_probs=True)
+    with pytest.raises(ModelError, match=r"log-probabilities are no numbers \(got nan, prompt 1\); set `model.dtype`"):
+        list(generate(student, [[{"role": "user", "content": "about"}]], decoding))

@@ -84,6 +84,10 @@ def test_auroc_by_hand_and_where_there_is_none() -> None:
     assert auroc([5, 5, 5], [True, False, False], 50, 0)["mean"] == 0.5
     found = auroc([1, 1, 1, 0, 0], [True, True, False, False, True], 200, 0)
     assert found["low"] < found["mean"] < found["high"]
+    same = auroc([5, 5, 5], [True, False, False], 50, 0), auroc([3, 2, 1], [True, True, False], 50, 0, units=[0] * 3)
+    for one in (*same, auroc([3, 2, 1], [True, False, False], 50, 0)):
+        assert one["low"] is one["high"] is None, one
+        assert one["undefined_reason"].startswith("no interval")
     for labels in ([True, True], [False, False], []):
         none = auroc(list(range(len(labels))), labels, 50, 0, one_class="all alike")
         assert (none["mean"], none["undefined_reason"]) == (None, "all alike")
@@ -104,8 +108,10 @@ def test_nobody_wrong_is_no_share() -> None:
     assert abstain([0.1, 0.2], [1, 0], 0.5)["accuracy"] is None
 
 
-def test_equally_sure_rows_keep_their_order() -> None:
-    assert risk_coverage([0.5, 0.5, 0.9], [0, 1, 1]) == pytest.approx([0, 0.5, 1 / 3])
+@pytest.mark.parametrize("rights", [[0, 1, 1], [1, 0, 1]])
+def test_the_order_of_equally_sure_rows_tells_nothing(rights: list[int]) -> None:
+    """A dataset may have its easy questions first; by hand, the mean over both orders."""
+    assert risk_coverage([0.5, 0.5, 0.9], rights) == pytest.approx([0, 0.25, 1 / 3])
 
 
 def test_coverage_is_not_rounded_up_by_a_float() -> None:

@@ -94,5 +94,13 @@ def test_a_forecast_that_was_cut_off_is_none() -> None:
 def test_without_bridges_nothing_is_said_of_them() -> None:
     found = card({"Silent": 2, "Lost": 0, "Wild": 0}, FORECASTS, bridges=())
     assert found["metrics"]["bridge_recall"]["mean"] is None
-    assert found["metrics"]["bridge_recall"]["undefined_reason"] == "no question has gold bridges"
+    for name in ("bridge_precision", "bridge_recall", "bridge_chance"):
+        assert found["metrics"][name]["undefined_reason"] == "no question has gold bridges"
+    unnamed = card({"Wild": 1}, FORECASTS[2:])["metrics"]["bridge_precision"]
+    assert unnamed["undefined_reason"] == "no forecast of a question with gold bridges names anything"
     assert card({"Silent": 2}, FORECASTS, bridges_are_titles=True)["bridges_are_titles"] is True
+
+
+def test_where_no_forecast_tells_a_rate_that_is_the_reason() -> None:
+    found = card({"Wild": 1}, FORECASTS[2:])["metrics"]["auroc"]
+    assert (found["mean"], found["n"], found["undefined_reason"]) == (None, 0, "no forecast tells a rate")

@@ -123,3 +123,8 @@ def test_mcnemar_agrees_with_counting_outcomes(won: int, lost: int) -> None:
 
 def test_mcnemar_takes_thousands() -> None:
     assert mcnemar([(1, 0)] * 3000 + [(0, 1)] * 2000)["p"] < 1e-40
+
+
+def test_one_question_has_a_difference_without_an_interval() -> None:
+    found = compare(variant("sft", (1, 10)), variant("base", (0, 10)), samples=50, seed=0)
+    assert found["metrics"]["exact_match"] == {"difference": 1.0, "low": None, "high": None, "p": 1.0}

@@ -149,11 +149,32 @@ def test_lengths_come_from_the_data_where_all_of_it_is_counted(tmp_path: Path) -
     assert workload.n_questions == len(train)
 
 
+@pytest.mark.parametrize("foresight", ["true", "false"])
+@pytest.mark.parametrize("variants", ["[sft]", "[metacognitive, sft]"])
+def test_eval_is_planned_for_its_own_prompts(tmp_path: Path, variants: str, foresight: str) -> None:
+    """A system prompt of 150 tokens was planned as none."""
+    settings = [f"eval.variants={variants}", f"eval.foresight={foresight}"]
+    # nothing is trimmed
+    settings += ["data.max_prompt_tokens=500", "sft.max_sequence_tokens=900"]
+    recipe = load_recipe(ROOT / "recipes/demo.yaml", settings)
+    if read_token_counter(recipe.model.name) is None:
+        pytest.skip("needs the embedded student in the cache: any run of the demo makes it")
+    pytest.importorskip("torch", reason="needs the training stack: pip install 'mbt-lite[train]'")
+    from mbt_lite import prompts
+    from mbt_lite.stages.exam import set_exam
+
+    exam, metacognitive = set_exam(recipe), "metacognitive" in variants
+    asked = [prompts.student_messages, *([prompts.meta_messages] if foresight == "true" else [])]
+    longest = max(exam.counts.prompt(ask(q, metacognitive=metacognitive)) for ask in asked for q in exam.questions)
+    assert read_workload(recipe, tmp_path).lengths.in_eval == longest
+
+
 def test_without_a_tokenizer_the_limits_are_planned_and_counts_are_estimates(tmp_path: Path) -> None:
     recipe = load_recipe(ROOT / "recipes/demo.yaml", ["model.name=Qwen/Qwen3-4B"])
     workload = read_workload(recipe, tmp_path)
     assert all(counted.is_estimate for counted in workload.counted)
-    assert workload.lengths == Lengths(recipe.data.max_prompt_tokens, recipe.sft.max_sequence_tokens)
+    prompt, row = recipe.data.max_prompt_tokens, recipe.sft.max_sequence_tokens
+    assert workload.lengths == Lengths(prompt, row, prompt)
     assert workload.notes == ("Qwen/Qwen3-4B: no tokenizer on this disk, so tokens are estimated by characters",)
 
 
@@ -274,3 +295,17 @@ def test_plan_with_the_engine_keeps_the_cache_of_rollouts_that_stay_local(own: d
     stages = plan_on(with_settings(recipe, settings), card(24)).stages
     assert all(("vLLM" in one.causes) == (stage == "grpo") for stage, phases in stages.items() for one in phases)
     assert ("KV cache" in stages["grpo"][1].causes) == bool(own)
+
+
+# a row holds 2,048 tokens, and up to three rows a prompt of 3,072 each
+@pytest.mark.parametrize(("cache_gib", "rows"), [(2.2, 3), (2, 2), (0.001, 1)], ids=["three", "two", "less than one"])
+def test_rollouts_are_planned_within_the_limit_of_their_cache(cache_gib: float, rows: int) -> None:
+    """The longest prompt of the data may be shorter than the planned one, so too small a limit is not refused here."""
+    free, limited = (
+        plan_on(load_recipe(ROOT / "recipes/mbt_r.yaml", settings), card(24)).stages["grpo"]
+        for settings in ([], [f"grpo.rollout_cache_gib={cache_gib}"])
+    )
+    caches = [next(one for one in phases if one.name == "rollout").causes["KV cache"] for phases in (free, limited)]
+    assert caches[0] > 4 * 2**30
+    assert caches[1] == rows * (2048 + 3072) * 147_456
+    assert [one for one in free if one.name == "backward"] == [one for one in limited if one.name == "backward"]

@@ -3,6 +3,8 @@
 import pytest
 from recipe_texts import MINIMAL, Problems
 
+from mbt_lite.rewards.gating import FEWEST_FORECASTS
+
 CONFLICTS = {
     "clip": (
         "grpo:\n  clip_low: 1\n",
@@ -67,6 +69,11 @@ CONFLICTS = {
     "masa without its method": (
         "grpo:\n  masa: {weight: 2.0}\n",
         "a.yaml:5: `grpo.masa` is set, but `grpo.method` is law; set it to masa",
+    ),
+    "masa whose gate never closes": (
+        "grpo:\n  method: masa\n  group_size: 2\n  micro_batch_size: 2\n  masa: {sequential_after: 1}\n",
+        "a.yaml:8: `grpo.group_size` is 2, but `grpo.masa.sequential_after` gates a question by "
+        f"{FEWEST_FORECASTS} forecasts that agree, so it never would; raise it, or remove `sequential_after`",
     ),
     "masa with a reference": (
         "grpo:\n  method: masa\n  kl_coefficient: 0.1\n",

@@ -27,6 +27,11 @@ def test_bounded_keeps_what_is_undefined() -> None:
     assert nothing == {"tokens": None, "tokens_low": None, "tokens_high": None, "tokens_n": 0, "tokens_text": "-"}
 
 
+def test_bounded_without_an_interval_is_a_line_of_no_length() -> None:
+    one = bounded("share", {"mean": 0.5, "low": None, "high": None, "n": 1}, 100)
+    assert one == {"share": 50, "share_low": 50, "share_high": 50, "share_n": 1, "share_text": "50.0%"}
+
+
 def test_with_width_shares_it_among_small_charts() -> None:
     assert with_width(plot_of([]), 500)["width"] == 500
     facets = chart_of([]).mark_point().facet("term:N", columns=2)

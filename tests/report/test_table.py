@@ -24,7 +24,7 @@ found and lost   25.0% [15.0, 35.0]  25.0% [15.0, 35.0]  25.0% [15.0, 35.0]
 never found      55.0% [45.0, 65.0]  50.0% [40.0, 60.0]  25.0% [15.0, 35.0]
 AES              -                   undefined           +2.31 [1.42, 3.50]
 
-[low, high]: 95 % interval (Wilson for shares, else bootstrap over questions); n: questions
+[low, high]: 95 % interval over questions if known (Wilson for shares, else bootstrap); n: questions
 AES of metacognitive: base accuracy is 0
 phases of base, metacognitive, sft: read by a classifier fitted on the run's 120 labelled traces,
 held-out accuracy 98.3% (0.5% left unread, n=600 paragraphs)

@@ -34,6 +34,11 @@ def test_verdict_of_equal_answers_is_no_difference(make_run: Callable[..., Run])
     assert verdicts(Report((run,)))[0].endswith(": the same questions, so no difference.")
 
 
+def test_verdict_of_one_question_tells_the_difference_without_an_interval(make_run: Callable[..., Run]) -> None:
+    run = with_paired(make_run(), {"difference": -1.0, "low": None, "high": None, "p": 1.0})
+    assert verdicts(Report((run,)))[0].endswith(": -100.0 points (one question: no interval), p 1.000, may be luck.")
+
+
 def test_verdict_of_questions_that_were_trained_on_says_so(make_run: Callable[..., Run]) -> None:
     run = with_paired(make_run(), {"difference": 0.1, "low": 0.05, "high": 0.2, "p": 0.01})
     run.metrics["sft"]["in_train"] = {"said": ["data.dev: 3 of 64 questions are in data.train"]}  # type: ignore[index]

@@ -129,6 +129,7 @@ def test_token_confidence_is_a_geometric_mean(log_probs: list[float], confidence
         Span("", 0, len(words), None), range(len(words)), log_probs, lambda ids: "".join(words[i] for i in ids)
     )
     assert found == pytest.approx(confidence, abs=1e-6)
+    assert math.isnan(token_confidence(Span("", 0, 1, None), [0], [math.nan], lambda ids: "A" * len(ids)))
     assert stated_confidence(Span("", 0, 1, 90)) == 0.9
     assert stated_confidence(Span("", 0, 1, None)) == 1.0
 

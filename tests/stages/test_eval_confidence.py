@@ -247,3 +247,13 @@ def test_nothing_read_is_no_figure(lab: Lab) -> None:
     assert (found["missing"], found["bins"], found["metrics"]["ece"]["mean"]) == (6, [], None)
     assert "stated: 6 completions have none" in printed
     assert json.dumps(found)
+
+
+def test_a_reading_that_no_question_has_on_both_sides_says_so(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.with_eval(confidence=("stated",), without_evidence=True)
+    for number in range(6):
+        monkeypatch.setitem(SAYS, number, ("Paris", None))
+    lab.run()
+    found = metrics(lab, "sft")["without_evidence"]["metrics"]["stated_difference"]
+    assert (found["mean"], found["n"]) == (None, 0)
+    assert found["undefined_reason"] == "no question has a reading both with and without"

@@ -16,7 +16,7 @@ from mbt_lite.errors import DataError, ModelError, TeacherError
 from mbt_lite.files import read_json, read_jsonl
 from mbt_lite.generation.decoding import Rollout
 from mbt_lite.prompts import completion_text, student_messages
-from mbt_lite.recipe.schema import Data, Questions
+from mbt_lite.recipe.schema import Data, Grpo, Questions
 from mbt_lite.records import to_row
 from mbt_lite.run_dir import RunDir
 from mbt_lite.scripted import server as scripted
@@ -383,7 +383,7 @@ def test_plan_tells_dev_questions_that_stand_in_train(tmp_path, stage):
     shared = [*demo_questions()[:2], *read_questions(made.data.dev, 0)[:2]]
     (tmp_path / "dev.jsonl").write_text("".join(json.dumps(to_row(one)) + "\n" for one in shared))
     data = Data(train=made.data.train, dev=Questions(path=f"{tmp_path}/dev.jsonl"))
-    made = made.model_copy(update={"data": data})
+    made = made.model_copy(update={"data": data, "grpo": Grpo(prompts_per_step=2)})
     lines = importlib.import_module(f"mbt_lite.stages.{stage}").plan(made, RunDir(tmp_path / "run"))
     assert "data: WARNING: 2 of 4 dev questions stand in train too (demo-train-0000, demo-train-0001)" in lines[-1]
 

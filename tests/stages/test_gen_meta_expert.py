@@ -104,8 +104,9 @@ def test_an_adapter_drafts_and_is_held_to(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(generation.local, "open_student", lambda model, adapter: loaded.append(adapter) or student)
     folder = tmp_path / "adapter"
     recipe = make_recipe(tmp_path, "meta_expert", gen={**SETTINGS, "student_adapter": str(folder)})
-    with pytest.raises(RunError, match="no adapter to draft with"):
-        run(recipe, tmp_path / "run")
+    for act in (gen.plan, lambda made, run_dir: run(made, run_dir.path)):
+        with pytest.raises(RunError, match="no adapter to draft with"):
+            act(recipe, RunDir(tmp_path / "run"))
     folder.mkdir()
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         (folder / name).write_text("{}")

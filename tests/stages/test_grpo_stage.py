@@ -18,6 +18,7 @@ from mbt_lite.errors import DataError, ModelError, RecipeError, RunError
 from mbt_lite.files import Journal, read_json, read_jsonl, write_jsonl
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.run_dir import RunDir
+from mbt_lite.stages import grpo
 from mbt_lite.student.libraries import prepare
 from mbt_lite.training import dev_reward, pass_rates
 from mbt_lite.training import grpo as training
@@ -88,6 +89,15 @@ def test_run_without_dev_questions_keeps_the_last_adapter_and_writes_the_page(
 def test_held_out_questions_are_none_that_eval_scores(student_folder: Path, run_dir: RunDir) -> None:
     with pytest.raises(DataError, match=r"a limit of 93 leaves 3 of 96 .* \(got grpo.dev_questions 4\); lower"):
         run(recipe(student_folder, dev_questions=4), run_dir)
+
+
+def test_plan_and_run_refuse_fewer_questions_than_a_step_has(student_folder: Path, run_dir: RunDir) -> None:
+    for act in (grpo.plan, run):
+        with pytest.raises(DataError, match=r"6 questions are too few for a step of grpo \(got grpo.prompts.* 7\)"):
+            act(recipe(student_folder, prompts_per_step=7), run_dir)
+    with pytest.raises(DataError, match=r"leaves 3 of 96 .* \(got grpo.dev_questions 4\)"):
+        grpo.plan(recipe(student_folder, dev_questions=4), run_dir)
+    assert not run_dir.path.exists()
 
 
 def test_run_stops_when_no_reward_ever_differs(student_folder: Path, run_dir: RunDir) -> None:

@@ -138,7 +138,15 @@ def test_sft_without_its_tracker_stops_before_anything_is_loaded(life: Life, mon
     monkeypatch.setattr("mbt_lite.training.trackers.importlib.util.find_spec", lambda name: None)
     with pytest.raises(ModelError, match="wandb is not installed; pip install wandb"):
         life.run(sft)
+    with pytest.raises(ModelError, match="wandb is not installed"):
+        sft.plan(life.recipe(), RunDir(life.path))
     assert not (life.path / "sft").exists()
+
+
+def test_plan_refuses_an_earlier_adapter_that_is_not_there(life: Life) -> None:
+    recipe = life.recipe().model_copy(update={"lora": Lora(continue_from="nowhere")})
+    with pytest.raises(RunError, match=r"^lora.continue_from: no adapter there \(got nowhere\); name the folder"):
+        sft.plan(recipe, RunDir(life.path))
 
 
 def test_sft_sends_every_row_of_its_metrics_to_the_tracker(life: Life) -> None:

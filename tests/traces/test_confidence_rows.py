@@ -130,3 +130,9 @@ def test_too_few_questions_are_one_line() -> None:
     own = [one for question in QUESTIONS[:29] for one in drafts_of(question, 5, 0)]
     with pytest.raises(DataError, match=r"^gen: 29 of 60 questions have a draft with an answer, .* wants 30 .*limit`$"):
         made(own)
+
+
+def test_where_drafts_were_cut_off_more_questions_are_no_cure() -> None:
+    own = [draft(question, index, None, ending="length") for question in QUESTIONS for index in range(10)]
+    with pytest.raises(DataError, match=r"0 of 60 .*600 of 600 drafts were cut off.*raise `gen.max_completion_tok"):
+        made(own)

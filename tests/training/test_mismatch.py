@@ -1,6 +1,7 @@
 """The mismatch between rollouts and training, against torch's own KL and by hand."""
 
 import math
+import sys
 
 import pytest
 
@@ -8,6 +9,7 @@ pytest.importorskip("torch")
 
 import torch
 
+from mbt_lite.training.grpo_watch import Watch
 from mbt_lite.training.mismatch import COMPARED, compared_rows, healthy_mismatch, mismatch
 
 
@@ -59,3 +61,11 @@ def test_whole_groups_are_compared(rows: int, group_size: int, compared: int) ->
 def test_a_large_kl_is_out_of_its_healthy_range() -> None:
     [rule] = healthy_mismatch()
     assert [rule.side(value) for value in (0.0, 0.001, 0.02)] == [None, None, "above"]
+
+
+@pytest.mark.parametrize("trained", [math.nan, 800.0], ids=["no number", "a weight that no float holds"])
+def test_a_policy_that_is_no_number_is_far_away_and_warned_of(trained: float) -> None:
+    found = figures([[-1.0, -1.0]], [[-1.0, trained]])
+    assert found["mismatch/kl"] == sys.float_info.max
+    watch = Watch(healthy_mismatch())
+    assert [len(watch.see({"step": step, **found})) for step in (1, 2, 3)] == [0, 0, 1]
