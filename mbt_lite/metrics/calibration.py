@@ -131,18 +131,13 @@ def overconfident(confidences: Sequence[float], rights: Sequence[int], at_least:
 
 
 def risk_coverage(confidences: Sequence[float], rights: Sequence[int]) -> list[float]:
-    """Give the share wrong to expect of the surest 1, 2, ... n rows; the mean is the AURC.
-
-    Which of rows equally sure come first is chance, not their order in a file: each counts as their mean.
+    """Give the share wrong of the surest 1, 2, ... n rows; rows equally sure keep their order. The mean is the AURC.
 
     >>> risk_coverage([0.2, 0.9, 0.6], [1, 1, 0])
     [0.0, 0.5, 0.3333333333333333]
     """
-    equal: dict[float, list[int]] = {}
-    for one, right in zip(confidences, rights, strict=True):
-        equal.setdefault(one, []).append(1 - right)
-    shares = (sum(wrong) / len(wrong) for _, wrong in sorted(equal.items(), reverse=True) for _ in wrong)
-    wrong = itertools.accumulate(shares)
+    ranked = sorted(zip(confidences, rights, strict=True), key=lambda row: -row[0])
+    wrong = itertools.accumulate(1 - right for _, right in ranked)
     return [total / k for k, total in enumerate(wrong, 1)]
 
 
