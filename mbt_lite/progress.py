@@ -7,12 +7,13 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mbt_lite.console import Screen
 
 
 @contextlib.contextmanager
-def counting(console: Console, what: str, total: int) -> Iterator[Callable[[], None]]:
+def counting(console: Screen, what: str, total: int) -> Iterator[Callable[[], None]]:
     """Lend a function to call after each of `total` pieces of work; nothing to do shows nothing."""
     if total == 0:
         yield lambda: None
@@ -29,7 +30,7 @@ def counting(console: Console, what: str, total: int) -> Iterator[Callable[[], N
     def count() -> None:
         n_done = next(counted)
         if n_done in quarters:
-            console.print(f"{what}: {n_done} of {total}", markup=False, highlight=False)
+            console.print(f"{what}: {n_done} of {total}")
 
     # the first call says that the work begins
     count()

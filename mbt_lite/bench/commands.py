@@ -33,7 +33,7 @@ def gen(
     """Measure the teacher's client against a server with a fixed latency."""
     from mbt_lite.bench.gen import Load, measure_client
 
-    _keep(measure_client(Load(requests, concurrency, latency_seconds, reply_words, prompt_words), runs, print), append)
+    _keep(measure_client(Load(requests, concurrency, latency_seconds, reply_words, prompt_words), runs, say), append)
 
 
 def sft(
@@ -51,7 +51,7 @@ def sft(
     """Measure SFT and a stock TRL run on the same rows, in turns: tokens/s, peak memory, loss."""
     from mbt_lite.bench.sft import measure_sft
 
-    _keep(measure_sft(recipe, settings or [], traces, rows, runs, print), append)
+    _keep(measure_sft(recipe, settings or [], traces, rows, runs, say), append)
 
 
 def grpo(
@@ -66,12 +66,10 @@ def grpo(
     append: Append = FILE,
 ) -> None:
     """Measure our GRPO step beside stock TRL's, in pairs of fresh processes."""
-    from functools import partial
-
     from mbt_lite.bench.grpo import Load, measure_steps
 
     load = Load(model, prompts, group_size, completion_tokens, micro_batch_size, steps, threads)
-    _keep(measure_steps(load, runs, partial(print, flush=True)), append)
+    _keep(measure_steps(load, runs, say), append)
 
 
 def rollouts(
@@ -85,12 +83,10 @@ def rollouts(
     append: Append = FILE,
 ) -> None:
     """Measure the student's rollouts: tokens/s, rows alive at a step, time in matrix products."""
-    from functools import partial
-
     from mbt_lite.bench.rollouts import Load, measure_rollouts
 
     load = Load(model, prompts, samples, completion_tokens, rows, threads)
-    _keep(measure_rollouts(load, runs, partial(print, flush=True)), append)
+    _keep(measure_rollouts(load, runs, say), append)
 
 
 def learning(
@@ -110,12 +106,10 @@ def learning(
     append: Append = FILE,
 ) -> None:
     """Measure what GRPO teaches, over several seeds: held-out questions before and after."""
-    from functools import partial
-
     from mbt_lite.bench.learning import Trial, measure_learning
 
     trial = Trial(recipe, tuple(settings or ()), run, out, seeds, samples)
-    _keep(measure_learning(trial, against, partial(print, flush=True)), append)
+    _keep(measure_learning(trial, against, say), append)
 
 
 def reward(
@@ -129,7 +123,7 @@ def reward(
     """Measure the reward: the law, and its kernel where there is CUDA."""
     from mbt_lite.bench.reward import Batch, measure_reward
 
-    _keep(measure_reward(model, Batch(prompts, group_size, tokens), runs, print), append)
+    _keep(measure_reward(model, Batch(prompts, group_size, tokens), runs, say), append)
 
 
 def load(
@@ -138,11 +132,9 @@ def load(
     append: Append = FILE,
 ) -> None:
     """Measure a student from the start of a process to its first token: seconds and peak memory."""
-    from functools import partial
-
     from mbt_lite.bench.load import measure_load
 
-    _keep(measure_load(model, runs, partial(print, flush=True)), append)
+    _keep(measure_load(model, runs, say), append)
 
 
 def table(

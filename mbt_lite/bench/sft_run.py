@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from trl import SFTConfig, SFTTrainer
 
 from mbt_lite.bench.sft import Job, Run
 from mbt_lite.bench.step_clock import StepClock
+from mbt_lite.console import Screen
 from mbt_lite.memory import Probe
 from mbt_lite.recipe import load_recipe
 from mbt_lite.stages.sft import read_traces
@@ -66,7 +66,7 @@ def load_ours(recipe: Any, traces: Path) -> tuple[Any, Any]:
 def build_ours(recipe: Any, student: Any, rows: Any, folder: Path) -> Any:
     """Build the stage's trainer."""
     with kept_in_float32(student.model):
-        return build_trainer(recipe, student, rows, (), folder, Console(quiet=True), lambda values, step: None)[0]
+        return build_trainer(recipe, student, rows, (), folder, Screen(quiet=True), lambda values, step: None)[0]
 
 
 def load_stock(recipe: Any, traces: Path) -> tuple[Any, Any]:

@@ -7,8 +7,6 @@ import datetime
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from mbt_lite.chat import documents
 from mbt_lite.chat.screen import Answer, answer_side_by_side, legend
 from mbt_lite.chat.voices import Voice, choose_variants, local_voice, read_recipe, served_voice
@@ -49,7 +47,7 @@ class Round:
     """Who answers, what the run asks for, where it is shown and kept; without a reader phases have no colours."""
 
     run: Path
-    console: Console
+    console: Screen
     voices: Sequence[Voice]
     reader: PhaseReader | None
     ask_for: AskFor
@@ -57,11 +55,11 @@ class Round:
     def answer(self, question: Question) -> None:
         """Let the voices answer, and keep what they wrote; KeyboardInterrupt after that if they were interrupted."""
         asked = f"{question.question} ({len(question.documents)} documents)"
-        self.console.print(asked, markup=False, highlight=False)
+        self.console.print(asked)
         messages = student_messages(dataclasses.replace(question, ask_for=self.ask_for))
         answers = answer_side_by_side(self.console, self.voices, messages, self.reader)
         if question.answer:
-            self.console.print(f"gold: {', '.join(question.accepted)}", markup=False, highlight=False)
+            self.console.print(f"gold: {', '.join(question.accepted)}")
         self._keep(question, answers)
         if any(answer.ending == "interrupted" for answer in answers):
             raise KeyboardInterrupt
@@ -109,11 +107,11 @@ def chat(
     _ask_on(table, talk)
 
 
-def _reader(run: Path, console: Console) -> PhaseReader | None:
+def _reader(run: Path, console: Screen) -> PhaseReader | None:
     """Fit the reader of phases on the run's own traces; say why where there can be none."""
     reader = reader_of_run(run)
     if reader is None:
-        console.print(f"phases are not coloured: {why_no_reader(read_traces(run))}", markup=False, highlight=False)
+        console.print(f"phases are not coloured: {why_no_reader(read_traces(run))}")
     else:
         console.print(legend())
     return reader
@@ -122,7 +120,7 @@ def _reader(run: Path, console: Console) -> PhaseReader | None:
 def _ask_on(table: Round, talk: Talk) -> None:
     """Read documents and questions until the input ends; a mistake is told and asked again."""
     console = table.console
-    console.print(_HINT, markup=False, highlight=False)
+    console.print(_HINT)
     try:
         while True:
             if not talk.documents and not talk.questions:
@@ -134,7 +132,7 @@ def _ask_on(table: Round, talk: Talk) -> None:
             try:
                 table.answer(talk.question(typed))
             except MbtError as error:
-                console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+                console.print(str(error), soft_wrap=True)
     except EOFError:
         console.print()
 
@@ -144,7 +142,7 @@ def _question_prompt(talk: Talk) -> str:
     return f"question, 1 to {len(talk.questions)}> " if talk.questions else f"question, over {len(talk.documents)}> "
 
 
-def _read_documents(console: Console, talk: Talk) -> None:
+def _read_documents(console: Screen, talk: Talk) -> None:
     """Read a file's name, or documents to an empty line; none at all are asked without."""
     lines = list[str]()
     while line := console.input("documents> ").strip():
@@ -152,7 +150,7 @@ def _read_documents(console: Console, talk: Talk) -> None:
             try:
                 talk.take(documents.read_file(Path(line)))
             except MbtError as error:
-                console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+                console.print(str(error), soft_wrap=True)
                 continue
             return
         lines.append(line)

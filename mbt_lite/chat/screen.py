@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from rich.console import Console
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from mbt_lite.chat.voices import Voice
+from mbt_lite.console import Screen
 from mbt_lite.metrics.phase_reader import PhaseReader
 from mbt_lite.records import Message
 from mbt_lite.text.completion import trace_span
@@ -52,7 +52,7 @@ def coloured(text: str, reader: PhaseReader | None) -> Text:
 
 
 def answer_side_by_side(
-    console: Console, voices: Sequence[Voice], messages: Sequence[Message], reader: PhaseReader | None
+    console: Screen, voices: Sequence[Voice], messages: Sequence[Message], reader: PhaseReader | None
 ) -> list[Answer]:
     """Let all voices answer at once, a piece each in turn, and give the answers when all have ended.
 
@@ -86,7 +86,7 @@ def _writes_on(answer: Answer, pieces: Iterator[str]) -> bool:
     return True
 
 
-def _side_by_side(console: Console, answers: Sequence[Answer], reader: PhaseReader | None, height: int | None) -> Table:
+def _side_by_side(console: Screen, answers: Sequence[Answer], reader: PhaseReader | None, height: int | None) -> Table:
     """Draw the answers, each cut to its last lines where a height is given."""
     # the terminal writes ^C behind the frame: where it does not fit, the frame moves
     width = console.width - len("^C")
@@ -99,7 +99,7 @@ def _side_by_side(console: Console, answers: Sequence[Answer], reader: PhaseRead
     return table
 
 
-def _panel(console: Console, answer: Answer, text: Text, height: int | None, width: int) -> Panel:
+def _panel(console: Screen, answer: Answer, text: Text, height: int | None, width: int) -> Panel:
     if height is not None:
         # without the frame and the space beside it
         lines = text.wrap(console, max(width - 4, 1))

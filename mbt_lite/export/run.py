@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
-from rich.console import Console
 from transformers import AutoTokenizer
 
+from mbt_lite.console import Screen
 from mbt_lite.data.questions import read_questions
 from mbt_lite.errors import ModelError, RunError
 from mbt_lite.export import Base, Form, Order, Stage, llama_cpp
@@ -55,7 +55,7 @@ class Source:
     stage: Stage
     base: Base
     origin: Origin
-    console: Console
+    console: Screen
 
     @property
     def adapter(self) -> Path:
@@ -64,10 +64,10 @@ class Source:
 
     def tell(self, sentence: str) -> None:
         """Say something on the console."""
-        self.console.print(f"export: {sentence}", highlight=False, soft_wrap=True)
+        self.console.print(f"export: {sentence}", soft_wrap=True)
 
 
-def export(run: Path, order: Order, console: Console) -> Path:
+def export(run: Path, order: Order, console: Screen) -> Path:
     """Write an export and give its folder.
 
     Raises RunError without an adapter, a free place or enough disk; ModelError for a model that cannot be merged, a
@@ -97,7 +97,7 @@ def _folder_name(source: Source, order: Order) -> str:
     return f"{source.stage}-{order.form}" + (f"-{order.gguf_type}" if order.form == "gguf" else "") + base
 
 
-def _choose_source(run: Path, order: Order, console: Console) -> Source:
+def _choose_source(run: Path, order: Order, console: Screen) -> Source:
     """Find the adapter of a stage, or the run's newest; RunError if there is none."""
     if not (run / RECIPE_FILE).is_file():
         raise RunError(f"{run}: not a run folder (no {RECIPE_FILE}); name the folder that `mbt-lite run` wrote")

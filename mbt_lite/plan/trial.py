@@ -17,10 +17,10 @@ from typing import Any
 
 import bitsandbytes
 import torch
-from rich.console import Console
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
 from mbt_lite.architecture.families import EMBEDDED_PREFIX, RANDOM_PREFIX, known_name
+from mbt_lite.console import Screen
 from mbt_lite.memory import Probe
 from mbt_lite.methods import choose_method
 from mbt_lite.plan.stages import Lengths
@@ -101,7 +101,7 @@ def _sft_trainer(recipe: Recipe, lengths: Lengths, probe: Probe, folder: Path) -
                     for place in range(tokens))  # fmt: skip
         rows.append(Row(str(index), ids, (0,) * (tokens // 4) + (1,) * (tokens - tokens // 4)))
     with kept_in_float32(student.model):
-        trainer, _ = sft.build_trainer(recipe, student, rows, (), folder, Console(quiet=True), _untracked)
+        trainer, _ = sft.build_trainer(recipe, student, rows, (), folder, Screen(quiet=True), _untracked)
     trainer.args.save_strategy = "no"
     return trainer
 
@@ -122,7 +122,7 @@ def _grpo_trainer(recipe: Recipe, lengths: Lengths, probe: Probe, folder: Path) 
         method, scorer = choose_method(recipe.grpo), grpo.build_scorer(recipe.grpo, student)
         rows = method.rows(questions)
         trainer, _, _ = grpo.build_trainer(
-            recipe.grpo, method, student, rows, scorer, folder, Console(quiet=True), 0, (), _untracked
+            recipe.grpo, method, student, rows, scorer, folder, Screen(quiet=True), 0, (), _untracked
         )
     trainer.args.save_strategy = "no"
     roll_out = trainer.rollout_func

@@ -27,8 +27,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
+from mbt_lite.console import Screen
 from mbt_lite.data.overlap import read_overlap
 from mbt_lite.data.questions import closed_book_lines, read_questions
 from mbt_lite.endpoint.budget import estimate
@@ -70,7 +69,7 @@ from mbt_lite.student.chat_template import refuse_other_template
 from mbt_lite.training.out_of_memory import naming_out_of_memory
 
 
-def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
+def run(recipe: Recipe, run_dir: RunDir, console: Screen) -> None:
     """Complete what is missing, score everything, print the table and write the report.
 
     Raises RunError when an adapter is missing or an input changed since the stage began, DataError for questions that
@@ -87,11 +86,11 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
             run_dir.check_outputs(variant.stage)
     run_dir.is_done("eval", inputs)
     for line in read_overlap(recipe.data).lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     with run_dir.locked("eval", inputs) as folder, naming_out_of_memory(recipe, "eval", folder):
         exam = set_exam(recipe)
         for line in closed_book_lines(exam.questions, "eval"):
-            console.print(line, markup=False, highlight=False)
+            console.print(line)
         for adapter in filter(None, adapters.values()):
             refuse_other_template(adapter.parent, exam.counts.chat_template)
         exam = _answer(recipe, adapters, exam, folder, console)
@@ -110,7 +109,7 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
             "servers": report.runs[0].servers,
         }
         run_dir.mark_done("eval", inputs, summary)
-    console.print(f"eval: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"eval: {folder / 'report.html'}", soft_wrap=True)
 
 
 def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
@@ -195,7 +194,7 @@ def _write_answers(played: Played, folder: Path, name: str) -> None:
     write_jsonl(completions_file(folder, name), (to_row(one) for _, one in sorted(played.completions.items())))
 
 
-def _answer(recipe: Recipe, adapters: Mapping[str, Path | None], exam: Exam, folder: Path, console: Console) -> Exam:
+def _answer(recipe: Recipe, adapters: Mapping[str, Path | None], exam: Exam, folder: Path, console: Screen) -> Exam:
     """Make every completion that is not there; give the exam without what an endpoint would not answer."""
     if recipe.eval.student.is_asked:
         return _answer_at_endpoint(recipe.eval, exam, folder, console)
@@ -209,7 +208,7 @@ def _answer(recipe: Recipe, adapters: Mapping[str, Path | None], exam: Exam, fol
 
 
 def _answer_here(
-    recipe: Recipe, adapter: Path | None, variants: Sequence[Variant], exam: Exam, folder: Path, console: Console
+    recipe: Recipe, adapter: Path | None, variants: Sequence[Variant], exam: Exam, folder: Path, console: Screen
 ) -> None:
     """Let one student answer for its variants; it is loaded if something is missing, and let go at the end."""
     eval_ = recipe.eval
@@ -253,7 +252,7 @@ def _answer_here(
             one.ask(LocalRounds(open_student, decoding, file, True, what, count, besides(file)), file.parent)
 
 
-def _answer_at_endpoint(eval_: Eval, exam: Exam, folder: Path, console: Console) -> Exam:
+def _answer_at_endpoint(eval_: Eval, exam: Exam, folder: Path, console: Screen) -> Exam:
     """Ask an endpoint that serves the student; what it will not answer is left out of all variants, with the reason."""
     refused: dict[str, str] = {}
     signed: dict[str, str] = {}
@@ -278,7 +277,7 @@ def _answer_at_endpoint(eval_: Eval, exam: Exam, folder: Path, console: Console)
     return dataclasses.replace(exam, questions=kept, left_out=(*exam.left_out, *left_out))
 
 
-def _score(recipe: Recipe, exam: Exam, folder: Path, console: Console) -> dict[str, dict[str, Any]]:
+def _score(recipe: Recipe, exam: Exam, folder: Path, console: Screen) -> dict[str, dict[str, Any]]:
     """Score the stored completions anew: predictions.jsonl and metrics.json of each variant; give the metrics."""
     traces = read_traces(folder.parent)
     phases = held_out(traces)

@@ -26,8 +26,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
+from mbt_lite.console import Screen
 from mbt_lite.data.control_tokens import refuse_control_tokens
 from mbt_lite.data.overlap import read_overlap
 from mbt_lite.data.questions import closed_book_lines, read_questions
@@ -122,21 +121,21 @@ def _cost_lines(kind: Kind, gen: Gen, teacher: Teacher, questions: Sequence[Ques
     return lines
 
 
-def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
+def run(recipe: Recipe, run_dir: RunDir, console: Screen) -> None:
     """Write `gen/traces.jsonl`; done already by the same gate: say so and return."""
     questions = read_questions(recipe.data.train, recipe.data.seed)
     inputs = run_dir.fingerprint_source(recipe.data.train.path, lambda: questions)
     inputs |= run_dir.fingerprint(_earlier_files(recipe.gen))
     if run_dir.is_done("gen", inputs) and not _has_another_gate(recipe, run_dir):
-        console.print(f"gen: done already, traces in {run_dir.stage_dir('gen') / 'traces.jsonl'}", highlight=False)
+        console.print(f"gen: done already, traces in {run_dir.stage_dir('gen') / 'traces.jsonl'}")
         return
     for line in [*read_overlap(recipe.data).lines, *closed_book_lines(questions, "gen")]:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     with run_dir.locked("gen", inputs) as folder, naming_out_of_memory(recipe, "gen", folder):
         run_dir.unmark_done("gen")
         summary = _write_traces(recipe, questions, folder, console)
         run_dir.mark_done("gen", inputs, summary, [folder / "traces.jsonl"])
-    console.print(f"gen: {summary['traces']} traces in {folder / 'traces.jsonl'} {summary}", highlight=False)
+    console.print(f"gen: {summary['traces']} traces in {folder / 'traces.jsonl'} {summary}")
 
 
 def _earlier_files(gen: Gen) -> list[Path]:
@@ -166,7 +165,7 @@ def _has_another_gate(recipe: Recipe, run_dir: RunDir) -> bool:
     return before is not None and before != _gate(recipe)
 
 
-def _write_traces(recipe: Recipe, questions: list[Question], folder: Path, console: Console) -> dict[str, Any]:
+def _write_traces(recipe: Recipe, questions: list[Question], folder: Path, console: Screen) -> dict[str, Any]:
     kind, gen, teacher = kind_named(recipe.gen.kind), recipe.gen, recipe.teacher
     fitted = _fit(recipe, kind, questions)
     rules = dataclasses.replace(
@@ -202,7 +201,7 @@ def _write_traces(recipe: Recipe, questions: list[Question], folder: Path, conso
         raise DataError(f"{folder}: no trace was accepted (rejected {dict(made.final)}); look at rejected.jsonl")
     if kind.carries_out is not None:
         why = f" (others could not be: {counted(rows.without)})" if rows.without else ""
-        console.print(f"gen: {rows.executed} plans are carried out{why}", highlight=False)
+        console.print(f"gen: {rows.executed} plans are carried out{why}")
     if not rows.traces:
         raise DataError(f"{folder}: no plan could be carried out ({dict(rows.without)}); set gen.plan_rows to true")
     return {
@@ -234,7 +233,7 @@ def _make(maker: Maker, fitted: Fitted, drafted: Drafted, foreteller: Callable[[
     return maker.make(plan_jobs(kind, gen, questions, drafted.valid), gen.attempts)
 
 
-def _try_first(fitted: Fitted, maker: Maker, answers: Answers | None, console: Console) -> Drafted | None:
+def _try_first(fitted: Fitted, maker: Maker, answers: Answers | None, console: Screen) -> Drafted | None:
     """Ask for the first few traces; DataError if too few pass. Nothing is lost: the replies are in the journal.
 
     Gives the drafts if they are complete: those made in this process cost nothing and all come first, of those of an
@@ -252,20 +251,20 @@ def _try_first(fitted: Fitted, maker: Maker, answers: Answers | None, console: C
     if len(jobs) > gen.trial_traces or gen.attempts > 1 or not is_whole:
         made = maker.make(jobs[: gen.trial_traces], attempts=1)
         useless = drafted.useless if kind.drafter == "teacher" else 0
-        console.print(f"gen: {check_trial(made, useless, gen.min_acceptance, maker.folder)}", highlight=False)
+        console.print(f"gen: {check_trial(made, useless, gen.min_acceptance, maker.folder)}")
     return drafted if is_whole else None
 
 
-def _show(made: Made, usage: dict[str, dict[str, int]], servers: Mapping[str, Sequence[str]], console: Console) -> None:
+def _show(made: Made, usage: dict[str, dict[str, int]], servers: Mapping[str, Sequence[str]], console: Screen) -> None:
     """Print samples to read, rejections, what was taken off, tokens, what servers gave away."""
     for trace in spread(made.traces):
-        console.print(f"\n{trace.trace_id}\n{trace.completion[0]['content']}\n", markup=False, highlight=False)
+        console.print(f"\n{trace.trace_id}\n{trace.completion[0]['content']}\n")
     if made.rejected:
         console.print(rejection_table(len(made.traces), made.rejected))
     if made.taken_off:
-        console.print(f"gen: taken off accepted traces: {counted(made.taken_off)}", highlight=False)
+        console.print(f"gen: taken off accepted traces: {counted(made.taken_off)}")
     for line in made.told:
-        console.print(f"gen: {line}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"gen: {line}", soft_wrap=True)
     if usage:
         console.print(usage_table(usage))
     for key, lines in servers.items():

@@ -19,8 +19,7 @@ from __future__ import annotations
 
 import functools
 
-from rich.console import Console
-
+from mbt_lite.console import Screen
 from mbt_lite.data.held_out import read_left_over
 from mbt_lite.data.overlap import read_overlap
 from mbt_lite.data.questions import read_questions
@@ -82,7 +81,7 @@ def bridge_lines(recipe: Recipe) -> list[str]:
     return [said] if without or titles else []
 
 
-def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
+def run(recipe: Recipe, run_dir: RunDir, console: Screen) -> None:
     """Train the adapter `grpo/adapter` from `sft/adapter`, or from nothing; done already: say so and return.
 
     Raises RunError without an SFT adapter, RecipeError for a reward that does not tell right from wrong, ModelError for
@@ -100,11 +99,11 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
     for source in (recipe.data.train, *([recipe.data.dev] if recipe.grpo.dev_questions else [])):
         inputs |= run_dir.fingerprint_source(source.path, functools.partial(read_questions, source, recipe.data.seed))
     if run_dir.is_done("grpo", inputs):
-        console.print(f"grpo: done already, adapter in {run_dir.stage_dir('grpo') / 'adapter'}", highlight=False)
+        console.print(f"grpo: done already, adapter in {run_dir.stage_dir('grpo') / 'adapter'}")
         return
     check_questions(recipe)
     for line in [*bridge_lines(recipe), *read_overlap(recipe.data).lines]:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     check_reference(recipe)
     share_rows(recipe.grpo)
     check_tracker(recipe.tracking.tracker)
@@ -116,7 +115,7 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
         summary = train(recipe, adapter, rates, folder, console)
         run_dir.mark_done("grpo", inputs, summary, adapter_files(folder / "adapter"))
     which = f"{summary['adapter']}, of step {summary['adapter_step']}"
-    console.print(f"grpo: adapter in {folder / 'adapter'} ({which})", highlight=False, soft_wrap=True)
+    console.print(f"grpo: adapter in {folder / 'adapter'} ({which})", soft_wrap=True)
 
 
 def check_reference(recipe: Recipe) -> None:

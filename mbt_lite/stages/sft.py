@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-
+from mbt_lite.console import Screen
 from mbt_lite.data.overlap import read_overlap
 from mbt_lite.errors import RunError
 from mbt_lite.files import read_jsonl
@@ -34,7 +33,7 @@ def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
     return [f"sft: {counts}, LoRA rank {recipe.lora.rank}{held_out}", *read_overlap(recipe.data).lines]
 
 
-def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
+def run(recipe: Recipe, run_dir: RunDir, console: Screen) -> None:
     """Train the adapter `sft/adapter`; done already: say so and return.
 
     Raises RunError without traces, ModelError for a template that does not fit, a missing tracker, too little memory.
@@ -44,10 +43,10 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
     traces = read_traces(traces_file)
     inputs = run_dir.fingerprint([traces_file, *earlier_adapter(recipe)])
     if run_dir.is_done("sft", inputs):
-        console.print(f"sft: done already, adapter in {run_dir.stage_dir('sft') / 'adapter'}", highlight=False)
+        console.print(f"sft: done already, adapter in {run_dir.stage_dir('sft') / 'adapter'}")
         return
     for line in read_overlap(recipe.data).lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     check_tracker(recipe.tracking.tracker)
     with run_dir.locked("sft", inputs) as folder, naming_out_of_memory(recipe, "sft", folder):
         # trl and what it brings, after the backend that patches it
@@ -56,7 +55,7 @@ def run(recipe: Recipe, run_dir: RunDir, console: Console) -> None:
 
         summary = train(recipe, traces, folder, console)
         run_dir.mark_done("sft", inputs, summary, adapter_files(folder / "adapter"))
-    console.print(f"sft: adapter in {folder / 'adapter'}, final loss {summary['final_loss']:.3f}", highlight=False)
+    console.print(f"sft: adapter in {folder / 'adapter'}, final loss {summary['final_loss']:.3f}")
 
 
 def earlier_adapter(recipe: Recipe) -> list[Path]:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.console import Console
 from transformers import TrainerCallback
 
+from mbt_lite.console import Screen
 from mbt_lite.files import Journal, read_jsonl, write_jsonl
 from mbt_lite.generation.decoding import Decoding
 from mbt_lite.generation.generate import generate
@@ -79,7 +79,7 @@ class BestByDev(TrainerCallback):
         folder: Path,
         score_policy: Callable[[], Mapping[str, float]],
         by: Literal["reward", "exact_match"],
-        console: Console,
+        console: Screen,
     ) -> None:
         self.student, self.score_policy, self.console = student, score_policy, console
         self.by = "exact" if by == "exact_match" else by
@@ -124,9 +124,7 @@ class BestByDev(TrainerCallback):
         with Journal(self.journal) as journal:
             journal.append(row)
         self._forget([*rows, row])
-        self.console.print(
-            f"grpo step {step}: dev reward {row['reward']:.3f}, exact {row['exact']:.1%}", markup=False, highlight=False
-        )
+        self.console.print(f"grpo step {step}: dev reward {row['reward']:.3f}, exact {row['exact']:.1%}")
 
     def _forget(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Delete the adapters that no resume can need."""

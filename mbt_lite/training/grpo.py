@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from rich.console import Console
 from transformers import TrainerCallback
 from trl import GRPOConfig
 
+from mbt_lite.console import Screen
 from mbt_lite.data.control_tokens import refuse_control_tokens
 from mbt_lite.data.held_out import read_left_over
 from mbt_lite.data.questions import read_questions
@@ -55,7 +55,7 @@ from mbt_lite.training.trainer_settings import common_settings, on_one_card
 from mbt_lite.training.training_log import TrainingLog
 
 
-def train(recipe: Recipe, adapter: Path | None, rates: Path | None, folder: Path, console: Console) -> dict[str, Any]:
+def train(recipe: Recipe, adapter: Path | None, rates: Path | None, folder: Path, console: Screen) -> dict[str, Any]:
     """Train and save; give the counts for `done.json`. `rates`: gen's pass rates, to filter by them."""
     grpo, checkpointing = recipe.grpo, recipe.grpo.gradient_checkpointing
     method = choose_method(grpo)
@@ -72,7 +72,7 @@ def train(recipe: Recipe, adapter: Path | None, rates: Path | None, folder: Path
         questions = read_fitting(recipe.data, student, recipe.data.train, method.asks)
         scorer = build_scorer(grpo, student)
         attacked = _check_reward(method, questions, scorer, student, console)
-        console.print(f"grpo: rewards are scored by the {scorer.form}", highlight=False)
+        console.print(f"grpo: rewards are scored by the {scorer.form}")
         if adapter is None:
             add_adapter(student, recipe.lora, grpo.seed, gradient_checkpointing=checkpointing)
         else:
@@ -149,7 +149,7 @@ def build_scorer(grpo: Grpo, student: Student) -> Scorer:
 
 
 def _check_reward(
-    method: Method, questions: Sequence[Question], scorer: Scorer, student: Student, console: Console
+    method: Method, questions: Sequence[Question], scorer: Scorer, student: Student, console: Screen
 ) -> dict[str, Any]:
     """Before step one: a gold completion must earn most, broken ones and attacks less, or the reward teaches nothing.
 
@@ -165,7 +165,7 @@ def _check_reward(
         said = findings if attacked is None else attacked.findings
         raise RecipeError([f"grpo.reward: {finding}" for finding in said[:10]])
     for line in attacked.told:
-        console.print(f"grpo: the reward pays an attack: {line}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"grpo: the reward pays an attack: {line}", soft_wrap=True)
     return attacked.row()
 
 
@@ -176,7 +176,7 @@ def _watchers(
     questions: list[Question],
     held_out: list[Question],
     folder: Path,
-    console: Console,
+    console: Screen,
 ) -> tuple[WatchCallback, BestByDev | None, list[TrainerCallback]]:
     """Give the watch, the scorer of checkpoints (None without held-out questions), and all callbacks in their order."""
 
@@ -208,7 +208,7 @@ def build_trainer(
     rows: Sequence[PromptRow],
     scorer: Scorer,
     folder: Path,
-    console: Console,
+    console: Screen,
     done: int,
     callbacks: Sequence[TrainerCallback],
     track: Track,
@@ -260,15 +260,15 @@ def build_trainer(
     return trainer, log, journal
 
 
-def _tell_of_sharing(grpo: Grpo, student: Student, console: Console, *, shared: bool) -> None:
+def _tell_of_sharing(grpo: Grpo, student: Student, console: Screen, *, shared: bool) -> None:
     """Say where the prompt of a group is computed more than once."""
     if student.backend == "unsloth" and grpo.micro_batch_size % grpo.group_size:
         console.print(
             "grpo: unsloth computes a prompt once in micro-batches of whole groups only (got grpo.micro_batch_size "
-            f"{grpo.micro_batch_size}, grpo.group_size {grpo.group_size})", highlight=False, soft_wrap=True,
+            f"{grpo.micro_batch_size}, grpo.group_size {grpo.group_size})", soft_wrap=True,
         )  # fmt: skip
     elif student.backend != "unsloth" and not shared:
-        console.print("grpo: this model computes the prompt anew for each completion", highlight=False)
+        console.print("grpo: this model computes the prompt anew for each completion")
 
 
 def _go_on_with(completions: Path, done: int) -> Journal:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from transformers import TrainerCallback
 
+from mbt_lite.console import Screen
 from mbt_lite.errors import ModelError
 from mbt_lite.files import Journal, read_jsonl, write_jsonl
 from mbt_lite.methods.method import Rule
@@ -74,7 +74,7 @@ class WatchCallback(TrainerCallback):
     `stopped` says why a run ended early. Raises ModelError if all its steps were dead: nothing was learned.
     """
 
-    def __init__(self, folder: Path, table: Sequence[Rule], stop_after: int | None, console: Console) -> None:
+    def __init__(self, folder: Path, table: Sequence[Rule], stop_after: int | None, console: Screen) -> None:
         self.metrics, self.path = folder / "metrics.jsonl", folder / "warnings.jsonl"
         self.watch, self.stop_after, self.console = Watch(table), stop_after, console
         self.dead, self.lived = 0, False
@@ -123,4 +123,4 @@ class WatchCallback(TrainerCallback):
         control.should_save = True
 
     def _say(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(text, soft_wrap=True)

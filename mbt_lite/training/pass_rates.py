@@ -10,8 +10,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
+from mbt_lite.console import Screen
 from mbt_lite.errors import DataError, RecipeError
 from mbt_lite.files import Journal, read_jsonl
 from mbt_lite.memory import each_in_phase
@@ -32,7 +31,7 @@ _SEED_OFFSET = 500_009
 
 
 def keep_worth_rollouts(
-    recipe: Recipe, student: Student, questions: list[Question], rates: Path | None, folder: Path, console: Console
+    recipe: Recipe, student: Student, questions: list[Question], rates: Path | None, folder: Path, console: Screen
 ) -> tuple[list[Question], dict[str, int]]:
     """Keep the questions worth rollouts (`grpo.prefilter`), and count the sorts; none are counted where it is off.
 
@@ -46,7 +45,7 @@ def keep_worth_rollouts(
         questions = [question for question in questions if question.question_id in found.kept]
         counts = found.counts()
         said = ", ".join(f"{count} {name}" for name, count in counts.items())
-        console.print(f"grpo: questions by pass rate: {said}; trains on {len(questions)}", highlight=False)
+        console.print(f"grpo: questions by pass rate: {said}; trains on {len(questions)}")
         _check_drafts(recipe, counts)
     if len(questions) < grpo.prompts_per_step:
         raise DataError(
@@ -70,7 +69,7 @@ def _check_drafts(recipe: Recipe, counts: dict[str, int]) -> None:
 
 
 def _measured_pass_rates(
-    grpo: Grpo, student: Student, questions: Sequence[Question], folder: Path, console: Console
+    grpo: Grpo, student: Student, questions: Sequence[Question], folder: Path, console: Screen
 ) -> list[dict[str, Any]]:
     """Sample completions of each question by the adapter that training starts from; what is journaled is kept.
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
+from mbt_lite.console import Screen
 from mbt_lite.training.rows import Row
 
 # Longer stretches show their two ends.
@@ -16,16 +16,16 @@ STYLES = {0: "dim", 1: "bold green"}
 NAMES = {0: "no loss", 1: "trained"}
 
 
-def show_row(row: Row, tokenizer: Any, console: Console) -> None:
+def show_row(row: Row, tokenizer: Any, console: Screen) -> None:
     """Print a row coloured by its mask; without a terminal, a line for each stretch."""
     stretches = stretches_of(row, tokenizer)
     counts = " + ".join(f"{count} {NAMES[mask]}" for mask, _, count in stretches)
-    console.print(f"sft: first row, trace {row.trace_id}, tokens: {counts}", markup=False, highlight=False)
+    console.print(f"sft: first row, trace {row.trace_id}, tokens: {counts}")
     if console.is_terminal:
         console.print(Text.assemble(*((shorten(text), STYLES[mask]) for mask, text, _ in stretches)))
         return
     for mask, text, _ in stretches:
-        console.print(f"  {NAMES[mask]}: {shorten(text)!r}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"  {NAMES[mask]}: {shorten(text)!r}", soft_wrap=True)
 
 
 def stretches_of(row: Row, tokenizer: Any) -> list[tuple[int, str, int]]:

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from rich.console import Console
 from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
+from mbt_lite.console import Screen
 from mbt_lite.files import read_jsonl
 from mbt_lite.launch import read_launch
 from mbt_lite.recipe.schema import Recipe
@@ -66,7 +66,7 @@ def to_sft_config(
     return config
 
 
-def train(recipe: Recipe, traces: list[Trace], folder: Path, console: Console) -> dict[str, Any]:
+def train(recipe: Recipe, traces: list[Trace], folder: Path, console: Screen) -> dict[str, Any]:
     """Train and save; give the counts and losses for `done.json`."""
     with leader_first():
         checkpoint = resume_point(folder, "sft", console)
@@ -103,7 +103,7 @@ def train(recipe: Recipe, traces: list[Trace], folder: Path, console: Console) -
 
 
 def make_rows(
-    recipe: Recipe, traces: list[Trace], tokenizer: Any, console: Console
+    recipe: Recipe, traces: list[Trace], tokenizer: Any, console: Screen
 ) -> tuple[Sequence[Row], Sequence[Row], int]:
     """Give the rows to train on, the held-out ones, and how many were too long; show the first."""
     limit = recipe.sft.max_sequence_tokens
@@ -112,9 +112,9 @@ def make_rows(
     dev = encode_traces(held_out, tokenizer, limit) if held_out else Rows((), ())
     too_long = len(rows.too_long) + len(dev.too_long)
     if too_long:
-        console.print(f"sft: {too_long} traces are too long and left out", highlight=False)
+        console.print(f"sft: {too_long} traces are too long and left out")
     if held_out:
-        console.print(f"sft: {len(dev.rows)} rows are held out for the dev loss", highlight=False)
+        console.print(f"sft: {len(dev.rows)} rows are held out for the dev loss")
     show_row(rows.rows[0], tokenizer, console)
     return rows.rows, dev.rows, too_long
 
@@ -132,7 +132,7 @@ def build_trainer(
     rows: Sequence[Row],
     dev_rows: Sequence[Row],
     folder: Path,
-    console: Console,
+    console: Screen,
     track: Track,
 ) -> tuple[SFTTrainer, TrainingLog]:
     """Build TRL's trainer on rows that are tokenised already, with its log."""

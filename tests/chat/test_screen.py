@@ -2,22 +2,22 @@ import io
 from collections.abc import Iterator
 
 import pytest
-from rich.console import Console
 from rich.text import Text
 
 from mbt_lite.chat.screen import COLOURS, answer_side_by_side, coloured
 from mbt_lite.chat.voices import Voice
+from mbt_lite.console import Screen
 from mbt_lite.records import PhaseSpan
 from mbt_lite.text.paragraphs import paragraph_spans
 
 TEXT = "<think>\nFirst, we need the film.\n\nBlue skies.\n\nWait, which film?\n</think>\n\n<answer>wait</answer>"
 
 
-def console(**settings) -> Console:
-    return Console(file=io.StringIO(), width=60, height=12, **settings)
+def console(**settings) -> Screen:
+    return Screen(file=io.StringIO(), width=60, height=12, **settings)
 
 
-def written(by: Console) -> str:
+def written(by: Screen) -> str:
     assert isinstance(by.file, io.StringIO)
     return by.file.getvalue()
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from fetch_qwen3_tokenizer import FOLDER
 from llama_server import MODEL, LlamaServer, free_port, llama_server
-from rich.console import Console
 
+from mbt_lite.console import Screen
 from mbt_lite.data.questions import read_questions
 from mbt_lite.endpoint import session
 from mbt_lite.errors import DataError, TeacherError
@@ -69,7 +69,7 @@ def recipe(n: int, **sections: Any) -> Recipe:
 def run(stage: Any, made: Recipe, folder: Path) -> str:
     """Run a stage; give what it printed."""
     out, run_dir = io.StringIO(), RunDir.open(folder, resolved(made), resumable_keys(), RENAMED)
-    stage.run(made, run_dir, Console(file=out, width=300))
+    stage.run(made, run_dir, Screen(file=out, width=300))
     return out.getvalue()
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
+from mbt_lite.console import Screen
 from mbt_lite.files import read_json, write_jsonl
 from mbt_lite.generation.decoding import Decoding, Rollout
 from mbt_lite.metrics import scorecard
@@ -59,7 +59,7 @@ class Lab:
     decoding: Decoding | None = None
 
     def run(self, *, is_terminal: bool = False) -> str:
-        console = Console(file=io.StringIO(), width=120, force_terminal=is_terminal)
+        console = Screen(file=io.StringIO(), width=120, force_terminal=is_terminal)
         stage.run(self.recipe, self.run_dir, console)
         return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 

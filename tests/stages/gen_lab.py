@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from mbt_lite import generation
+from mbt_lite.console import Screen
 from mbt_lite.data.questions import read_questions
 from mbt_lite.generation.decoding import Rollout
 from mbt_lite.recipe.schema import Recipe
@@ -72,5 +72,5 @@ def count_words(model):
 def run(recipe: Recipe, path: Path) -> str:
     """Run the stage; give what it printed."""
     out = io.StringIO()
-    gen.run(recipe, RunDir(path), Console(file=out, width=200))
+    gen.run(recipe, RunDir(path), Screen(file=out, width=200))
     return out.getvalue()

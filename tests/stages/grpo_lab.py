@@ -5,8 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import rich.console
-
+from mbt_lite.console import Screen
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.run_dir import RunDir
 from mbt_lite.stages import grpo
@@ -48,5 +47,5 @@ def recipe(student_folder: Path, gen: dict[str, Any] | None = None, **settings: 
 def run(made: Recipe, run_dir: RunDir, said: io.StringIO | None = None) -> str:
     """Run the stage; give what it said, which `said` also has when it fails."""
     said = said or io.StringIO()
-    grpo.run(made, run_dir, rich.console.Console(file=said, width=200))
+    grpo.run(made, run_dir, Screen(file=said, width=200))
     return said.getvalue()

@@ -7,8 +7,7 @@ import pytest
 
 pytest.importorskip("trl", reason="needs the training stack: pip install 'mbt-lite[train]'")
 
-from rich.console import Console
-
+from mbt_lite.console import Screen
 from mbt_lite.files import read_json, read_jsonl
 from mbt_lite.recipe import load_recipe
 from mbt_lite.run_dir import RunDir
@@ -31,7 +30,7 @@ def test_the_laptop_recipe_runs_whole(student_folder: Path, tmp_path: Path, monk
     }  # fmt: skip
     recipe = load_recipe(ROOT / "recipes/demo_comt.yaml", [f"{key}={value}" for key, value in settings.items()])
     said = io.StringIO()
-    run_dir, console = RunDir.open(tmp_path, recipe.model_dump(mode="json"), frozenset()), Console(file=said, width=120)
+    run_dir, console = RunDir.open(tmp_path, recipe.model_dump(mode="json"), frozenset()), Screen(file=said, width=120)
     assert "8 teacher requests (comt)" in gen.plan(recipe, run_dir)[0]
     for stage in (gen, sft, grpo, eval_stage):
         stage.run(recipe, run_dir, console)

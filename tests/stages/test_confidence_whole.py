@@ -7,9 +7,9 @@ import pytest
 
 pytest.importorskip("trl", reason="needs the training stack: pip install 'mbt-lite[train]'")
 
-from rich.console import Console
 from test_gen_confidence import Student
 
+from mbt_lite.console import Screen
 from mbt_lite.files import read_json, read_jsonl
 from mbt_lite.generation import local
 from mbt_lite.recipe import load_recipe
@@ -34,7 +34,7 @@ def test_the_laptop_recipe_runs_whole(student_folder: Path, tmp_path: Path, monk
     }  # fmt: skip
     recipe = load_recipe(ROOT / "recipes/demo_confidence.yaml", [f"{key}={value}" for key, value in settings.items()])
     run_dir = RunDir.open(tmp_path, recipe.model_dump(mode="json"), frozenset())
-    console = Console(file=io.StringIO(), width=120)
+    console = Screen(file=io.StringIO(), width=120)
     with monkeypatch.context() as patch:
         # random weights answer nothing: someone else drafts what sft then learns
         patch.setattr(local, "open_student", lambda model, adapter: Student())

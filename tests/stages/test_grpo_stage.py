@@ -210,7 +210,7 @@ def test_run_with_a_reference_and_checkpointing_trains_and_resumes_to_its_end(
 IMPORT_ORDER = """
 import sys
 from pathlib import Path
-from rich.console import Console
+from mbt_lite.console import Screen
 from mbt_lite.recipe.schema import Recipe
 from mbt_lite.run_dir import RunDir
 from mbt_lite.stages import grpo
@@ -220,7 +220,7 @@ def first(*_, **__):
     raise SystemExit
 
 grpo.in_stage = first
-grpo.run(Recipe.model_validate_json(sys.argv[1]), RunDir(Path(sys.argv[2])), Console())
+grpo.run(Recipe.model_validate_json(sys.argv[1]), RunDir(Path(sys.argv[2])), Screen())
 """
 
 

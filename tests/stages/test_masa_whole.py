@@ -8,9 +8,9 @@ import pytest
 pytest.importorskip("trl", reason="needs the training stack: pip install 'mbt-lite[train]'")
 
 from gen_lab import demo_questions
-from rich.console import Console
 from test_gen_meta_expert import Student
 
+from mbt_lite.console import Screen
 from mbt_lite.files import read_json, read_jsonl
 from mbt_lite.generation import local
 from mbt_lite.recipe import load_recipe
@@ -35,7 +35,7 @@ def test_the_laptop_recipe_runs_whole(student_folder: Path, tmp_path: Path, monk
     }  # fmt: skip
     recipe = load_recipe(ROOT / "recipes/demo_masa.yaml", [f"{key}={value}" for key, value in settings.items()])
     said = io.StringIO()
-    run_dir, console = RunDir.open(tmp_path, recipe.model_dump(mode="json"), frozenset()), Console(file=said, width=120)
+    run_dir, console = RunDir.open(tmp_path, recipe.model_dump(mode="json"), frozenset()), Screen(file=said, width=120)
     with monkeypatch.context() as patch:
         # random weights solve nothing: someone else drafts what sft then learns
         patch.setattr(local, "open_student", lambda model, adapter: Student())

@@ -11,11 +11,11 @@ import pytest
 pytest.importorskip("torch", reason="needs the training stack: pip install 'mbt-lite[train]'")
 
 import torch
-from rich.console import Console
 from safetensors.torch import load_file
 from short_traces import write_traces
 from transformers import LlamaModel
 
+from mbt_lite.console import Screen
 from mbt_lite.data.questions import read_questions
 from mbt_lite.errors import ModelError, RunError
 from mbt_lite.files import read_json, read_jsonl, write_json
@@ -85,7 +85,7 @@ class Life:
 
     def run(self, stage: Any, **settings: Any) -> str:
         recipe, said = self.recipe(**settings), io.StringIO()
-        stage.run(recipe, RunDir.open(self.path, resolved(recipe), resumable_keys()), Console(file=said, width=200))
+        stage.run(recipe, RunDir.open(self.path, resolved(recipe), resumable_keys()), Screen(file=said, width=200))
         return said.getvalue()
 
     def rows(self, key: str, stage: str = "sft") -> dict[int, float]:

@@ -8,8 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
+from mbt_lite.console import Screen
 from mbt_lite.recipe import load_recipe
 from mbt_lite.stages import sft
 from mbt_lite.student.backend import import_backend
@@ -28,7 +27,7 @@ def main(recipe_file: str, traces_file: str, backend: str, out: str, earlier: st
             import_backend(recipe.model.backend)
             from mbt_lite.training.sft import train
 
-            train(recipe, traces, stage, Console(quiet=True))
+            train(recipe, traces, stage, Screen(quiet=True))
     from mbt_lite.student.loading import load_student
     from mbt_lite.training.rows import encode_traces
 

@@ -253,9 +253,9 @@ def plain_log_probs(student: Any, prompt: list[int], completion: list[int]) -> l
 
 
 def console() -> Any:
-    from rich.console import Console
+    from mbt_lite.console import Screen
 
-    return Console(file=io.StringIO(), width=300)
+    return Screen(file=io.StringIO(), width=300)
 
 
 def main(student_folder: str, recipe_file: str, out: str) -> None:

@@ -7,11 +7,11 @@ import pytest
 pytest.importorskip("peft", reason="needs the training stack: pip install 'mbt-lite[train]'")
 
 import torch
-from rich.console import Console
 from safetensors.torch import load_file
 from toy_grpo import adapt
 from transformers import TrainerState
 
+from mbt_lite.console import Screen
 from mbt_lite.files import Journal, read_jsonl
 from mbt_lite.generation.decoding import Decoding
 from mbt_lite.generation.generate import generate
@@ -30,7 +30,7 @@ class Run:
 
     def __init__(self, student, folder, rewards, by="reward", exact=()):
         self.student, self.rewards, self.exact, self.scored = student, rewards, exact, []
-        self.best = BestByDev(student, folder, self.score, by, Console(file=io.StringIO()))
+        self.best = BestByDev(student, folder, self.score, by, Screen(file=io.StringIO()))
 
     def score(self):
         self.scored.append(self.step)

@@ -5,9 +5,9 @@ import pytest
 
 pytest.importorskip("transformers", reason="needs the training stack: pip install 'mbt-lite[train]'")
 
-from rich.console import Console
 from transformers import TrainerControl, TrainerState
 
+from mbt_lite.console import Screen
 from mbt_lite.errors import ModelError
 from mbt_lite.files import read_jsonl, write_jsonl
 from mbt_lite.methods.law import Law
@@ -71,9 +71,7 @@ class Run:
 
     def __init__(self, folder, stop_after=None, step=0):
         self.said, self.folder = io.StringIO(), folder
-        self.watch = WatchCallback(
-            folder, Law({}, 160).healthy_ranges(), stop_after, Console(file=self.said, width=500)
-        )
+        self.watch = WatchCallback(folder, Law({}, 160).healthy_ranges(), stop_after, Screen(file=self.said, width=500))
         self.state, self.control = TrainerState(global_step=step), TrainerControl()
         self.watch.on_train_begin(None, self.state, self.control)
 

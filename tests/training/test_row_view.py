@@ -4,8 +4,7 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the training stack: pip install 'mbt-lite[train]'")
 
-from rich.console import Console
-
+from mbt_lite.console import Screen
 from mbt_lite.training.row_view import MAX_CHARACTERS, shorten, show_row, stretches_of
 from mbt_lite.training.rows import Row
 
@@ -16,7 +15,7 @@ def row_of(tokenizer, untrained: str, trained: str) -> Row:
 
 
 def printed(row: Row, tokenizer, *, terminal: bool) -> str:
-    console = Console(
+    console = Screen(
         file=io.StringIO(), force_terminal=terminal, width=80, color_system="standard", legacy_windows=False
     )
     show_row(row, tokenizer, console)
