@@ -55,7 +55,8 @@ GONE = {"grpo.reward.weights.phases": 0.0, "sft.weight_decay": 0.0}
 ADDED = {
     "data.train.answer_rule": "auto", "data.dev.answer_rule": "auto",
     "data.train.ask_for": "answer", "data.dev.ask_for": "answer",
-    "gen.executed_share": 0.25, "gen.plan_rows": True, "gen.trace_words": [120, 300], "grpo.keep_best_by": "reward",
+    "gen.executed_share": 0.25, "gen.plan_rows": True, "gen.confidence_from": "agreement",
+    "gen.trace_words": [120, 300], "grpo.keep_best_by": "reward",
     "grpo.method": "law", "eval.foresight": False, "eval.confidence": [], "eval.without_evidence": False,
     "grpo.masa.weight": 1.0, "grpo.masa.rate_law": "masa", "grpo.masa.length_tolerance": 0.1,
     "grpo.masa.gate_sd": 0.1, "grpo.masa.cutoff_factor": 2.0, "grpo.masa.cutoff_floor_tokens": 64,

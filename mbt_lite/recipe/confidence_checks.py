@@ -75,6 +75,11 @@ def _bound(recipe: Recipe, name: str, weight: float, bound: float, part: str) ->
 
 def _rows(recipe: Recipe) -> Iterator[Conflict]:
     gen, ask_for = recipe.gen, recipe.data.train.ask_for
+    if gen.kind != "confidence" and gen.confidence_from != "agreement":
+        yield Conflict(
+            ("gen.confidence_from", "gen.kind"),
+            f"`gen.confidence_from` is of `gen.kind` confidence (got {gen.kind}); remove it",
+        )
     if gen.kind == "confidence" and gen.rollouts_per_question < _LEAST_DRAFTS:
         yield Conflict(
             ("gen.rollouts_per_question", "gen.kind"),

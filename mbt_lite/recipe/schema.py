@@ -120,6 +120,7 @@ class Sampling(Section):
 TraceKind = Literal[
     "mbt_r", "mbt_s", "self_distill", "teacher_distill", "direct_r", "distill_r", "meta_expert", "comt", "confidence"
 ]
+ConfidenceFrom = Literal["agreement", "rate"]
 
 
 class Gen(Section):
@@ -143,6 +144,9 @@ class Gen(Section):
     the question's gold bridges, where the documents bear out one way to put them on the plan's letters."""
     plan_rows: Annotated[bool, Free] = True
     """Keep the plans themselves (comt); false: the executed rows alone, a control."""
+    confidence_from: Annotated[ConfidenceFrom, Free] = "agreement"
+    """What a row (confidence) states. `agreement`: how often answers on which as many drafts agree are right. `rate`:
+    how many of the question's own drafts are right, for a student whose agreement tells nothing (gen says so)."""
     attempts: Annotated[PositiveInt, Free] = 1
     """Tries of one trace that the gate rejects, each with another seed; drafts kept as they are have one."""
     min_phases: Annotated[int, Field(ge=0, le=5), Free] = 4

@@ -154,6 +154,8 @@ def _earlier_files(gen: Gen) -> list[Path]:
 def _gate(recipe: Recipe) -> dict[str, Any]:
     """Give the settings of the gate: with others, the stored replies are passed through it again."""
     gate = {"gen.min_phases": recipe.gen.min_phases, "sft.max_sequence_tokens": recipe.sft.max_sequence_tokens}
+    if recipe.gen.confidence_from != "agreement":
+        return {**gate, "gen.confidence_from": recipe.gen.confidence_from}
     if kind_named(recipe.gen.kind).carries_out is None:
         return gate
     return {**gate, "gen.executed_share": recipe.gen.executed_share, "gen.plan_rows": recipe.gen.plan_rows}
@@ -226,7 +228,7 @@ def _make(maker: Maker, fitted: Fitted, drafted: Drafted, foreteller: Callable[[
     """Make the rows of a kind: of all drafts together, with forecasts, or one by one."""
     kind, gen, questions, every = maker.kind, maker.gen, fitted.questions, drafted.drafts.values()
     if kind.rows_of_drafts is not None:
-        return kind.rows_of_drafts(kind, questions, every, maker.rules, maker.student, gen.seed)
+        return kind.rows_of_drafts(kind, questions, every, maker.rules, maker.student, gen.seed, gen.confidence_from)
     if kind.second_request is not None:
         forecasts = _foretell(kind, gen, questions, foreteller())
         return expert_rows(kind, questions, every, forecasts, maker.rules, maker.student, gen.seed)

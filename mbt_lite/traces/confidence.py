@@ -4,7 +4,7 @@ A row is the first draft of the most frequent answer, which may be wrong, with a
 that line trains, from its line break to the tag of the answer. NN is how often such an agreement of drafts is right, by
 an isotonic regression over all questions, give or take five per cent. Where this differs from the paper: 1. the
 regression stands for its bins; 2. no tenth of the scale has more rows than an even share of all would be, the others
-are dropped and counted.
+are dropped and counted; 3. `gen.confidence_from: rate` states how many of the question's own drafts are right instead.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from mbt_lite.errors import DataError
 from mbt_lite.metrics.answers import voting_form
 from mbt_lite.metrics.calibration import N_BINS, auroc, bin_of, isotonic
+from mbt_lite.recipe.schema import ConfidenceFrom
 from mbt_lite.records import Completion, Question
 from mbt_lite.text.confidence import confidence_line, read_confidence
 from mbt_lite.traces.asking import Made
@@ -44,7 +45,13 @@ class Modal:
 
 
 def confidence_rows(
-    kind: Kind, questions: Sequence[Question], drafts: Iterable[Completion], rules: Rules, student: str, seed: int
+    kind: Kind,
+    questions: Sequence[Question],
+    drafts: Iterable[Completion],
+    rules: Rules,
+    student: str,
+    seed: int,
+    source: ConfidenceFrom = "agreement",
 ) -> Made:
     """Make at most one row a question; DataError where too few questions have an answer."""
     own, made = collections.defaultdict[str, list[Completion]](list), Made()
@@ -62,7 +69,10 @@ def confidence_rows(
             f"right; raise `{key}`"
         )
     rights = [is_correct(one.draft, one.question) for one in modals]
-    fitted = isotonic([one.consistency for one in modals], rights)
+    if source == "rate":
+        fitted = [right_share(one.question, own[one.question.question_id]) for one in modals]
+    else:
+        fitted = isotonic([one.consistency for one in modals], rights)
     targets = dict(zip((one.question.question_id for one in modals), _noisy(modals, fitted, seed), strict=True))
     made.told.append(_said(modals, rights, fitted, seed))
     for question, one in found:
@@ -89,14 +99,20 @@ def modal(question: Question, drafts: Sequence[Completion]) -> Modal | None:
     return Modal(question, firsts[form], count / len(drafts))
 
 
+def right_share(question: Question, drafts: Sequence[Completion]) -> float:
+    """Give the share, 0..1, of a question's drafts that are right."""
+    return sum(is_correct(draft, question) for draft in drafts) / len(drafts)
+
+
 def _said(modals: Sequence[Modal], rights: Sequence[bool], fitted: Sequence[float], seed: int) -> str:
-    """Say whether agreement tells right answers from wrong ones: if not, rows teach one number."""
+    """Say whether agreement tells right answers from wrong ones: if not, rows made from it teach one number."""
     found = auroc([one.consistency for one in modals], rights, _SAMPLES, seed)
     bounds = "" if found["low"] is None else f" [{found['low']:.2f}, {found['high']:.2f}]"
-    spread = "" if found["mean"] is None else f", AUROC {found['mean']:.2f}{bounds}"
+    spread = "" if found["mean"] is None else f" with AUROC {found['mean']:.2f}{bounds}"
     return (
-        f"the most frequent answer is right for {sum(rights)} of {len(rights)} questions, by agreement "
-        f"{min(fitted):.0%} to {max(fitted):.0%}{spread}; at 0.5 agreement tells nothing that rows could teach"
+        f"the most frequent answer is right for {sum(rights)} of {len(rights)} questions; rows state "
+        f"{min(fitted):.0%} to {max(fitted):.0%}; agreement tells right from wrong{spread}: at 0.5 it tells nothing "
+        "that rows could teach, then try `gen.confidence_from: rate`"
     )
 
 

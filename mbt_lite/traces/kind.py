@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from mbt_lite import prompts
-from mbt_lite.recipe.schema import Gen
+from mbt_lite.recipe.schema import ConfidenceFrom, Gen
 from mbt_lite.records import Completion, Message, PhaseSpan, Question, RowRule, Solution
 from mbt_lite.traces.checks import Rules, draft_rejection, rejection
 from mbt_lite.traces.requests import student_request
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Messages = tuple[Message, ...]
 Words = tuple[int, int]
+RowsOfDrafts = Callable[["Kind", Sequence[Question], Iterable[Completion], Rules, str, int, ConfidenceFrom], "Made"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,9 +28,10 @@ class Kind:
     words, from the draft and the guide where the kind has them; None keeps drafts as they are. `wants_guide`: the
     teacher writes a guide to each question before. `second_request`: the drafter is asked this too, as often; both make
     at most one row a question (`traces/meta_rows.py`). So do all drafts together by `rows_of_drafts`, told the rules,
-    the student's name and the seed. `has_phases` is True iff a trace shall show the five phases and say "we". `reads`
-    writes a reply without phases as it is judged and kept. `rejects` and `rejects_draft` give the gate's reason to keep
-    a reply, or a draft, out. A row trains `completion` of trace and answer after `row_prompt`, as `row_rule` says.
+    the student's name, the seed and `gen.confidence_from`. `has_phases` is True iff a trace shall show the five phases
+    and say "we". `reads` writes a reply without phases as it is judged and kept. `rejects` and `rejects_draft` give
+    the gate's reason to keep a reply, or a draft, out. A row trains `completion` of trace and answer after
+    `row_prompt`, as `row_rule` says.
     `carries_out` writes the lines that go on from a trace to the answer, or says why it cannot (`traces/executed.py`).
     """
 
@@ -37,7 +39,7 @@ class Kind:
     drafter: Literal["student", "teacher"] | None = None
     draft_request: Callable[[Question], Messages] = student_request
     second_request: Callable[[Question], Messages] | None = None
-    rows_of_drafts: Callable[[Kind, Sequence[Question], Iterable[Completion], Rules, str, int], Made] | None = None
+    rows_of_drafts: RowsOfDrafts | None = None
     wants_guide: bool = False
     trace_request: Callable[[Question, Words, Completion | None, Solution | None], Messages] | None = None
     prompt_names: tuple[str, ...] = ()

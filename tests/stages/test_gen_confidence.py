@@ -1,5 +1,6 @@
 """Confidence rows through gen: drafts by the plain prompt, rows under the richer one, a stop is free, rows replayed."""
 
+import collections
 from pathlib import Path
 
 import pytest
@@ -74,9 +75,21 @@ def test_drafts_are_asked_plainly_and_rows_ask_for_confidence(student: Student, 
     dropped = done["rejected"]["enough rows as sure as this"]
     assert len(rows) + dropped == done["traces"] + dropped == 40
     assert "enough rows as sure as this" in printed
-    assert (
-        "gen: the most frequent answer is right for 33 of 40 questions, by agreement 50% to 100%, AUROC 0." in printed
-    )
+    assert "gen: the most frequent answer is right for 33 of 40 questions; rows state 50% to 100%; " in printed
+    assert "agreement tells right from wrong with AUROC 0." in printed
+
+
+def test_rows_of_rates_are_made_from_the_drafts_that_are_there(student: Student, tmp_path: Path) -> None:
+    run(recipe_in(tmp_path), tmp_path / "run")
+    student.dies_after = 0
+    run(recipe_in(tmp_path, confidence_from="rate"), tmp_path / "run")
+    asked = {one.question_id: one for one in demo_questions()}
+    drafts = collections.defaultdict(list)
+    for row in read_jsonl(tmp_path / "run/gen/rollouts.jsonl"):
+        drafts[row["question_id"]].append(asked[row["question_id"]].answer in row["text"])
+    for row in read_jsonl(tmp_path / "run/gen/traces.jsonl"):
+        own = drafts[row["question_id"]]
+        assert read_confidence(row["text"]) == pytest.approx(100 * sum(own) / len(own), abs=5.5)
 
 
 def test_a_stop_costs_no_draft_twice(student: Student, tmp_path: Path) -> None:

@@ -96,6 +96,18 @@ def test_targets_are_the_fit_within_the_noise() -> None:
         assert abs(read_confidence(row.text) / 100 - fitted[row.question_id]) <= 0.0551
 
 
+def test_a_row_of_rate_states_how_many_of_the_questions_drafts_are_right() -> None:
+    shares = {one.question_id: index % 11 / 10 for index, one in enumerate(QUESTIONS)}
+    # the more agree the fewer are right: agreement would teach one number
+    drafts = [
+        one for question in QUESTIONS for one in drafts_of(question, round(10 * shares[question.question_id]), 10)[:10]
+    ]
+    rows = confidence_rows(KIND, QUESTIONS, drafts, RULES, "student", 0, "rate").traces
+    assert len(rows) > 30
+    for row in rows:
+        assert abs(read_confidence(row.text) / 100 - shares[row.question_id]) <= 0.0551
+
+
 def test_no_tenth_of_the_scale_has_more_rows_than_its_even_share_and_drops_are_counted() -> None:
     shares = [10] * 30 + [6] * 20 + [2] * 10
     own = [
