@@ -122,6 +122,6 @@ def test_comt_without_any_rows_is_refused(problems: Problems) -> None:
 
 
 def test_what_confidence_is_made_from_is_a_key_of_its_rows(problems: Problems) -> None:
-    assert problems("gen: {kind: mbt_s, confidence_from: rate}\n") == [
-        "a.yaml:1: `gen.confidence_from` is of `gen.kind` confidence (got mbt_s); remove it"
+    assert problems(STEPS + "gen: {kind: comt, confidence_from: rate}\n") == [
+        "a.yaml:4: `gen.confidence_from` is of `gen.kind` confidence (got comt); remove it"
     ]
