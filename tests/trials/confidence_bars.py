@@ -30,7 +30,8 @@ SIZE = {"data.train.limit": 256, "data.dev.limit": 96}
 UNSEEN = SampleFile("demo_unseen", "train", 21, 256, DEMO)
 # the adapter of before, asked for an answer alone
 BEFORE = {
-    "gen.kind": "self_distill", "data.train.ask_for": "answer", "data.dev.ask_for": "answer",
+    "gen.kind": "self_distill", "gen.confidence_from": "agreement",
+    "data.train.ask_for": "answer", "data.dev.ask_for": "answer",
     "eval.confidence": "[answer_probability]", "eval.variants": "[{name: before, adapter: runs/demo/sft/adapter}]",
 }  # fmt: skip
 LEAST_STATED = 0.95
