@@ -80,7 +80,13 @@ def test_run_starts_a_process_a_stage_where_backends_differ(
     asked: list[list[str]] = []
     monkeypatch.setattr(cli, "run_alone", asked.append)
     out = str(tmp_path / "run")
-    settings = ["--set", "data.train.path=data_samples/demo_train.jsonl", "--set", "data.train.split=null"]
+    questions = {"path": "data_samples/demo_{}.jsonl", "split": "null", "limit": "32"}
+    settings = [
+        word
+        for part in ("train", "dev")
+        for key, value in questions.items()
+        for word in ("--set", f"data.{part}.{key}={value.format(part)}")
+    ]
     done = CliRunner().invoke(cli.app, ["run", "recipes/mbt_r.yaml", "--out", out, *settings])
     assert done.exit_code == 0, done.output
     assert asked == [[stage, "recipes/mbt_r.yaml", "--out", out, *settings] for stage in STAGES]
