@@ -113,7 +113,7 @@ def run(recipe: Recipe, run_dir: RunDir, console: Screen) -> None:
 
 
 def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
-    """Say what `run` would do, without loading a model."""
+    """Say what `run` would do, without loading a model; RunError for an adapter of elsewhere that is not there."""
     questions = read_dev_questions(recipe)
     limits = f"{recipe.data.max_prompt_tokens} prompt and {recipe.eval.max_completion_tokens} completion tokens"
     sampled = f"temperature {recipe.eval.temperature:g}, top_p {recipe.eval.top_p:g}, top_k {recipe.eval.top_k}"
@@ -125,8 +125,11 @@ def plan(recipe: Recipe, run_dir: RunDir) -> list[str]:
         line = f"eval: {variant.name}: {max(n_wanted - n_there, 0)} completions to make, {n_there} there"
         if recipe.eval.student.is_asked:
             line += f", by {answering_student(recipe.eval, variant).model} at {', '.join(recipe.eval.student.urls)}"
-        elif (adapter := variant.adapter_folder(run_dir.path)) is not None and not _is_there(adapter):
-            line += f"; waits for {adapter}" + (f" (`mbt-lite {variant.stage}` makes it)" if variant.stage else "")
+        elif variant.stage is None:
+            # nothing in this run will make it
+            _adapter(recipe.eval, run_dir, variant)
+        elif not _is_there(adapter := run_dir.stage_dir(variant.stage) / "adapter"):
+            line += f"; waits for {adapter} (`mbt-lite {variant.stage}` makes it)"
         lines.append(line)
     if recipe.eval.foresight:
         lines.append(f"eval: a forecast a question and variant: {len(questions) * len(recipe.eval.variants)} in all")
