@@ -13,8 +13,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from rich.console import Console
-
+from mbt_lite.console import Screen
 from mbt_lite.errors import DataError, RunError
 from mbt_lite.files import read_json
 
@@ -31,14 +30,14 @@ RANDOM_STATES = "rng_state*.pth"
 PARTIAL = "partial-"
 
 
-def resume_point(folder: Path, stage: str, console: Console) -> Path | None:
+def resume_point(folder: Path, stage: str, console: Screen) -> Path | None:
     """Choose the checkpoint a stage goes on from and say so, and what was set aside; None: from the beginning."""
     checkpoint, set_aside = newest_complete(folder / "checkpoints")
     for partial in set_aside:
         said = f"{stage}: a kill left a partial checkpoint; set aside as {partial}"
-        console.print(said, markup=False, highlight=False, soft_wrap=True)
+        console.print(said, soft_wrap=True)
     if checkpoint is not None:
-        console.print(f"{stage}: going on from {checkpoint}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{stage}: going on from {checkpoint}", soft_wrap=True)
     return checkpoint
 
 

@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from transformers import TrainerCallback
 
+from mbt_lite.console import Screen
 from mbt_lite.errors import ModelError
 from mbt_lite.files import Journal, read_jsonl, write_jsonl
 from mbt_lite.memory import peak_bytes
@@ -42,7 +42,7 @@ class TrainingLog(TrainerCallback):
         path: Path,
         stage: str,
         headline: str,
-        console: Console,
+        console: Screen,
         rows_of_step: Callable[[int], Sequence[str]],
         track: Track,
     ) -> None:
@@ -92,7 +92,7 @@ class TrainingLog(TrainerCallback):
         if lost:
             write_jsonl(self.path, sorted([*rows, *lost], key=lambda row: row["step"]))
             said = f"{self.stage}: {self.path.name} had lost {len(lost)} rows; the checkpoint's are put in their place"
-            self.console.print(said, highlight=False, soft_wrap=True)
+            self.console.print(said, soft_wrap=True)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Start the clock of a step: saving and evaluating stand between steps."""
@@ -162,14 +162,14 @@ class TrainingLog(TrainerCallback):
         left = (time.monotonic() - self.started) / (state.global_step - self.first_step)
         parts.append(f"{time_text(left * (state.max_steps - state.global_step))} left")
         line = f"{self.stage} step {state.global_step}/{state.max_steps}  {'  '.join(parts)}"
-        self.console.print(line, highlight=False, soft_wrap=True)
+        self.console.print(line, soft_wrap=True)
 
     def warn(self, warning: Noticed) -> None:
         """Say and keep a warning of the watch; from its thread, too."""
         with Journal(self.warnings) as journal:
             journal.append(dataclasses.asdict(warning))
         line = f"{self.stage} step {warning.step}: {warning.meaning}"
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(line, soft_wrap=True)
 
     def close(self) -> None:
         """Stop the watch and the bar and close the file, also after an error."""

@@ -6,9 +6,9 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
-from rich.console import Console
 from safetensors.torch import save_file
 
+from mbt_lite.console import Screen
 from mbt_lite.errors import RunError
 from mbt_lite.training.checkpoints import (
     REQUIRED,
@@ -113,7 +113,7 @@ def test_resume_point_says_where_it_goes_on_and_what_it_set_aside(tmp_path):
     (newer / "optimizer.pt").unlink()
     said = io.StringIO()
     # narrow: a path is never broken into lines
-    assert resume_point(tmp_path, "sft", Console(file=said, width=40)) == older
+    assert resume_point(tmp_path, "sft", Screen(file=said, width=40)) == older
     assert said.getvalue().splitlines() == [
         f"sft: a kill left a partial checkpoint; set aside as {tmp_path / 'checkpoints/partial-checkpoint-10'}",
         f"sft: going on from {older}",

@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the training stack: pip install 'mbt-lite[train]'")
 
-from rich.console import Console
 
+from mbt_lite.console import Screen
 from mbt_lite.errors import ModelError
 from mbt_lite.files import read_jsonl, write_jsonl
 from mbt_lite.progress import time_text
@@ -28,7 +28,7 @@ class Run:
         monkeypatch.setattr(training_log, "peak_bytes", lambda: int(1.25 * 2**30))
         monkeypatch.setattr(phase_watch.memory, "held_bytes", lambda: 2**30)
         self.text = io.StringIO()
-        console = Console(file=self.text, force_terminal=terminal, width=200)
+        console = Screen(file=self.text, force_terminal=terminal, width=200)
         self.log = TrainingLog(
             folder / "metrics.jsonl", "sft", "loss", console, lambda step: [f"q{step}:0", "q9:1"],
             lambda values, step: self.tracked.append((step, values)),
